@@ -1,0 +1,58 @@
+"""The Celery app and its safe defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from pipeline.config import Settings
+
+#: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
+TASKS_QUEUE = "tasks"
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": "sqs://",
+        "broker_transport": "pipeline.broker.transport:Transport",
+        "broker_transport_options": {
+            "queue_name_prefix": settings.queue_prefix,
+            "wait_time_seconds": settings.poll_wait_s,
+            "polling_interval": 0,  # the long poll is the wait
+            "sqs_base64_encoding": False,
+        },
+        "broker_connection_retry_on_startup": True,
+        "imports": ("tasks",),
+        "result_backend": settings.result_backend,
+        "task_queues": (Queue(TASKS_QUEUE),),
+        "task_default_queue": TASKS_QUEUE,
+        "task_create_missing_queues": False,
+        # JSON only, on the wire and in results.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        # A message is acknowledged when its work is safe, and comes back when a process is lost.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "task_soft_time_limit": settings.soft_time_limit_s,
+        "task_time_limit": settings.hard_time_limit_s,
+        "task_store_errors_even_if_ignored": True,
+        "task_track_started": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": False,
+    }
+
+
+def make_app(settings: Settings | None = None) -> Celery:
+    """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
+    app = Celery("pipeline")
+    app.conf.update(celery_config(Settings.from_env() if settings is None else settings))
+    return app
+
+
+app = make_app()

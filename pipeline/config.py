@@ -1,0 +1,146 @@
+"""The settings: read once from the environment, checked, and frozen.
+
+Each field carries its variable's unit, bounds, default and help; the README's table is
+generated from them (``python -m pipeline settings``), and a test catches drift.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+
+def _box(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", value)
+        if match is None:
+            raise ValueError("write it as WIDTHxHEIGHT, for example 1024x768")
+        return tuple(int(side) for side in match.groups())
+    return value
+
+
+def _words(value: Any) -> Any:
+    """``".jpg, png"`` → ``(".jpg", ".png")``: lower case, with the dot."""
+    if isinstance(value, str):
+        return tuple("." + word.strip().lower().lstrip(".") for word in value.split(",") if word.strip(" ."))
+    return value
+
+
+Side = Annotated[int, Field(ge=1, le=16384)]
+Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
+Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """What the environment says. A field ``abc_s`` is read from the variable ``ABC_S``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    input_bucket: str | None = Field(None, description="Bucket that uploads land in; needed by the verbs that list it.")
+    output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
+    queue_prefix: str = Field(
+        "pipeline-",
+        pattern=r"^[A-Za-z0-9_-]{1,40}$",
+        description="Every queue's name begins with it: `<prefix>events`, `<prefix>tasks`, and each with `-dlq`.",
+    )
+    result_backend: str | None = Field(
+        None,
+        description="Celery result backend URL, for programs that wait for results; unset: results are not kept.",
+    )
+
+    suffixes: Suffixes = Field(
+        (
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".png",
+            ".webp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".bmp",
+            ".avif",
+            ".heic",
+            ".heif",
+        ),
+        description="Comma-separated endings of the keys that are processed, in any case; other objects are skipped.",
+    )
+    key_prefix: str = Field("", description="Only keys that begin with it are processed.")
+
+    resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
+    thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+
+    poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
+    soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
+    hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
+    max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
+    retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Self:
+        if self.hard_time_limit_s <= self.soft_time_limit_s:
+            raise ValueError(
+                f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
+                "so that a task can clean up before it is killed"
+            )
+        if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
+            raise ValueError(
+                f"THUMB_BOX={_shown(self.thumb_box)} must fit in RESIZE_BOX={_shown(self.resize_box)}: "
+                "the thumbnail is made from the resized rendition"
+            )
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads the variables named after the fields; an empty one counts as not set.
+
+        Raises ``ConfigError`` naming every bad variable, its value and what it must be.
+        """
+        environ = os.environ if environ is None else environ
+        found = {name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())}
+        try:
+            return cls.model_validate(found)
+        except ValidationError as exc:
+            raise ConfigError("\n".join(_sentence(error) for error in exc.errors())) from None
+
+    def required(self, name: str) -> str:
+        """The value of a setting that this command can't do without. Raises ``ConfigError``."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"{name.upper()} is not set: {type(self).model_fields[name].description}")
+        return value
+
+
+def _sentence(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return f"Settings: {message}"
+    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one would write it in the environment."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, tuple):
+        return ("x" if isinstance(value[0], int) else ",").join(map(str, value))
+    return str(value)
+
+
+def markdown_table() -> str:
+    """The settings as the Markdown table of the README."""
+    rows = ["| variable | default | bounds | what it sets |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        limits = {type(item).__name__: item for item in field.metadata}
+        low, high = (getattr(limits.get(kind), kind.lower(), "") for kind in ("Ge", "Le"))
+        bounds = f"{low} to {high}" if low != "" or high != "" else ""
+        default = _shown(field.default)
+        rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {bounds} | {field.description} |")
+    return "\n".join(rows) + "\n"

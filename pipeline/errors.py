@@ -1,0 +1,67 @@
+"""Every error that this project raises on purpose, and whether trying again can help.
+
+A message says what went wrong, with which object, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of all errors raised on purpose; its text is fit to be shown to a person."""
+
+
+class ConfigError(PipelineError):
+    """A setting is missing or out of bounds: the message names the variable, the value and the bound."""
+
+
+class MessageError(PipelineError):
+    """A queue message that can't be understood. It belongs in the dead-letter queue, with this reason."""
+
+
+class PermanentError(PipelineError):
+    """The object itself is at fault: trying again gives the same result, a better file does not.
+
+    ``reason`` is a short fixed word for grouping (metrics, failure records, audit);
+    ``advice`` tells the person who uploaded the file what to do.
+    """
+
+    reason = "permanent"
+    advice = "Upload a corrected file under the same key."
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        if advice is not None:
+            self.advice = advice
+
+
+class NotAnImage(PermanentError):
+    """The bytes are not in any format that is read."""
+
+    reason = "not-an-image"
+    advice = "Check that the file opens in an image viewer, and upload it in one of the formats listed."
+
+
+class TruncatedImage(PermanentError):
+    """The image data ends early or is damaged; a partly grey picture is never written."""
+
+    reason = "truncated"
+    advice = "The upload was probably cut short: upload the file again."
+
+
+class ImageTooLarge(PermanentError):
+    """A limit on pixels, bytes or frames was exceeded; found in the header, before decoding."""
+
+    reason = "too-large"
+    advice = "Upload a smaller version, or raise the limit that the message names."
+
+
+class TransientError(PipelineError):
+    """A service did not do its part this time; trying again later is expected to help."""
+
+
+class ObjectGone(PipelineError):
+    """The object was deleted after its event was sent. Not a failure: there is nothing to do."""
+
+
+class ObjectChanged(PipelineError):
+    """The object was overwritten after its event was sent. Not a failure: the newer upload has its own event."""
