@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
 
+from pipeline import log
 from pipeline.config import Settings
 
 #: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
@@ -24,7 +26,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "sqs_base64_encoding": False,
         },
         "broker_connection_retry_on_startup": True,
-        "imports": ("tasks",),
+        "imports": ("tasks.renditions",),
         "result_backend": settings.result_backend,
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,
@@ -36,23 +38,36 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "event_serializer": "json",
         # A message is acknowledged when its work is safe, and comes back when a process is lost.
         "task_acks_late": True,
+        "task_acks_on_failure": True,  # the task has written its failure record by then
+        "task_acks_on_timeout": False,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "task_soft_time_limit": settings.soft_time_limit_s,
         "task_time_limit": settings.hard_time_limit_s,
         "task_store_errors_even_if_ignored": True,
-        "task_track_started": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
     }
 
 
-def make_app(settings: Settings | None = None) -> Celery:
+class PipelineApp(Celery):
+    """A Celery app that knows the pipeline's settings; tasks read them as ``self.app.settings``."""
+
+    settings: Settings
+
+
+def make_app(settings: Settings | None = None) -> PipelineApp:
     """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
-    app = Celery("pipeline")
-    app.conf.update(celery_config(Settings.from_env() if settings is None else settings))
+    app = PipelineApp("pipeline")
+    app.settings = Settings.from_env() if settings is None else settings
+    app.conf.update(celery_config(app.settings))
     return app
 
 
 app = make_app()
+
+
+@signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself
+def _setup_logging(loglevel: int | None = None, **_: object) -> None:
+    log.setup(logging.INFO if loglevel is None else loglevel)

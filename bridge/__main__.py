@@ -1,0 +1,37 @@
+"""``python -m bridge``: runs until SIGTERM or SIGINT, then finishes the batch in hand."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from pipeline import aws, log
+from pipeline.errors import PipelineError
+from pipeline.source import Source
+
+
+def main() -> int:
+    log.setup()
+    try:
+        from bridge.consumer import Bridge
+        from pipeline.celery import app
+        from pipeline.enqueue import renditions
+
+        def publish(sources: Sequence[Source]) -> None:
+            with app.producer_or_acquire() as producer:
+                for source in sources:
+                    renditions(app, source).apply_async(producer=producer)
+
+        bridge = Bridge(app.settings, aws.sqs(), publish)
+    except PipelineError as exc:
+        print(f"bridge: {exc}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: bridge.stop())
+    bridge.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

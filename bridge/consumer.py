@@ -1,0 +1,164 @@
+"""The loop: receive ten, understand, publish, delete what is done."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.outcomes import Outcome, Verdict
+from bridge.s3_event import Change, Kind, Notification, parse
+from bridge.selection import skip_reason
+from pipeline.config import Settings
+from pipeline.errors import ConfigError, MessageError
+from pipeline.source import Source
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import MessageTypeDef
+
+logger = logging.getLogger(__name__)
+
+#: SQS's limit for a receive and for a batch call.
+BATCH = 10
+#: Longest wait between polls while SQS or the broker fails.
+MAX_BACKOFF_S = 30.0
+
+
+class Bridge:
+    """Moves events from the events queue to the tasks queue, until ``stop``.
+
+    ``publish`` sends the chains of the given sources; what it raises leaves the message in the queue.
+    Raises ``ConfigError`` when a queue does not exist.
+    """
+
+    def __init__(self, settings: Settings, sqs: SQSClient, publish: Callable[[Sequence[Source]], None]) -> None:
+        self._settings = settings
+        self._sqs = sqs
+        self._publish = publish
+        self._stopping = threading.Event()
+        self._failures = 0
+        self._queue_url = self._url_of("events")
+        self._dead_letter_url = self._url_of("events-dlq")
+
+    def _url_of(self, name: str) -> str:
+        name = self._settings.queue_prefix + name
+        try:
+            return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        except self._sqs.exceptions.QueueDoesNotExist:
+            raise ConfigError(
+                f"queue {name} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX"
+            ) from None
+
+    def stop(self) -> None:
+        """Ends the loop after the batch in hand; safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Polls until ``stop``; rides out outages with back-off."""
+        logger.info("bridge: polling %s", self._queue_url, extra={"action": "start"})
+        while not self._stopping.is_set():
+            try:
+                trouble = Outcome.RETRY in self.step()
+            except (ClientError, BotoCoreError) as exc:
+                trouble = True
+                if self._failures == 0:
+                    logger.warning("bridge: SQS fails, backing off: %s", exc, extra={"action": "outage"})
+            if trouble:
+                self._failures += 1
+                self._stopping.wait(_backoff_s(self._failures))
+            elif self._failures:
+                logger.info("bridge: working again after %d failures", self._failures, extra={"action": "recovered"})
+                self._failures = 0
+        logger.info("bridge: stopped", extra={"action": "stop"})
+
+    def step(self) -> list[Outcome]:
+        """One receive and all that follows from it; returns the messages' outcomes."""
+        received = self._sqs.receive_message(
+            QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=self._settings.poll_wait_s
+        )
+        messages = received.get("Messages", [])
+        verdicts = [self._handle(message) for message in messages]
+        done = [
+            message
+            for message, verdict in zip(messages, verdicts, strict=True)
+            if verdict.effect.delete and (not verdict.effect.dead_letter or self._dead_letter(message, verdict.reason))
+        ]
+        self._delete(done)
+        return [verdict.outcome for verdict in verdicts]
+
+    def _handle(self, message: MessageTypeDef) -> Verdict:
+        verdict = self._verdict(message.get("Body", ""))
+        logger.log(
+            verdict.effect.level,
+            "%s: %s",
+            verdict.outcome.value,
+            verdict.reason,
+            extra={"action": verdict.outcome.value, "message_id": message.get("MessageId")},
+        )
+        return verdict
+
+    def _verdict(self, text: str) -> Verdict:
+        try:
+            notification = parse(text)
+        except MessageError as exc:
+            return Verdict(Outcome.REJECTED, str(exc))
+        due = [change.source for change in notification.changes if self._why_not(change) is None]
+        if not due:
+            return Verdict(Outcome.SKIPPED, self._explained(notification))
+        names = ", ".join(source.uri for source in due)
+        try:
+            self._publish(due)
+        except Exception as exc:  # whatever the broker layer raises: the message must stay
+            return Verdict(Outcome.RETRY, f"{names}: could not publish: {exc}")
+        return Verdict(Outcome.DISPATCHED, names)
+
+    def _why_not(self, change: Change) -> str | None:
+        if change.kind is not Kind.CREATED:
+            return f"{change.name} needs no work"
+        return skip_reason(change.source.bucket, change.source.key, self._settings)
+
+    def _explained(self, notification: Notification) -> str:
+        if notification.is_test:
+            return "S3's test event: the bucket's notification is set up"
+        if not notification.changes:
+            return "an event without records"
+        return ", ".join(f"{change.source.uri}: {self._why_not(change)}" for change in notification.changes)
+
+    def _dead_letter(self, message: MessageTypeDef, reason: str) -> bool:
+        """Copies a message to the dead-letter queue; False leaves it where it is."""
+        try:
+            self._sqs.send_message(
+                QueueUrl=self._dead_letter_url,
+                MessageBody=message["Body"],
+                MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
+            )
+        except (ClientError, BotoCoreError) as exc:
+            logger.warning("bridge: could not dead-letter a message, leaving it: %s", exc, extra={"action": "retry"})
+            return False
+        return True
+
+    def _delete(self, messages: Sequence[MessageTypeDef]) -> None:
+        """Deletes what is done. One that stays is delivered again, which is harmless."""
+        if not messages:
+            return
+        answer = self._sqs.delete_message_batch(
+            QueueUrl=self._queue_url,
+            Entries=[{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)],
+        )
+        for failed in answer.get("Failed", []):
+            logger.warning(
+                "bridge: message %s was not deleted and will come again: %s",
+                messages[int(failed["Id"])].get("MessageId"),
+                failed.get("Message", failed["Code"]),
+                extra={"action": "not-deleted"},
+            )
+
+
+def _backoff_s(failures: int) -> float:
+    """Doubles from a second with each failure in a row, with jitter."""
+    return random.uniform(0.5, 1) * min(2 ** min(failures, 10), MAX_BACKOFF_S)  # noqa: S311

@@ -1,0 +1,24 @@
+"""What lands in S3 becomes renditions: Celery on SQS.
+
+``app`` (for ``celery -A pipeline …``) and ``process`` are loaded when first used, so that
+importing one module of this package loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.celery import app
+    from pipeline.enqueue import process
+
+__all__ = ["app", "process"]
+
+_HOMES = {"app": "pipeline.celery", "process": "pipeline.enqueue"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,68 @@
+"""Which files a local run takes, and the key that each is uploaded under."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.s3_event import MAX_KEY_BYTES
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file, its key, and why it can't be uploaded, if so."""
+
+    path: Path
+    key: str
+    problem: str | None = None
+
+
+def find(paths: Sequence[Path], *, leave_out: Path) -> list[File]:
+    """All files below ``paths``, sorted by key; what lies in ``leave_out`` is not taken.
+
+    One folder: keys are relative to it. Several paths: each begins with its path's name.
+    Raises ``PipelineError`` when a path is missing, no file is found, or two files want the same key.
+    """
+    found: dict[str, File] = {}
+    for path in paths:
+        if not os.path.lexists(path):
+            raise PipelineError(f"{path}: no such file or folder")
+        root = path if path.is_dir() and len(paths) == 1 else path.absolute().parent
+        for file in _walk(path):
+            if file.resolve().is_relative_to(leave_out.resolve()):
+                continue
+            entry = _entry(file, Path(os.path.relpath(file, root)).as_posix())
+            if entry.key in found and not found[entry.key].path.samefile(file):
+                raise PipelineError(f"{found[entry.key].path} and {file} both want the key {entry.key}: rename one")
+            found[entry.key] = entry
+    if not found:
+        raise PipelineError(f"{', '.join(map(str, paths))}: no files in there")
+    return [found[key] for key in sorted(found)]
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, _, names in os.walk(path, onerror=_unlistable):
+        yield from (Path(folder, name) for name in names)
+
+
+def _unlistable(exc: OSError) -> None:
+    raise PipelineError(f"{exc.filename}: cannot be listed: {exc.strerror}") from exc
+
+
+def _entry(path: Path, key: str) -> File:
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        shown = key.encode(errors="surrogateescape").decode(errors="replace")
+        return File(path, shown, "its name is not UTF-8, which an S3 key has to be: rename it")
+    if size_bytes > MAX_KEY_BYTES:
+        return File(path, key, f"its path has {size_bytes} bytes, more than an S3 key's {MAX_KEY_BYTES}: shorten it")
+    if path.exists() and not path.is_file():
+        return File(path, key, "it is not a regular file")
+    return File(path, key)

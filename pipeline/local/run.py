@@ -1,0 +1,218 @@
+"""The run: files in, renditions out, every file accounted for."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from bridge.s3_event import parse
+from bridge.selection import skip_reason
+from pipeline.config import Settings
+from pipeline.errors import MessageError, PipelineError
+from pipeline.local.files import File
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
+
+#: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
+WINDOW = 48
+#: Seconds between looks at the dead-letter queues.
+DEAD_LETTER_CHECK_S = 3.0
+
+
+class State(Enum):
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One stored rendition: where it is below the output folder, and its size."""
+
+    path: str
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
+
+    key: str
+    state: State
+    reason: str = ""
+    advice: str = ""
+    source_size: str = ""  # pixels, "4000x3000"
+    source_bytes: int = 0
+    resized: Picture | None = None
+    thumb: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Uploaded:
+    path: Path
+    etag: str
+
+
+class Run:
+    """Uploads files to a running ``LocalStack`` and collects what comes out into a folder."""
+
+    def __init__(self, stack: LocalStack, out: Path, *, keep: bool) -> None:
+        self._stack = stack
+        self._out = out
+        self._keep = keep  # leave the objects in the buckets
+        self._s3 = stack.emulator.client("s3")
+        self._sqs = stack.emulator.client("sqs")
+        self._results_url = self._url(RESULTS_QUEUE)
+        self._dead_letter_urls = [self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")]
+        self._settings = Settings.from_env(stack.environ())
+        self._in_flight: dict[str, _Uploaded] = {}  # by key
+        self._checked_at = 0.0
+
+    def _url(self, name: str) -> str:
+        url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        return url
+
+    def process(self, files: Iterable[File]) -> Iterator[Result]:
+        """Yields each file's result when it is known; at most ``WINDOW`` files are in flight.
+
+        Raises ``PipelineError`` when a process of the stack ends, or the output can't be written.
+        """
+        waiting = iter(files)
+        while True:
+            for file in islice(waiting, WINDOW - len(self._in_flight)):
+                refused = self._upload(file)
+                if refused is not None:
+                    yield refused
+            if self._in_flight:
+                yield from self.collect()
+            elif (last := next(waiting, None)) is None:
+                return
+            elif (refused := self._upload(last)) is not None:
+                yield refused
+
+    def collect(self) -> Iterator[Result]:
+        """One look at what was written since the last one, and at the dead-letter queues."""
+        self._stack.check()
+        received = self._sqs.receive_message(QueueUrl=self._results_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        for message in received.get("Messages", []):
+            for change in parse(message["Body"]).changes:
+                result = self._arrived(change.source.key)
+                if result is not None:
+                    yield result
+            self._sqs.delete_message(QueueUrl=self._results_url, ReceiptHandle=message["ReceiptHandle"])
+        if time.monotonic() - self._checked_at > DEAD_LETTER_CHECK_S:
+            self._checked_at = time.monotonic()
+            yield from self._dead_letters()
+
+    def _upload(self, file: File) -> Result | None:
+        """Puts a file into the input bucket, or tells why not."""
+        if file.problem is not None:
+            return Result(file.key, State.FAILED, reason=file.problem, advice="Rename or replace the file.")
+        skipped = skip_reason(INPUT_BUCKET, file.key, self._settings)
+        if skipped is not None:
+            return Result(file.key, State.SKIPPED, reason=skipped)
+        try:
+            with file.path.open("rb") as body:
+                answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
+        except OSError as exc:
+            return Result(
+                file.key, State.FAILED, reason=f"cannot be read: {exc.strerror}", advice="Check its permissions."
+            )
+        self._in_flight[file.key] = _Uploaded(file.path, answer["ETag"].strip('"'))
+        return None
+
+    def _arrived(self, key: str) -> Result | None:
+        """A thumbnail or a failure record ends its file's journey; a resized rendition is half of it."""
+        folder, _, name = key.partition("/")
+        if folder == "failed":
+            source_key = name.removesuffix(".json")
+            if source_key not in self._in_flight and not self._keep:
+                return None  # a repeated event
+            record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
+            reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
+            failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
+            return self._finish(failed, written=[key])
+        if folder != "thumbs":
+            return None
+        # A rendition's key may have gained the ending of its format.
+        candidates = [k for k in (name, name.rpartition(".")[0]) if k in self._in_flight]
+        if not candidates and not self._keep:
+            return None
+        thumb, _ = self._save(key)
+        resized, metadata = self._save(f"resized/{name}")
+        etags = {k: self._in_flight[k].etag for k in candidates}
+        source_key = next((k for k in candidates if etags[k] == metadata["source-etag"]), [*candidates, name][0])
+        done = Result(
+            source_key,
+            State.DONE,
+            source_size=metadata["source-size"],
+            source_bytes=int(metadata["source-bytes"]),
+            resized=resized,
+            thumb=thumb,
+        )
+        return self._finish(done, written=[key, f"resized/{name}"])
+
+    def _save(self, key: str) -> tuple[Picture, dict[str, str]]:
+        """Downloads one rendition to its place below the output folder."""
+        found = self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)
+        path = self._out / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(found["Body"].read())
+        except OSError as exc:
+            raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
+        with Image.open(path) as image:
+            width, height = image.size
+        return Picture(key, width, height, path.stat().st_size), found["Metadata"]
+
+    def _finish(self, result: Result, written: list[str]) -> Result:
+        """Takes a file off the list; removes its objects, so that the emulator stays small."""
+        self._in_flight.pop(result.key, None)
+        if not self._keep:
+            self._s3.delete_object(Bucket=INPUT_BUCKET, Key=result.key)
+            for key in written:
+                self._s3.delete_object(Bucket=OUTPUT_BUCKET, Key=key)
+        return result
+
+    def _dead_letters(self) -> Iterator[Result]:
+        """Files whose message was given up: the worker was lost on each of its deliveries, for example."""
+        for url in self._dead_letter_urls:
+            received = self._sqs.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0, MessageAttributeNames=["All"]
+            )
+            for message in received.get("Messages", []):
+                reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", "")
+                for key in _keys_in(message["Body"]):
+                    if key in self._in_flight:
+                        text = f"its message was given up. {reason}".strip()
+                        advice = "See worker.log and bridge.log with --keep."
+                        yield self._finish(Result(key, State.FAILED, reason=text, advice=advice), written=[])
+                self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def _keys_in(body: str) -> list[str]:
+    """The keys that a dead letter is about: an S3 event, or a task whose shown arguments are bucket/key."""
+    try:
+        return [change.source.key for change in parse(body).changes]
+    except MessageError:
+        task = json.loads(body)
+        return [task["headers"]["argsrepr"].removeprefix(f"{INPUT_BUCKET}/")]
+
+
+def prepare(out: Path) -> None:
+    """Makes the output folder and tries to write there. Raises ``PipelineError``."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out):
+            pass
+    except OSError as exc:
+        raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc

@@ -1,0 +1,35 @@
+"""The emulator's process: prints its address on one line, and ends when its standard input does.
+
+So it never outlives the process that started it, however that one ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+
+
+def main() -> None:
+    # Objects above this many bytes are kept in files, so memory stays bounded.
+    os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", "65536")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each such object is an open file
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # its parent ends it, last
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    os._exit(0)  # request threads that still serve a long poll are not worth waiting for
+
+
+if __name__ == "__main__":
+    main()

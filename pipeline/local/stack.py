@@ -1,0 +1,197 @@
+"""What a deployed stack is made of, on one machine: an emulator, buckets, queues, and the real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import boto3
+
+from pipeline.errors import PipelineError
+
+REGION = "us-east-1"
+PREFIX = "local-"
+INPUT_BUCKET = "local-input"
+OUTPUT_BUCKET = "local-output"
+#: Receives an event for whatever is written to the output bucket, so that nobody has to list it.
+RESULTS_QUEUE = PREFIX + "results"
+
+#: Deliveries of a message before it is moved to the dead-letter queue.
+MAX_RECEIVES = 5
+#: Seconds a child gets to end by itself after SIGTERM.
+GRACE_S = 15
+
+
+class Emulator:
+    """An AWS emulator (moto's server) in a process of its own, on a free loopback port."""
+
+    def __init__(self, log: IO[bytes] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.local.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if log is None else log,
+            start_new_session=True,  # Ctrl-C is for the parent, which ends this one last
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.endpoint = self._process.stdout.readline().strip()
+        if not self.endpoint:
+            raise PipelineError("the AWS emulator did not start: install the requirements with `make test`")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def environ(self) -> dict[str, str]:
+        """Variables that point any AWS client at the emulator, and nowhere else."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return inherited | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator, whatever this process's own environment says."""
+        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
+        return session.client(service, endpoint_url=self.endpoint)
+
+    def stop(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        _end(self._process)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def make_resources(emulator: Emulator) -> None:
+    """The buckets, the queues with their dead-letter queues, and the bucket's notification."""
+    s3, sqs = emulator.client("s3"), emulator.client("sqs")
+    for bucket in (INPUT_BUCKET, OUTPUT_BUCKET):
+        s3.create_bucket(Bucket=bucket)
+    arns = {}
+    for name in ("events", "tasks"):
+        dead = _make_queue(sqs, f"{PREFIX}{name}-dlq", {})
+        redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": MAX_RECEIVES})
+        arns[name] = _make_queue(sqs, PREFIX + name, {"RedrivePolicy": redrive, "VisibilityTimeout": "180"})
+    arns["results"] = _make_queue(sqs, RESULTS_QUEUE, {})
+    for bucket, queue in ((INPUT_BUCKET, "events"), (OUTPUT_BUCKET, "results")):
+        s3.put_bucket_notification_configuration(
+            Bucket=bucket,
+            NotificationConfiguration={
+                "QueueConfigurations": [{"QueueArn": arns[queue], "Events": ["s3:ObjectCreated:*"]}]
+            },
+        )
+
+
+def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> str:
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return arn
+
+
+class LocalStack:
+    """The emulator with its resources, and the processes that production runs, started against it.
+
+    A context manager: on leaving, whatever was started is ended. ``logs`` is a folder for their output.
+    """
+
+    def __init__(self, logs: Path, *, concurrency: int) -> None:
+        self._logs = logs
+        self._concurrency = concurrency
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._files: list[IO[bytes]] = []
+        self.emulator = Emulator(self._log("emulator"))
+
+    def _log(self, name: str) -> IO[bytes]:
+        file = (self._logs / f"{name}.log").open("wb")
+        self._files.append(file)
+        return file
+
+    def __enter__(self) -> Self:
+        try:
+            make_resources(self.emulator)
+            self.start("bridge", "-m", "bridge")
+            self.start(
+                "worker", "-m", "celery", "-A", "pipeline", "worker", "--concurrency", str(self._concurrency), "-n", "local@%h"
+            )
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def environ(self) -> dict[str, str]:
+        """The settings and AWS variables that the processes run under."""
+        return self.emulator.environ() | {
+            "INPUT_BUCKET": INPUT_BUCKET,
+            "OUTPUT_BUCKET": OUTPUT_BUCKET,
+            "QUEUE_PREFIX": PREFIX,
+            "POLL_WAIT_S": "1",  # so that they stop soon after they are told to
+        }
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Starts one more Python process of the stack; its output goes to ``<name>.log``."""
+        self._children[name] = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log(name),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends these in order
+        )
+
+    def check(self) -> None:
+        """Raises ``PipelineError`` when one of the processes has ended by itself."""
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                tail = (self._logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-5:]
+                raise PipelineError("\n".join([f"the {name} ended by itself (status {child.returncode}):", *tail]))
+
+    def stop(self) -> None:
+        """Ends everything: the children first, so that they can still hand back what they hold."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        for child in self._children.values():
+            _end(child)
+        self._children.clear()
+        self.emulator.stop()
+        for file in self._files:
+            file.close()
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    """Waits for a process, then kills it and all that it started."""
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
