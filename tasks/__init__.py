@@ -1,0 +1,1 @@
+"""The Celery tasks, and the image code that they call."""
