@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,9 +32,16 @@ def _words(value: Any) -> Any:
     return value
 
 
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 Side = Annotated[int, Field(ge=1, le=16384)]
 Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
 Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
+
+
+OutputFormat = Annotated[Literal["jpeg", "png", "webp", "avif"], BeforeValidator(_lower)]
 
 
 class Settings(BaseModel):
@@ -76,6 +83,28 @@ class Settings(BaseModel):
 
     resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
     thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+
+    # The image step: how renditions are encoded, and what is refused.
+    output_format: OutputFormat | None = Field(
+        None,
+        description="`jpeg`, `png`, `webp` or `avif`: the format of all renditions; unset: the source's where browsers "
+        "show it, else JPEG, or PNG where there is transparency.",
+    )
+    quality: int | None = Field(
+        None, ge=1, le=100, description="Encoder quality; unset: the measured default of each format."
+    )
+    effort: int | None = Field(
+        None,
+        ge=0,
+        le=9,
+        description="Encoder effort, 0 (fastest) to 9 (smallest); unset: the measured default of each format.",
+    )
+    max_pixels: int = Field(
+        100_000_000, ge=1, le=500_000_000, description="Pixels of an original; larger ones are refused undecoded."
+    )
+    max_bytes: int = Field(
+        100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
+    )
 
     poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")

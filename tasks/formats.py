@@ -1,0 +1,83 @@
+"""The image formats: which are read, which are written, and how each is encoded."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops
+
+#: What Pillow may open, in the order in which it is asked. Nothing else is ever opened: other
+#: plugins start programs (EPS), read other files (FITS…), or are simply never uploaded on purpose.
+#: AVIF comes before HEIF: both accept the neutral brand ``mif1``, and only AVIF's tells them apart.
+READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that browsers show. ``effort`` is 0 (fastest) to 9 (smallest)."""
+
+    name: str
+    content_type: str
+    suffix: str
+    quality: int | None  # 1 to 100 on the codec's own scale; None: the format has no such setting
+    effort: int
+
+
+#: The defaults are measured (benchmarks/results/images.md): an encoder is as fast as it can be
+#: without giving up quality or much size.
+WRITTEN = {
+    "JPEG": Format("JPEG", "image/jpeg", ".jpg", quality=85, effort=0),
+    "PNG": Format("PNG", "image/png", ".png", quality=None, effort=6),
+    "WEBP": Format("WEBP", "image/webp", ".webp", quality=80, effort=0),
+    "GIF": Format("GIF", "image/gif", ".gif", quality=None, effort=0),
+    "AVIF": Format("AVIF", "image/avif", ".avif", quality=60, effort=0),
+}
+
+
+def encode(image: Image.Image, written: Format, quality: int, effort: int) -> bytes:
+    """The encoded image, without any metadata. ``image`` is L, LA, RGB or RGBA, in sRGB."""
+    image = image.copy() if image.readonly else image
+    image.info = {}  # Pillow writes some of what it finds here, such as the source's comment
+    out = io.BytesIO()
+    match written.name:
+        case "JPEG":
+            # `optimize` costs 2.3 times the encoding for about 4 % of the bytes; so do other efforts.
+            image = flatten(image)
+            image.save(out, "JPEG", quality=quality, optimize=effort >= 5, progressive=effort >= 8)
+        case "PNG":
+            image.save(out, "PNG", compress_level=effort)
+        case "WEBP":
+            image.save(out, "WEBP", quality=quality, method=round(effort * 6 / 9))
+        case "AVIF":
+            image.save(out, "AVIF", quality=quality, speed=10 - effort, max_threads=1)
+        case "GIF":
+            palette_image(image).save(out, "GIF", optimize=False)
+    return out.getvalue()
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Without alpha: what is transparent becomes white, as on a web page."""
+    if not image.mode.endswith("A"):
+        return image
+    flat = Image.new(image.mode[:-1], image.size, "white")
+    flat.paste(image.convert(flat.mode), mask=image.getchannel("A"))
+    return flat
+
+
+def palette_image(image: Image.Image) -> Image.Image:
+    """At most 256 colours, the last of them transparent where alpha is below one half."""
+    if image.mode == "L":
+        return image
+    if image.mode == "RGB":
+        return image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    holes = image.getchannel("A").point([255] * 128 + [0] * 128)
+    indexed = image.convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    indexed.paste(255, mask=holes)
+    indexed.info["transparency"] = 255
+    return indexed
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel lets the background through; an alpha channel alone does not say so."""
+    return image.mode.endswith("A") and ImageChops.invert(image.getchannel("A")).getbbox() is not None
