@@ -19,7 +19,7 @@ $(READY): requirements-dev.txt
 	@touch $@
 
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
-	$(BIN)/python -m pipeline local samples --out out --expect-failures 1
+	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest

@@ -161,4 +161,4 @@ class Bridge:
 
 def _backoff_s(failures: int) -> float:
     """Doubles from a second with each failure in a row, with jitter."""
-    return random.uniform(0.5, 1) * min(2 ** min(failures, 10), MAX_BACKOFF_S)  # noqa: S311
+    return random.uniform(0.5, 1) * min(2.0 ** min(failures, 10), MAX_BACKOFF_S)  # noqa: S311

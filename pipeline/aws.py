@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 
-
 @cache
 def _client(service: Literal["s3", "sqs", "sns"], read_timeout_s: int) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.

@@ -5,19 +5,16 @@ Errors are told apart by code and HTTP status alone, never by their text: object
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
 from pipeline import aws
-from pipeline.errors import ImageTooLarge, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.errors import ObjectChanged, ObjectGone, PipelineError, TransientError
 from pipeline.source import Source
-
-#: Bytes read from the network at a time.
-_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,11 @@ class Stored:
     metadata: Mapping[str, str]
 
 
-def read(source: Source, *, max_bytes: int) -> Stored:
+def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
     """Reads exactly the version that ``source`` names: by version id where there is one, else by ETag.
 
-    Raises ``ObjectGone``, ``ObjectChanged``, ``TransientError``, and ``ImageTooLarge`` before
-    anything over ``max_bytes`` is read.
+    ``check_bytes`` is given the object's size before it is downloaded, and may raise.
+    Raises ``ObjectGone``, ``ObjectChanged`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
     if source.version_id is not None:
@@ -44,11 +41,9 @@ def read(source: Source, *, max_bytes: int) -> Stored:
         request["IfMatch"] = f'"{source.etag}"'
     with _errors("read", source.uri):
         found = aws.s3().get_object(**request)
-        with found["Body"] as body:
-            size = found["ContentLength"]
-            if size > max_bytes:
-                raise ImageTooLarge(f"{size:,} bytes are more than MAX_BYTES={max_bytes:,}")
-            data = b"".join(body.iter_chunks(_CHUNK_BYTES))
+        with closing(found["Body"]) as body:
+            check_bytes(found["ContentLength"])
+            data = body.read()  # raises when fewer bytes arrive than were announced
     return Stored(
         data=data,
         etag=found["ETag"].strip('"'),

@@ -8,9 +8,8 @@ from typing import Any
 from pipeline import storage
 from pipeline.celery import app
 from pipeline.source import Source
-from tasks import failures
 from tasks.base import DONE, ObjectTask, parse_source
-from tasks.images import Limits, Recipe, Rendition, render
+from tasks.images import Limits, Recipe, render
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,9 @@ def resize(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         settings = self.app.settings
-        return _make(self, wanted, wanted, RESIZED_PREFIX + wanted.key, Recipe.from_settings(settings, settings.resize_box))
+        return _make(
+            self, wanted, wanted, RESIZED_PREFIX + wanted.key, Recipe.from_settings(settings, settings.resize_box)
+        )
 
     return self.settle(wanted, work)
 
@@ -58,7 +59,7 @@ def thumbnail(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
 def _make(task: ObjectTask, origin: Source, read_from: Source, key: str, recipe: Recipe) -> dict[str, Any]:
     """Reads, renders and stores one rendition, and returns the task's result."""
     limits = Limits.from_settings(task.app.settings)
-    stored = storage.read(read_from, max_bytes=limits.max_bytes)
+    stored = storage.read(read_from, check_bytes=limits.check_bytes)
     rendition = render(stored.data, recipe, limits)
     bucket = task.app.settings.required("output_bucket")
     key += rendition.suffix

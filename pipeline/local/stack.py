@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,8 +42,7 @@ class Emulator:
             start_new_session=True,  # Ctrl-C is for the parent, which ends this one last
             text=True,
         )
-        assert self._process.stdout is not None
-        self.endpoint = self._process.stdout.readline().strip()
+        self.endpoint = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
         if not self.endpoint:
             raise PipelineError("the AWS emulator did not start: install the requirements with `make test`")
 
@@ -67,7 +67,7 @@ class Emulator:
 
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator, whatever this process's own environment says."""
-        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
+        session: Any = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
         return session.client(service, endpoint_url=self.endpoint)
 
     def stop(self) -> None:
@@ -117,14 +117,14 @@ class LocalStack:
     """
 
     def __init__(self, logs: Path, *, concurrency: int) -> None:
-        self._logs = logs
+        self.logs = logs
         self._concurrency = concurrency
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._files: list[IO[bytes]] = []
         self.emulator = Emulator(self._log("emulator"))
 
     def _log(self, name: str) -> IO[bytes]:
-        file = (self._logs / f"{name}.log").open("wb")
+        file = (self.logs / f"{name}.log").open("wb")
         self._files.append(file)
         return file
 
@@ -133,7 +133,16 @@ class LocalStack:
             make_resources(self.emulator)
             self.start("bridge", "-m", "bridge")
             self.start(
-                "worker", "-m", "celery", "-A", "pipeline", "worker", "--concurrency", str(self._concurrency), "-n", "local@%h"
+                "worker",
+                "-m",
+                "celery",
+                "-A",
+                "pipeline",
+                "worker",
+                "--concurrency",
+                str(self._concurrency),
+                "-n",
+                "local@%h",
             )
         except BaseException:
             self.stop()
@@ -167,7 +176,7 @@ class LocalStack:
         """Raises ``PipelineError`` when one of the processes has ended by itself."""
         for name, child in self._children.items():
             if child.poll() is not None:
-                tail = (self._logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-5:]
+                tail = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-5:]
                 raise PipelineError("\n".join([f"the {name} ended by itself (status {child.returncode}):", *tail]))
 
     def stop(self) -> None:
@@ -184,14 +193,9 @@ class LocalStack:
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
-    """Waits for a process, then kills it and all that it started."""
-    try:
+    """Waits for a process, then kills what is left of it and of all that it started."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

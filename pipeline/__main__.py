@@ -1,0 +1,68 @@
+"""``python -m pipeline``: the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.errors import PipelineError
+
+
+class _Group(click.Group):
+    """Shows this project's errors as one plain message, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=None, message="%(version)s", version="0.1.0")
+def cli() -> None:
+    """What lands in S3 becomes resized images and thumbnails.
+
+    Exit status: 0 done, 1 some of it failed, 2 wrong usage.
+    """
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for renditions.")
+@click.option("--keep", is_flag=True, help="Leave everything running, to drop more files in; Ctrl-C ends it.")
+@click.option("--flower", is_flag=True, help="Start Flower too, and print its address.")
+def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
+    """Run the whole pipeline on this machine, without AWS, over PATHS (files or folders).
+
+    \b
+    Example:
+      python -m pipeline local ~/Pictures --out out
+    """
+    try:
+        from pipeline.local.command import local as run
+    except ImportError as exc:
+        raise click.ClickException(
+            f"{exc}: the embedded AWS needs requirements-dev.txt (`make test` sets it up)"
+        ) from exc
+    sys.exit(run(paths, out, keep=keep, flower=flower))
+
+
+@cli.command()
+def settings() -> None:
+    """Print the settings as a Markdown table: variable, default, bounds, help."""
+    from pipeline.config import markdown_table
+
+    click.echo(markdown_table(), nl=False)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # a stop is a stop: clean up as on Ctrl-C
+    cli(prog_name="python -m pipeline")

@@ -1,0 +1,137 @@
+"""``python -m pipeline local``: what the person sees."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipeline.errors import PipelineError
+from pipeline.local import sheet
+from pipeline.local.files import find
+from pipeline.local.run import Result, Run, State, prepare
+from pipeline.local.stack import INPUT_BUCKET, LocalStack
+
+#: Without a terminal, a line each this many files.
+PLAIN_EVERY = 25
+
+
+def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
+    """Runs the whole pipeline over files and writes renditions and a contact sheet into ``out``.
+
+    Returns the exit status: 0 when all were done, 1 when some failed. Raises ``PipelineError``.
+    """
+    console = Console(highlight=False)
+    files = find(paths, leave_out=out)
+    prepare(out)
+    results: list[Result] = []
+    with ExitStack() as cleanup:
+        logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-local-")))
+        console.print("Starting the emulator, the bridge and the worker ...")
+        stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
+        if flower:
+            port = _free_port()
+            stack.start("flower", "-m", "celery", "-A", "pipeline", "flower", "--address=127.0.0.1", f"--port={port}")
+            console.print(f"Flower: http://127.0.0.1:{port}")
+        run = Run(stack, out, keep=keep)
+        started = time.monotonic()
+        with _Bar(console, len(files)) as bar:
+            for result in run.process(files):
+                results.append(result)
+                bar.advance(result)
+        seconds = time.monotonic() - started
+        page = _write_sheet(out, results, seconds)
+        _summary(console, results, page, seconds)
+        if keep:
+            _stay(console, stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
+    return 1 if any(result.state is State.FAILED for result in results) else 0
+
+
+def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
+    try:
+        return sheet.write(out, results, seconds=seconds)
+    except OSError as exc:
+        raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Bar:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._counts = dict.fromkeys(State, 0)
+        self._started = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("0 done", total=total, rate="")
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, result: Result) -> None:
+        self._counts[result.state] += 1
+        finished = sum(self._counts.values())
+        rate = f"{finished / max(time.monotonic() - self._started, 1e-3):.1f}/s"
+        text = " ".join(f"{count} {state.value}" for state, count in self._counts.items())
+        self._progress.update(self._task, advance=1, description=text, rate=rate)
+        if result.state is State.FAILED:
+            self._console.print(f"failed: {escape(result.key)}: {escape(result.reason)}", soft_wrap=True)
+        if not self._console.is_terminal and (finished % PLAIN_EVERY == 0 or finished == self._total):
+            self._console.print(f"{finished}/{self._total} files: {text}, {rate}")
+
+
+def _summary(console: Console, results: Sequence[Result], page: Path, seconds: float) -> None:
+    totals = sheet.totals(results)
+    console.print(
+        f"{totals.all} files in {seconds:.1f} s: {totals.done} done, {totals.failed} failed, {totals.skipped} skipped."
+    )
+    console.print(f"Contact sheet: {page.resolve().as_uri()}", soft_wrap=True)
+
+
+def _stay(
+    console: Console, stack: LocalStack, run: Run, results: list[Result], write_sheet: Callable[[], Path]
+) -> None:
+    """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
+    console.print(
+        f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
+        f"Drop more files in, for example:\n"
+        f"  AWS_ENDPOINT_URL={stack.emulator.endpoint} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local "
+        f"AWS_REGION=us-east-1 aws s3 cp photo.jpg s3://{INPUT_BUCKET}/",
+        soft_wrap=True,
+    )
+    try:
+        while True:
+            for result in run.collect():
+                results[:] = [other for other in results if other.key != result.key] + [result]
+                write_sheet()
+                detail = f": {result.reason}" if result.reason else ""
+                console.print(f"{result.state.value}: {escape(result.key + detail)}", soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("Stopping ...")
