@@ -45,5 +45,10 @@ def sns() -> SNSClient:
     return client
 
 
+def forget_clients() -> None:
+    """Makes the next call build new clients."""
+    _client.cache_clear()
+
+
 # A connection must not be shared across a fork: a worker's pool processes make their own.
-os.register_at_fork(after_in_child=_client.cache_clear)
+os.register_at_fork(after_in_child=forget_clients)

@@ -1,0 +1,56 @@
+"""Fixtures of all tests: an AWS server process, and the environment that points at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import aws
+from pipeline.config import Settings
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, Emulator, make_resources
+
+# Nothing in the tests may ever reach a real account.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # the discard port: unreachable until a test asks for a server
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """One server process for the whole run; tests keep apart by ``stack``, which empties it."""
+    with Emulator() as server:
+        yield server
+
+
+@pytest.fixture
+def stack(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """An empty server with the stack's buckets and queues, and this process's environment pointed at it."""
+    import urllib.request
+
+    urllib.request.urlopen(  # noqa: S310 - our own loopback server
+        urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")  # noqa: S310
+    ).close()
+    make_resources(emulator)
+    for name in set(os.environ) - set(emulator.environ()):
+        monkeypatch.delenv(name)
+    for name, value in emulator.environ().items():
+        monkeypatch.setenv(name, value)
+    for name, value in {
+        "INPUT_BUCKET": INPUT_BUCKET,
+        "OUTPUT_BUCKET": OUTPUT_BUCKET,
+        "QUEUE_PREFIX": "local-",
+        "POLL_WAIT_S": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    aws.forget_clients()
+    yield Settings.from_env()
+    aws.forget_clients()
