@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check worker bridge flower lock clean
+.PHONY: help demo test check worker bridge flower settings lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ bridge: $(READY) ## Start the bridge from the events queue to the tasks queue
 
 flower: $(READY) ## Start Flower
 	$(BIN)/celery -A pipeline flower
+
+settings: $(READY) ## Renew the table of settings in README.md
+	$(BIN)/python -m pipeline settings --write README.md
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt pyproject.toml

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from pipeline import aws, log
 from pipeline.errors import PipelineError
-from pipeline.source import Source
 
 
 def main() -> int:
@@ -16,14 +15,9 @@ def main() -> int:
     try:
         from bridge.consumer import Bridge
         from pipeline.celery import app
-        from pipeline.enqueue import renditions
+        from pipeline.enqueue import process_many
 
-        def publish(sources: Sequence[Source]) -> None:
-            with app.producer_or_acquire() as producer:
-                for source in sources:
-                    renditions(app, source).apply_async(producer=producer)
-
-        bridge = Bridge(app.settings, aws.sqs(), publish)
+        bridge = Bridge(app.settings, aws.sqs(), partial(process_many, app=app))
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2

@@ -19,14 +19,17 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except PipelineError as exc:
             raise click.ClickException(str(exc)) from exc
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name=None, message="%(version)s", version="0.1.0")
 def cli() -> None:
     """What lands in S3 becomes resized images and thumbnails.
 
-    Exit status: 0 done, 1 some of it failed, 2 wrong usage.
+    \b
+    Exit status: 0 done, 1 some of it failed, 2 wrong usage, 130 interrupted.
     """
 
 
@@ -52,17 +55,26 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
 
 
 @cli.command()
-def settings() -> None:
+@click.option("--write", "page", type=click.Path(exists=True, path_type=Path), help="Renew the table in this page.")
+def settings(page: Path | None) -> None:
     """Print the settings as a Markdown table: variable, default, bounds, help."""
-    from pipeline.config import markdown_table
+    from pipeline.config import markdown_table, with_table
 
-    click.echo(markdown_table(), nl=False)
+    if page is None:
+        click.echo(markdown_table(), nl=False)
+    else:
+        page.write_text(with_table(page.read_text()))
 
 
 def _interrupt(*_: object) -> None:
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)  # cleaning up is under way, and is bounded
     raise KeyboardInterrupt
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # a stop is a stop: clean up as on Ctrl-C
+    for number in _STOPS:
+        signal.signal(number, _interrupt)
     cli(prog_name="python -m pipeline")

@@ -173,3 +173,15 @@ def markdown_table() -> str:
         default = _shown(field.default)
         rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {bounds} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+_TABLE_BEGINS, _TABLE_ENDS = "<!-- settings: make settings -->\n", "<!-- end of settings -->\n"
+
+
+def with_table(page: str) -> str:
+    """A page with the table between its two marks renewed. Raises ``ConfigError`` when it has none."""
+    before, begins, rest = page.partition(_TABLE_BEGINS)
+    _, ends, after = rest.partition(_TABLE_ENDS)
+    if not (begins and ends):
+        raise ConfigError(f"the page has no place for the table: put {_TABLE_BEGINS.strip()} and the end mark into it")
+    return before + begins + markdown_table() + ends + after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery, chain
@@ -31,8 +32,19 @@ def process(source: str | dict[str, Any] | Source, *, app: Celery | None = None)
     names a version. Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
     Raises ``MessageError`` for a source that names no object.
     """
-    if app is None:
-        from pipeline.celery import app as default_app
-
-        app = default_app
+    app = _default_app() if app is None else app
     return renditions(app, Source.parse(source)).apply_async()
+
+
+def process_many(sources: Iterable[Source], *, app: Celery | None = None) -> None:
+    """Enqueues many objects over one connection. Returns when all are in the queue; raises what the broker raises."""
+    app = _default_app() if app is None else app
+    with app.producer_or_acquire() as producer:
+        for source in sources:
+            renditions(app, source).apply_async(producer=producer)
+
+
+def _default_app() -> Celery:
+    from pipeline.celery import app
+
+    return app

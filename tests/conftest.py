@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import aws
 from pipeline.config import Settings
-from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, Emulator, make_resources
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
+from tests.support.queues import take_all
 
 # Nothing in the tests may ever reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -52,5 +53,7 @@ def stack(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
     }.items():
         monkeypatch.setenv(name, value)
     aws.forget_clients()
+    for queue in ("local-events", RESULTS_QUEUE):
+        take_all(queue)  # S3's test events
     yield Settings.from_env()
     aws.forget_clients()

@@ -1,0 +1,179 @@
+"""The bridge against a server: every outcome, and what it does to the message."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from bridge.consumer import Bridge
+from bridge.outcomes import EFFECTS, Outcome
+from pipeline import aws
+from pipeline.celery import make_app
+from pipeline.config import Settings
+from pipeline.enqueue import process_many
+from pipeline.errors import ConfigError
+from pipeline.local.stack import INPUT_BUCKET
+from pipeline.source import Source
+from tests.support.queues import depth, headers, take_all, url
+from tests.unit.test_s3_event import s3_record, sns_wrapped
+
+EVENTS, TASKS, DEAD = "local-events", "local-tasks", "local-events-dlq"
+
+
+@pytest.fixture
+def bridge(stack: Settings) -> Bridge:
+    return Bridge(stack, aws.sqs(), partial(process_many, app=make_app(stack)))
+
+
+def send(body: str) -> None:
+    aws.sqs().send_message(QueueUrl=url(EVENTS), MessageBody=body)
+
+
+def upload(key: str) -> str:
+    return aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=b"x")["ETag"].strip('"')
+
+
+def test_every_outcome_has_an_effect() -> None:
+    assert set(EFFECTS) == set(Outcome)
+
+
+def test_an_upload_becomes_a_chain_and_its_event_is_deleted(bridge: Bridge) -> None:
+    etag = upload("räksmörgås & co/a+b 100%.jpg")
+    assert bridge.step() == [Outcome.DISPATCHED]
+    (message,) = take_all(TASKS)
+    assert headers(message)["task"] == "tasks.resize"
+    assert headers(message)["argsrepr"] == f"{INPUT_BUCKET}/räksmörgås & co/a+b 100%.jpg"
+    properties = json.loads(message["Body"])
+    assert properties["content-type"] == "application/json"
+    (source,), _, embed = decoded_body(message)
+    assert source["key"] == "räksmörgås & co/a+b 100%.jpg"
+    assert source["etag"] == etag
+    assert [step["task"] for step in embed["chain"]] == ["tasks.thumbnail"]
+    assert depth(EVENTS) == (0, 0)
+
+
+def decoded_body(
+    message: dict[str, str],
+) -> tuple[list[dict[str, str]], dict[str, str], dict[str, list[dict[str, str]]]]:
+    envelope = json.loads(message["Body"])
+    body = envelope["body"]
+    if envelope["properties"]["body_encoding"] == "base64":
+        import base64
+
+        body = base64.b64decode(body).decode()
+    args, kwargs, embed = json.loads(body)
+    return args, kwargs, embed
+
+
+def test_ten_events_are_one_receive(bridge: Bridge) -> None:
+    for n in range(12):
+        upload(f"{n}.jpg")
+    assert bridge.step() == [Outcome.DISPATCHED] * 10
+    assert bridge.step() == [Outcome.DISPATCHED] * 2
+    assert len(take_all(TASKS)) == 12
+    assert depth(EVENTS) == (0, 0)
+
+
+def test_a_message_with_several_records_publishes_what_is_due(bridge: Bridge) -> None:
+    records = [s3_record("a.jpg"), s3_record("notes.txt"), s3_record("b.jpg"), s3_record("c.jpg", "ObjectRestore:Post")]
+    send(json.dumps(sns_wrapped({"Records": records})))
+    assert bridge.step() == [Outcome.DISPATCHED]
+    assert [headers(message)["argsrepr"] for message in take_all(TASKS)] == ["in/a.jpg", "in/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"Records": [s3_record("notes.txt")]}, "s3://in/notes.txt: its key ends in none of SUFFIXES"),
+        ({"Records": [s3_record("folder/", size=0)]}, "it is a folder"),
+        ({"Records": [s3_record("a.jpg", "ObjectTagging:Put")]}, "ObjectTagging:Put needs no work"),
+        ({"Records": []}, "an event without records"),
+        ({"Event": "s3:TestEvent", "Bucket": "in"}, "the bucket's notification is set up"),
+    ],
+)
+def test_what_needs_no_work_is_skipped_for_a_reason_and_deleted(
+    bridge: Bridge, caplog: pytest.LogCaptureFixture, body: object, says: str
+) -> None:
+    send(json.dumps(body))
+    with caplog.at_level("INFO"):
+        assert bridge.step() == [Outcome.SKIPPED]
+    assert says in caplog.text
+    assert [depth(name) for name in (EVENTS, TASKS, DEAD)] == [(0, 0)] * 3
+
+
+@pytest.mark.parametrize("body", ["hello", '{"task": "tasks.resize"}', json.dumps({"Records": [{}]})])
+def test_what_can_t_be_understood_goes_to_the_dead_letter_queue_with_the_reason(bridge: Bridge, body: str) -> None:
+    send(body)
+    assert bridge.step() == [Outcome.REJECTED]
+    assert depth(EVENTS) == (0, 0)
+    (dead,) = take_all(DEAD)
+    assert dead["Body"] == body
+    assert dead["MessageAttributes"]["reason"]["StringValue"]
+
+
+def test_a_publish_that_fails_leaves_the_event_and_spares_the_others(stack: Settings) -> None:
+    published = []
+
+    def publish(sources: Sequence[Source]) -> None:
+        if sources[0].key == "bad.jpg":
+            raise OSError("the broker is away")
+        published.extend(sources)
+
+    for key in ("a.jpg", "bad.jpg", "b.jpg"):
+        upload(key)
+    outcomes = Bridge(stack, aws.sqs(), publish).step()
+    assert sorted(outcome.value for outcome in outcomes) == ["dispatched", "dispatched", "retry"]
+    assert sorted(source.key for source in published) == ["a.jpg", "b.jpg"]
+    assert depth(EVENTS) == (0, 1)  # in flight until its visibility time-out: nothing is lost
+
+
+def test_a_dead_letter_that_can_t_be_sent_stays_where_it_is(
+    bridge: Bridge, stack: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    send("hello")
+    aws.sqs().delete_queue(QueueUrl=url(DEAD))
+    assert bridge.step() == [Outcome.REJECTED]
+    assert depth(EVENTS) == (0, 1)
+    assert "could not dead-letter" in caplog.text
+
+
+def test_a_missing_queue_is_said_at_the_start(stack: Settings) -> None:
+    aws.sqs().delete_queue(QueueUrl=url(EVENTS))
+    with pytest.raises(ConfigError, match=r"queue local-events does not exist: .*QUEUE_PREFIX"):
+        Bridge(stack, aws.sqs(), lambda _: None)
+
+
+def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue is away for a while: one line at the start, one at the end, and the event is processed."""
+    monkeypatch.setattr("bridge.consumer.MAX_BACKOFF_S", 0.01)
+    done = threading.Event()
+    bridge = Bridge(stack, aws.sqs(), lambda _: done.set())
+    failures = iter([True, True, True])
+
+    class Flaky:
+        exceptions = aws.sqs().exceptions
+
+        def __getattr__(self, name: str) -> object:
+            if name == "receive_message" and next(failures, False):
+                raise aws.sqs().exceptions.ClientError({"Error": {"Code": "ServiceUnavailable"}}, "ReceiveMessage")
+            return getattr(aws.sqs(), name)
+
+    monkeypatch.setattr(bridge, "_sqs", Flaky())
+    upload("a.jpg")
+    with caplog.at_level("INFO"):
+        thread = threading.Thread(target=bridge.run)
+        thread.start()
+        assert done.wait(20)
+        bridge.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+    actions = [record.__dict__.get("action") for record in caplog.records]
+    assert actions.count("outage") == 1
+    assert actions.count("recovered") == 1
+    assert depth(EVENTS) == (0, 0)
