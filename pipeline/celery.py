@@ -27,7 +27,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "imports": ("tasks.renditions",),
-        "result_backend": settings.result_backend,
+        **_result_backend(settings.result_backend),
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,
         "task_create_missing_queues": False,
@@ -49,6 +49,14 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
     }
+
+
+def _result_backend(url: str | None) -> dict[str, Any]:
+    """Celery's own backends by URL; its S3 backend, which has no URL form, as ``s3://bucket/prefix``."""
+    if url is None or not url.startswith("s3://"):
+        return {"result_backend": url}
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    return {"result_backend": "s3", "s3_bucket": bucket, "s3_base_path": prefix}
 
 
 class PipelineApp(Celery):

@@ -53,8 +53,9 @@ class ObjectTask(Task):
         except (TransientError, MemoryError) as exc:
             # Celery takes a MemoryError as the whole worker's, and stops it.
             error = exc if isinstance(exc, TransientError) else TransientError(f"{source.uri}: out of memory")
-            if self.request.retries < self.app.settings.max_retries:
-                raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=None) from exc
+            max_retries = self.app.settings.max_retries
+            if self.request.retries < max_retries:
+                raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=max_retries) from exc
             self._record(source, error, retryable=True)
             raise error from exc
         except SoftTimeLimitExceeded as exc:

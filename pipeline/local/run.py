@@ -11,6 +11,7 @@ from enum import Enum
 from itertools import islice
 from pathlib import Path
 
+from botocore.exceptions import ClientError
 from PIL import Image
 
 from bridge.s3_event import parse
@@ -124,9 +125,10 @@ class Run:
             with file.path.open("rb") as body:
                 answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
         except OSError as exc:
-            return Result(
-                file.key, State.FAILED, reason=f"cannot be read: {exc.strerror}", advice="Check its permissions."
-            )
+            reason = f"cannot be read: {exc.strerror}"
+            return Result(file.key, State.FAILED, reason=reason, advice="Check its permissions.")
+        except ClientError as exc:
+            return Result(file.key, State.FAILED, reason=f"cannot be uploaded: {exc}", advice="Rename the file.")
         self._in_flight[file.key] = _Uploaded(file.path, answer["ETag"].strip('"'))
         return None
 

@@ -21,8 +21,17 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # its parent ends it, last
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
+    from moto.moto_server import werkzeug_app
+    from moto.moto_server.utilities import RegexConverter
     from moto.server import ThreadedMotoServer
 
+    class AnyCharacter(RegexConverter):
+        """Takes keys that contain a newline, which the dot of the server's pattern does not match."""
+
+        def __init__(self, url_map: object, *items: str) -> None:
+            super().__init__(url_map, *(item.replace(".+", r"[\s\S]+") for item in items))
+
+    werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[attr-defined]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

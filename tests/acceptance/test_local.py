@@ -1,0 +1,217 @@
+"""The real command, as a person types it: `python -m pipeline local …`."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from PIL import Image
+
+from tests.support.processes import marked, wait_for
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+DEADLINE_S = 150
+
+
+@dataclass
+class Command:
+    """Starts the command with a mark in its environment, which everything that it starts inherits."""
+
+    folder: Path
+    mark: str
+
+    def start(self, *arguments: object, **more: str) -> subprocess.Popen[str]:
+        environ = {name: value for name, value in os.environ.items() if name not in ("OUTPUT_BUCKET", "INPUT_BUCKET")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "local", *map(str, arguments)],
+            cwd=ROOT,
+            env=environ | {"PIPELINE_TEST_MARK": self.mark} | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: object, **more: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        process = self.start(*arguments, **more)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    mark = uuid.uuid4().hex
+    yield Command(tmp_path, mark)
+    assert marked(mark) == [], "processes were left behind"
+
+
+class Links(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.pictures: list[tuple[str, str]] = []  # resized, thumb
+        self._href = ""
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "a":
+            self._href = unquote(str(found["href"]))
+        if tag == "img":
+            self.pictures.append((self._href, unquote(str(found["src"]))))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def keys(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def picture(colour: tuple[int, int, int] = (200, 30, 40), size: tuple[int, int] = (64, 48)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "JPEG")
+    return out.getvalue()
+
+
+def test_the_bundled_photos(command: Command) -> None:
+    out = command.folder / "out"
+    status, printed, err = command.run(SAMPLES, "--out", out)
+    assert (status, err) == (1, ""), printed  # one of them is broken on purpose
+    assert "10 files in" in printed
+    assert "8 done, 1 failed, 1 skipped" in printed
+    assert "failed: broken-upload.jpg: The JPEG data is damaged or ends early" in printed
+
+    links = Links((out / "index.html").read_text())
+    assert len(links.pictures) == 8
+    assert sorted(path for pair in links.pictures for path in pair) == [key for key in keys(out) if key != "index.html"]
+    assert "broken-upload.jpg" in links.text
+    assert "upload the file again" in links.text
+    for resized, thumb in links.pictures:
+        original = resized.removeprefix("resized/").replace(".tiff.jpg", ".tiff")
+        with (
+            Image.open(SAMPLES / original) as before,
+            Image.open(out / resized) as big,
+            Image.open(out / thumb) as small,
+        ):
+            for image in (big, small):
+                image.load()
+                assert not image.getexif(), "metadata was not stripped"
+            shown = before.size[::-1] if before.getexif().get(0x0112, 1) >= 5 else before.size
+            assert big.size == fitted(shown, (1024, 768))
+            assert small.size == fitted(big.size, (192, 192))
+            assert big.format == small.format == ("JPEG" if before.format == "TIFF" else before.format)
+
+
+def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1, box[0] / size[0], box[1] / size[1])
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def test_300_photos_under_awkward_names_are_all_accounted_for(command: Command) -> None:
+    photos = command.folder / "photos"
+    names = ["a b", "a+b", "100%", "100%25", "ünï", "日本", "q?x=1&y", "#1", "'quote\"", "line\nbreak", "..dots", "[1]"]
+    wanted = []
+    for n in range(300):
+        path = photos / f"{n % 7}" / names[n % 5] / f"{names[n % len(names)]} {n}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture((n % 256, 99, 99)))
+        wanted.append(path.relative_to(photos).as_posix())
+    status, printed, err = command.run(photos, "--out", command.folder / "out")
+    assert (status, err) == (0, ""), printed
+    assert "300 done, 0 failed, 0 skipped" in printed
+    assert keys(command.folder / "out" / "resized") == keys(command.folder / "out" / "thumbs") == sorted(wanted)
+
+
+def test_ctrl_c_stops_everything(command: Command) -> None:
+    photos = command.folder / "photos"
+    photos.mkdir()
+    for n in range(500):
+        (photos / f"{n}.jpg").write_bytes(picture())
+    process = command.start(photos, "--out", command.folder / "out")
+    wait_for(lambda: keys(command.folder / "out"), seconds=DEADLINE_S, what="the first rendition")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (130, "Stopped.\n")
+
+
+def test_keep_takes_more_files_until_it_is_stopped(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+
+    first, out = command.folder / "first.jpg", command.folder / "out"
+    first.write_bytes(picture())
+    process = command.start(first, "--out", out, "--keep")
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    endpoint = next(match[1] for line in lines if (match := re.search(r"AWS_ENDPOINT_URL=(\S+)", line)))
+    boto3.client("s3", endpoint_url=endpoint).put_object(Bucket="local-input", Key="later ü.jpg", Body=picture())
+    assert "done: later ü.jpg\n" in lines
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert err == ""
+    assert keys(out / "thumbs") == ["first.jpg", "later ü.jpg"]
+    assert len(Links((out / "index.html").read_text()).pictures) == 2
+
+
+def test_bad_files_are_named_with_their_reason_and_the_others_are_done(command: Command) -> None:
+    photos = command.folder / "photos"
+    photos.mkdir()
+    (photos / "good.jpg").write_bytes(picture())
+    (photos / "text.jpg").write_text("I am no picture")
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "dangling.jpg").symlink_to(photos / "nowhere")
+    (photos / "notes.txt").write_text("skip me")
+    os.mkfifo(photos / "pipe.jpg")
+    Path(os.fsdecode(os.fsencode(photos) + b"/latin-\xe9.jpg")).write_bytes(picture())
+    status, printed, err = command.run(photos, "--out", command.folder / "out")
+    assert (status, err) == (1, "")
+    assert "7 files in" in printed
+    assert "1 done, 5 failed, 1 skipped" in printed
+    assert "failed: dangling.jpg: cannot be read: No such file or directory" in printed
+    assert "failed: pipe.jpg: it is not a regular file" in printed
+    assert "failed: latin-\ufffd.jpg: its name is not UTF-8" in printed
+    assert re.search(r"failed: text\.jpg: .*not in any of the formats", printed)
+    assert re.search(r"failed: empty\.png: ", printed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing"], "missing: no such file or folder"),
+        (["empty"], "empty: no files in there"),
+        (["photo.jpg", "--out", "photo.jpg/out"], "photo.jpg/out: cannot be written: Not a directory"),
+        (["one/photo.jpg", "photo.jpg"], "both want the key photo.jpg"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(command: Command, arguments: list[str], says: str) -> None:
+    (command.folder / "empty").mkdir()
+    (command.folder / "one").mkdir()
+    for name in ("photo.jpg", "one/photo.jpg"):
+        (command.folder / name).write_bytes(picture())
+    arguments = [name if name.startswith("--") else str(command.folder / name) for name in arguments]
+    status, _, err = command.run(*arguments, *([] if "--out" in arguments else ["--out", command.folder / "out"]))
+    assert status == 1
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_full_output_disk_is_one_clear_line(command: Command) -> None:
+    photo, out = command.folder / "photo.jpg", command.folder / "out"
+    photo.write_bytes(picture())
+    (out / "thumbs").mkdir(parents=True)
+    (out / "thumbs" / "photo.jpg").symlink_to("/dev/full")  # every write there ends with "no space left"
+    status, _, err = command.run(photo, "--out", out)
+    assert status == 1
+    assert err == f"Error: {out / 'thumbs' / 'photo.jpg'}: cannot be written: No space left on device\n"

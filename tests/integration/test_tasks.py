@@ -1,0 +1,182 @@
+"""The tasks against a server, run in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import Reject, Retry
+from PIL import Image
+
+from pipeline import aws
+from pipeline.celery import app
+from pipeline.config import Settings
+from pipeline.errors import NotAnImage, TransientError
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from tasks import resize, thumbnail
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+@pytest.fixture(autouse=True)
+def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(app, "settings", stack)
+    return stack
+
+
+def put(key: str, data: bytes) -> dict[str, Any]:
+    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+    return {"bucket": INPUT_BUCKET, "key": key, "etag": etag}
+
+
+def jpeg(size: tuple[int, int] = (1600, 1200)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, (10, 120, 200)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def output(key: str) -> tuple[Image.Image, dict[str, Any]]:
+    found = aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key=key)
+    return Image.open(io.BytesIO(found["Body"].read())), dict(found)
+
+
+def run(task: Any, source: Any, retries: int = 0) -> Any:
+    """Calls the task as a worker would, on its given try; returns or raises what it does."""
+    task.push_request(
+        args=(source,), retries=retries, id="task-1", called_directly=False, is_eager=False, chain=["next"]
+    )
+    try:
+        return task.run(source)
+    finally:
+        task.pop_request()
+
+
+def test_the_chain_makes_both_renditions() -> None:
+    source = put("a/ü b.jpg", jpeg())
+    resized = run(resize, source)
+    assert resized["outcome"] == "done"
+    assert resized["rendition"] | {"etag": "", "bytes": 0} == {
+        "bucket": OUTPUT_BUCKET,
+        "key": "resized/a/ü b.jpg",
+        "etag": "",
+        "width": 1024,
+        "height": 768,
+        "bytes": 0,
+        "content_type": "image/jpeg",
+    }
+    json.dumps(resized)
+    small = run(thumbnail, resized)
+    assert small["rendition"]["key"] == "thumbs/a/ü b.jpg"
+    for key, size in (("resized/a/ü b.jpg", (1024, 768)), ("thumbs/a/ü b.jpg", (192, 144))):
+        image, stored = output(key)
+        assert (image.size, image.format) == (size, "JPEG")
+        assert stored["ContentType"] == "image/jpeg"
+        assert stored["Metadata"]["source-etag"] == source["etag"]
+
+
+def test_either_task_takes_a_uri_alone() -> None:
+    put("a.jpg", jpeg())
+    assert run(thumbnail, f"s3://{INPUT_BUCKET}/a.jpg")["rendition"]["key"] == "thumbs/a.jpg"
+    assert output("thumbs/a.jpg")[0].size == (192, 144)
+    assert run(resize, f"s3://{INPUT_BUCKET}/a.jpg")["rendition"]["width"] == 1024
+
+
+def test_names_never_lie_about_the_format() -> None:
+    resized = run(resize, put("scan.tiff", (SAMPLES / "coffee.tiff").read_bytes()))
+    assert resized["rendition"]["key"] == "resized/scan.tiff.jpg"
+    assert run(thumbnail, resized)["rendition"]["key"] == "thumbs/scan.tiff.jpg"
+    assert output("thumbs/scan.tiff.jpg")[0].format == "JPEG"
+
+
+def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
+    source = put("text.jpg", b"I am no picture")
+    with pytest.raises(NotAnImage):
+        run(resize, source)
+    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/text.jpg.json")["Body"].read())
+    assert record["reason"] == "not-an-image"
+    assert record["retryable"] is False
+    assert record["source"] == source
+    assert record["task"] == "tasks.resize"
+    assert record["task_id"] == "task-1"
+    assert record["attempts"] == 1
+    assert record["advice"]
+
+
+@pytest.mark.parametrize(
+    ("act", "outcome"),
+    [
+        (lambda key: aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=key), "gone"),
+        (lambda key: put(key, jpeg((20, 10))), "superseded"),
+    ],
+)
+def test_an_object_that_changed_since_its_event_is_no_failure(act: Any, outcome: str) -> None:
+    source = put("a.jpg", jpeg())
+    act("a.jpg")
+    assert run(resize, source)["outcome"] == outcome
+    assert "Contents" not in aws.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise TransientError("could not read s3://in/a.jpg: the store answered 503 SlowDown")
+
+
+def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.renditions.storage.read", broken)
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
+    waits = []
+    for retries in range(5):
+        with pytest.raises(Retry) as caught:
+            run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries)
+        waits.append(float(caught.value.when))
+    for n, wait in enumerate(waits):
+        assert 2**n <= wait <= 2 ** (n + 1)
+    assert "Contents" not in aws.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
+
+
+def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.renditions.storage.read", broken)
+    with pytest.raises(TransientError):
+        run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)
+    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
+    assert (record["reason"], record["retryable"], record["attempts"]) == ("unavailable", True, 6)
+
+
+def test_out_of_memory_is_a_retry_and_not_the_end_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tasks.renditions.render", hungry)
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
+    put("a.jpg", jpeg())
+    with pytest.raises(Retry):
+        run(resize, f"s3://{INPUT_BUCKET}/a.jpg")
+
+
+def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("tasks.renditions.render", defect)
+    put("a.jpg", jpeg())
+    with pytest.raises(ZeroDivisionError):
+        run(resize, f"s3://{INPUT_BUCKET}/a.jpg")
+    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
+    assert (record["reason"], record["error"]) == ("internal-error", "ZeroDivisionError")
+
+
+def test_a_failure_whose_record_can_t_be_written_is_left_to_the_dead_letter_queue() -> None:
+    source = put("text.jpg", b"I am no picture")
+    aws.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
+    with pytest.raises(Reject) as caught:
+        run(resize, source)
+    assert caught.value.requeue is False
+
+
+def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:
+    with pytest.raises(Reject, match="write s3://bucket/key"):
+        run(resize, "nonsense")
