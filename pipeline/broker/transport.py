@@ -1,31 +1,19 @@
-"""Celery's broker: SQS, through kombu's own transport and the repairs and extensions in this folder."""
+"""Celery's broker: SQS, through kombu's own transport and the repairs and extensions in this folder.
+
+Each concern is a class of its own module; here they are only put together.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 from kombu.transport import SQS
-from kombu.transport.SQS.exceptions import UndefinedQueueException
+
+from pipeline.broker.polling import Polling
+from pipeline.broker.prefetch import Prefetch
+from pipeline.broker.queues import Queues
 
 
-class Channel(SQS.Channel):
-    """kombu's channel, without ListQueues and without ever making a queue by mistake."""
-
-    def _update_queue_cache(self, queue_name_prefix: str) -> None:
-        """Looks the one queue up by GetQueueUrl; called with the bare prefix, it has nothing to do."""
-        if queue_name_prefix == self.queue_name_prefix:
-            return
-        client = self.sqs()
-        try:
-            found = client.get_queue_url(QueueName=queue_name_prefix)
-        except client.exceptions.QueueDoesNotExist:
-            return
-        self._queue_cache[queue_name_prefix] = found["QueueUrl"]
-
-    def _create_queue(self, queue_name: str, attributes: dict[str, Any]) -> Any:
-        raise UndefinedQueueException(
-            f"queue {queue_name} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX"
-        )
+class Channel(Polling, Prefetch, Queues, SQS.Channel):
+    """See the bases, each of which does one thing."""
 
 
 class Transport(SQS.Transport):

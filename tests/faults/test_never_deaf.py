@@ -1,0 +1,52 @@
+"""After every kind of failed ReceiveMessage the same worker takes the next task."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "internal-error": {"status": 500, "code": "InternalError"},
+    "unavailable": {"status": 503, "code": "ServiceUnavailable"},
+    "throttled": {"status": 400, "code": "RequestThrottled"},
+    "denied": {"status": 403, "code": "AccessDenied"},
+    "connection-closed": {"kind": "drop"},
+    "no-reply": {"kind": "hang"},
+    "received-but-reply-lost": {"kind": "lose_reply"},
+}
+
+
+def test_a_worker_hears_again_after_each_fault(short_stage: Stage) -> None:
+    stage = short_stage
+    with stage.worker("-c", "1", REPLY_MARGIN_S="1", POLL_WAIT_S="1") as worker:
+        worker.wait_ready()
+        stage.send("note", "before")
+        wait_until(lambda: worker.done()["before"], "the first task")
+        for number, (name, fault) in enumerate(FAULTS.items(), start=1):
+            stage.server.fault("ReceiveMessage", queue=stage.queue, **fault)
+            wait_until(lambda n=number: stage.faults("ReceiveMessage") == n, f"the worker meets {name}")  # type: ignore[misc]
+            stage.send("note", name)
+            wait_until(lambda n=name: worker.done()[n], f"the task after {name}", 10)  # type: ignore[misc]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait_exit() == 0
+        assert stage.empty()
+        assert all(count == 1 for count in worker.done().values())
+
+
+def test_an_outage_is_ridden_out_and_logged_once(stage: Stage) -> None:
+    with stage.worker("-c", "1", POLL_WAIT_S="1") as worker:
+        worker.wait_ready()
+        stage.server.fault("ReceiveMessage", queue=stage.queue, times=-1)
+        wait_until(lambda: stage.faults("ReceiveMessage") >= 1, "the first failed poll")
+        stage.send("note", "during")
+        wait_until(lambda: stage.faults("ReceiveMessage") >= 4, "four failed polls", 30)
+        assert not worker.done()["during"]
+        stage.server.repair()
+        wait_until(lambda: worker.done()["during"], "the task after the outage")
+        log = worker.log()
+        assert log.count("Receiving from tasks failed (ReceiveError: HTTP 503 ServiceUnavailable)") == 1
+        assert log.count("Receiving from tasks works again") == 1
+        assert "Traceback" not in log

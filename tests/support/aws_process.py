@@ -1,0 +1,119 @@
+"""Starts and steers the in-memory SQS and SNS server from tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.sqs_model import REGION
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class AwsServer:
+    """A server process of its own, as a context manager; ``url`` is its endpoint."""
+
+    def __init__(self) -> None:
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.aws_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        if not self.url:
+            raise RuntimeError("the SQS server did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that point every AWS client of a process at this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str = "sqs") -> Any:
+        """A boto3 client of this server that never retries and has no part in any cache."""
+        import boto3
+        from botocore.config import Config
+
+        make: Any = boto3.client
+        return make(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def counts(self) -> Counter[str]:
+        """Requests since the start or the last reset, as ``"<action> <queue>"``, and a few totals."""
+        with urllib.request.urlopen(f"{self.url}/_control/counts", timeout=5) as reply:
+            return Counter(json.load(reply))
+
+    def requests(self, queue_prefix: str = "") -> int:
+        """All requests on queues whose name begins so."""
+        return sum(
+            number
+            for name, number in self.counts().items()
+            if name[0].isupper() and name.partition(" ")[2].startswith(queue_prefix)
+        )
+
+    def reset(self) -> None:
+        self._post("reset", {})
+
+    def latency(self, seconds: float) -> None:
+        self._post("latency", {"s": seconds})
+
+    def fault(self, action: str, **what: Any) -> None:
+        """Adds a fault; the fields are those of ``aws_server.Fault``."""
+        self._post("faults", {"action": action, **what})
+
+    def repair(self) -> None:
+        self._post("repair", {})
+
+    def _post(self, what: str, body: dict[str, Any]) -> None:
+        request = urllib.request.Request(f"{self.url}/_control/{what}", json.dumps(body).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=5):
+            pass
+
+    def make_queue(self, name: str, *, max_receives: int = 5, visibility_s: float = 30, dlq: bool = True) -> str:
+        """A queue and its dead-letter queue ``<name>-dlq``; returns the URL of the queue."""
+        client = self.client()
+        attributes = {"VisibilityTimeout": f"{visibility_s:g}"}
+        if dlq:
+            url = client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
+            found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+            policy = {"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": max_receives}
+            attributes["RedrivePolicy"] = json.dumps(policy)
+        made: str = client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        return made
+
+    def depth(self, queue: str) -> tuple[int, int, int]:
+        """How many messages of a queue are visible, in flight, and delayed."""
+        client = self.client()
+        url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        kinds = ("", "NotVisible", "Delayed")
+        visible, flying, delayed = (int(found[f"ApproximateNumberOfMessages{kind}"]) for kind in kinds)
+        return visible, flying, delayed

@@ -1,0 +1,17 @@
+"""Waiting for a condition with a deadline, instead of for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+STEP_S = 0.02
+
+
+def wait_until(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+    """Returns when ``condition()`` is true; raises ``AssertionError`` that names ``what`` after the deadline."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(STEP_S)

@@ -1,0 +1,97 @@
+"""A real Celery worker as a process, for tests that need its signals, its log and its death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.aws_process import ROOT, AwsServer
+from tests.support.waiting import wait_until
+
+READY = "ready."
+
+
+class Worker:
+    """``celery -A <app> worker`` with its output in a file, killed at the end of the ``with`` block."""
+
+    def __init__(
+        self,
+        server: AwsServer,
+        folder: Path,
+        *options: str,
+        app: str = "tests.support.tiny",
+        env: Mapping[str, str] | None = None,
+        name: str = "worker",
+    ) -> None:
+        self.trace_path = folder / "trace"
+        self.log_path = folder / f"{name}.log"
+        self._env = {
+            **os.environ,
+            **server.env,
+            "TRACE": str(self.trace_path),
+            "POLL_WAIT_S": "2",
+            "HEALTH_FOLDER": str(folder),
+            **(env or {}),
+        }
+        self._command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO", *options]
+
+    def __enter__(self) -> Self:
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        if exc is not None:
+            print(f"--- {self.log_path.name}\n{self.log()[-20000:]}")  # pytest shows it with the failure
+
+    def wait_ready(self, within_s: float = 30) -> Self:
+        wait_until(lambda: READY in self.log() or self._ended(), "the worker is ready", within_s)
+        assert not self._ended(), "the worker ended while it started"
+        return self
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def trace(self) -> list[str]:
+        return self.trace_path.read_text().splitlines() if self.trace_path.exists() else []
+
+    def done(self) -> Counter[str]:
+        """How often each named task was finished, by all workers that share the folder."""
+        return Counter(line.split()[1] for line in self.trace() if line.startswith("done "))
+
+    def started(self) -> Counter[str]:
+        return Counter(line.split()[1] for line in self.trace() if line.startswith("started "))
+
+    def children(self) -> list[int]:
+        """Process ids of the pool."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for thread in threads for pid in thread.read_text().split()]
+
+    def send_signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait_exit(self, within_s: float = 20) -> int:
+        wait_until(self._ended, "the worker has ended", within_s)
+        return self.process.wait()
+
+    def kill(self) -> None:
+        """kill -9 of the worker and its pool."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
