@@ -58,8 +58,8 @@ class Settings(BaseModel):
     )
     result_backend: str | None = Field(
         None,
-        description="Celery result backend, for programs that wait for results: `s3://bucket/prefix`, `dynamodb://…` or another "
-        "of Celery's; unset: results are not kept.",
+        description="Celery result backend, for programs that wait for results: `s3://bucket/prefix`, "
+        "`dynamodb://…` or another of Celery's; unset: results are not kept.",
     )
 
     suffixes: Suffixes = Field(

@@ -37,9 +37,7 @@ def stack(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
     """An empty server with the stack's buckets and queues, and this process's environment pointed at it."""
     import urllib.request
 
-    urllib.request.urlopen(  # noqa: S310 - our own loopback server
-        urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")  # noqa: S310
-    ).close()
+    urllib.request.urlopen(urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")).close()
     make_resources(emulator)
     for name in set(os.environ) - set(emulator.environ()):
         monkeypatch.delenv(name)
