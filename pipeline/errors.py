@@ -48,6 +48,13 @@ class TruncatedImage(PermanentError):
     advice = "The upload was probably cut short: upload the file again."
 
 
+class UnsupportedImage(PermanentError):
+    """An image of a kind that has no one right way to be shown, such as floating-point samples."""
+
+    reason = "unsupported"
+    advice = "Export the image with 8 or 16 bits per sample, and upload that."
+
+
 class ImageTooLarge(PermanentError):
     """A limit on pixels, bytes or frames was exceeded; found in the header, before decoding."""
 

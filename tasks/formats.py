@@ -1,16 +1,11 @@
-"""The image formats: which are read, which are written, and how each is encoded."""
+"""The formats that are written: those that browsers show, and how each is encoded."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageChops
-
-#: What Pillow may open, in the order in which it is asked. Nothing else is ever opened: other
-#: plugins start programs (EPS), read other files (FITS…), or are simply never uploaded on purpose.
-#: AVIF comes before HEIF: both accept the neutral brand ``mif1``, and only AVIF's tells them apart.
-READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +30,10 @@ WRITTEN = {
 }
 
 
-def encode(image: Image.Image, written: Format, quality: int, effort: int) -> bytes:
+def encode(image: Image.Image, written: Format, quality: int | None = None, effort: int | None = None) -> bytes:
     """The encoded image, without any metadata. ``image`` is L, LA, RGB or RGBA, in sRGB."""
-    image = image.copy() if image.readonly else image
+    quality = (written.quality or 0) if quality is None else quality
+    effort = written.effort if effort is None else effort
     image.info = {}  # Pillow writes some of what it finds here, such as the source's comment
     out = io.BytesIO()
     match written.name:
@@ -76,8 +72,3 @@ def palette_image(image: Image.Image) -> Image.Image:
     indexed.paste(255, mask=holes)
     indexed.info["transparency"] = 255
     return indexed
-
-
-def is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel lets the background through; an alpha channel alone does not say so."""
-    return image.mode.endswith("A") and ImageChops.invert(image.getchannel("A")).getbbox() is not None

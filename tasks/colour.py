@@ -1,0 +1,84 @@
+"""Samples and colours: anything that a file can hold becomes 8-bit grey or sRGB, with or without alpha."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import cast
+
+from PIL import Image, ImageChops, ImageCms
+
+#: ICC's name of what a profile describes, for each mode that a profile is applied to.
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
+
+#: Profiles are applied as Photoshop does by default: whites are mapped to white, and blacks to black.
+#: That matters for CMYK, whose black is not black; plain RGB profiles come out the same either way.
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+
+#: A profile that moves no sample by more than this is sRGB under another name: skipping it saves
+#: time on most uploads, and saves them a rounding.
+_SAME_WITHIN = 2
+_MAX_PROFILE_BYTES = 4_000_000
+
+
+def drop_opaque_alpha(image: Image.Image) -> Image.Image:
+    """Without its alpha channel where that says nothing: every pixel is opaque."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    transparent = ImageChops.invert(image.getchannel("A")).getbbox() is not None
+    return image if transparent else image.convert(image.mode[:-1])
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The image as L, LA, RGB or RGBA in sRGB. A profile that can't be used is ignored, as browsers do."""
+    if image.mode in ("LA", "RGBA"):
+        opaque = to_srgb(image.convert(image.mode[:-1]), profile)
+        opaque.putalpha(image.getchannel("A"))
+        return opaque
+    if image.mode not in _SPACES:  # YCbCr, RGBX
+        image = image.convert("RGB")
+    transform = _transform(profile, image.mode)
+    target = "L" if image.mode == "L" else "RGB"
+    if transform is not None:
+        if image.mode == "L" and transform.input_mode == "RGB":
+            image = image.convert("RGB")
+        image = ImageCms.applyTransform(image, transform) or image
+    return image if image.mode == target else image.convert(target)
+
+
+@lru_cache(maxsize=4)  # building one takes about as long as applying it, and photos of one camera share theirs
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the profile to sRGB, or None where there is nothing to do or the profile makes no sense."""
+    if mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    elif profile is None or len(profile) > _MAX_PROFILE_BYTES:
+        return None
+    else:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        except OSError:
+            return None
+        described = source.profile.xcolor_space.strip()
+        if mode == "L" and described == "RGB":
+            mode = "RGB"  # grey pictures often carry the RGB profile of their program
+        if described != _SPACES[mode]:
+            return None
+    try:
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB", _INTENT, _FLAGS)
+    except ImageCms.PyCMSError:
+        return None
+    return None if mode in ("L", "RGB") and _changes_nothing(transform, mode) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    if mode == "L":
+        samples = Image.frombytes("L", (256, 1), bytes(range(256)))
+    else:
+        steps = range(0, 256, 15)
+        cube = bytes(value for red in steps for green in steps for blue in steps for value in (red, green, blue))
+        samples = Image.frombytes("RGB", (len(cube) // 3, 1), cube)
+    moved = ImageChops.difference(ImageCms.applyTransform(samples, transform) or samples, samples.convert("RGB"))
+    extrema = cast("tuple[tuple[int, int], ...]", moved.getextrema())
+    return all(high <= _SAME_WITHIN for _, high in extrema)
