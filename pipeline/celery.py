@@ -10,6 +10,7 @@ from kombu import Queue
 
 from pipeline import log
 from pipeline.config import Settings
+from pipeline.monitoring.names import TOPICS
 
 #: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
 TASKS_QUEUE = "tasks"
@@ -24,6 +25,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "wait_time_seconds": settings.poll_wait_s,
             "polling_interval": 0,  # the long poll is the wait
             "sqs_base64_encoding": False,
+            "predefined_exchanges": topics(settings),
+            "queue_lease_s": settings.queue_lease_s,
         },
         "broker_connection_retry_on_startup": True,
         "imports": ("tasks.renditions",),
@@ -46,8 +49,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_time_limit": settings.hard_time_limit_s,
         "task_store_errors_even_if_ignored": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,
+        # Monitoring.
+        "worker_enable_remote_control": settings.topic_arn_prefix is not None,
+        "worker_send_task_events": settings.events == "all",
     }
 
 
@@ -59,6 +64,14 @@ def _result_backend(url: str | None) -> dict[str, Any]:
     return {"result_backend": "s3", "s3_bucket": bucket, "s3_base_path": prefix}
 
 
+def topics(settings: Settings) -> dict[str, dict[str, str]]:
+    """The fanout exchanges and their SNS topics: ``{exchange: {"arn": …}}``; empty where none are set."""
+    if settings.topic_arn_prefix is None:
+        return {}
+    prefix = settings.topic_arn_prefix + settings.queue_prefix
+    return {exchange: {"arn": prefix + topic} for exchange, topic in TOPICS.items()}
+
+
 class PipelineApp(Celery):
     """A Celery app that knows the pipeline's settings; tasks read them as ``self.app.settings``."""
 
@@ -67,7 +80,9 @@ class PipelineApp(Celery):
 
 def make_app(settings: Settings | None = None) -> PipelineApp:
     """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
-    app = PipelineApp("pipeline")
+    app = PipelineApp(
+        "pipeline", events="pipeline.monitoring.events:Events", control="pipeline.monitoring.control:Control"
+    )
     app.settings = Settings.from_env() if settings is None else settings
     app.conf.update(celery_config(app.settings))
     return app
@@ -79,3 +94,11 @@ app = make_app()
 @signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself
 def _setup_logging(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
+
+
+@signals.worker_init.connect
+def _say_what_is_off(**_: object) -> None:
+    if app.settings.topic_arn_prefix is None:
+        logging.getLogger(__name__).warning(
+            "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring-off"}
+        )

@@ -120,6 +120,34 @@ class Settings(BaseModel):
     max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
     retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
 
+    # Monitoring: events and remote control over SNS, and metrics.
+    topic_arn_prefix: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:$",
+        description="`arn:aws:sns:<region>:<account>:`, where the topics `<prefix>celeryev` and `<prefix>pidbox` are; "
+        "unset: events and remote control are off.",
+    )
+    events: Literal["all", "workers", "off"] = Field(
+        "all",
+        description="`all`: workers send events of their tasks, for Flower; `workers`: only that they live; `off`.",
+    )
+    events_interval_s: float = Field(
+        1, ge=0.1, le=60, description="Seconds for which a worker gathers events into one message."
+    )
+    heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two signs of life of an idle worker.")
+    queue_lease_s: int = Field(
+        900,
+        ge=10,
+        le=86400,
+        description="Seconds after which the control and event queues of a killed process may be swept.",
+    )
+    metrics_namespace: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_./#:-]{1,255}$",
+        description="CloudWatch namespace: workers log the metrics of their tasks in its embedded metric format; "
+        "unset: they do not.",
+    )
+
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
         if self.hard_time_limit_s <= self.soft_time_limit_s:

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Base of all errors raised on purpose; its text is fit to be shown to a person."""
+    """Base of all errors raised on purpose; its text is fit to be shown to a person.
+
+    ``reason`` is a short fixed word for grouping (metrics, failure records, audit).
+    """
+
+    reason = "refused"
 
 
 class ConfigError(PipelineError):
@@ -21,7 +26,6 @@ class MessageError(PipelineError):
 class PermanentError(PipelineError):
     """The object itself is at fault: trying again gives the same result, a better file does not.
 
-    ``reason`` is a short fixed word for grouping (metrics, failure records, audit);
     ``advice`` tells the person who uploaded the file what to do.
     """
 
@@ -64,6 +68,8 @@ class ImageTooLarge(PermanentError):
 
 class TransientError(PipelineError):
     """A service did not do its part this time; trying again later is expected to help."""
+
+    reason = "unavailable"
 
 
 class ObjectGone(PipelineError):

@@ -18,6 +18,7 @@ from pipeline.errors import (
     PipelineError,
     TransientError,
 )
+from pipeline.monitoring.report import Report
 from pipeline.source import Source
 from tasks import failures
 
@@ -31,6 +32,13 @@ DONE = "done"
 
 class ObjectTask(Task):
     """A task about one object. Its body calls ``settle`` with the work to do."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        result = self.run(*args, **kwargs)
+        # In a worker the result is also shown, in logs and events: there it has a short repr.
+        return result if self.request.is_eager else Report(result)
 
     def settle(self, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Does the work and decides how its errors end; returns the task's result.

@@ -22,7 +22,7 @@ def resize(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
     """Makes ``resized/<key>`` of one object, within RESIZE_BOX.
 
     ``source``: ``s3://bucket/key``, or the JSON form of a ``Source``. The result names the outcome,
-    the source as it was read, and (when done) the rendition with its size in pixels and bytes.
+    the source, and (when done) the sizes in pixels and bytes of what was read and of the rendition.
     """
     wanted = parse_source(source)
 
@@ -86,6 +86,7 @@ def _make(task: ObjectTask, origin: Source, read_from: Source, key: str, recipe:
     return {
         "outcome": DONE,
         "source": origin.to_json(),
+        "read": {"width": rendition.source_width, "height": rendition.source_height, "bytes": len(stored.data)},
         "rendition": {
             "bucket": bucket,
             "key": key,

@@ -10,11 +10,13 @@ from kombu.transport import SQS
 from pipeline.broker.polling import Polling
 from pipeline.broker.prefetch import Prefetch
 from pipeline.broker.queues import Queues
+from pipeline.monitoring.fanout import EXCHANGE_TYPES, Fanout
 
 
-class Channel(Polling, Prefetch, Queues, SQS.Channel):
+class Channel(Fanout, Polling, Prefetch, Queues, SQS.Channel):
     """See the bases, each of which does one thing."""
 
 
 class Transport(SQS.Transport):
     Channel = Channel
+    implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES)

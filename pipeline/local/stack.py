@@ -23,6 +23,8 @@ INPUT_BUCKET = "local-input"
 OUTPUT_BUCKET = "local-output"
 #: Receives an event for whatever is written to the output bucket, so that nobody has to list it.
 RESULTS_QUEUE = PREFIX + "results"
+#: Where the emulator's topics are; the account is the emulator's own.
+TOPIC_ARN_PREFIX = f"arn:aws:sns:{REGION}:123456789012:"
 
 #: Deliveries of a message before it is moved to the dead-letter queue.
 MAX_RECEIVES = 5
@@ -85,8 +87,10 @@ class Emulator:
 
 
 def make_resources(emulator: Emulator) -> None:
-    """The buckets, the queues with their dead-letter queues, and the bucket's notification."""
-    s3, sqs = emulator.client("s3"), emulator.client("sqs")
+    """The buckets, the queues with their dead-letter queues, the topics, and the bucket's notification."""
+    s3, sqs, sns = emulator.client("s3"), emulator.client("sqs"), emulator.client("sns")
+    for topic in ("celeryev", "pidbox"):
+        sns.create_topic(Name=PREFIX + topic)
     for bucket in (INPUT_BUCKET, OUTPUT_BUCKET):
         s3.create_bucket(Bucket=bucket)
     arns = {}
@@ -158,6 +162,7 @@ class LocalStack:
             "INPUT_BUCKET": INPUT_BUCKET,
             "OUTPUT_BUCKET": OUTPUT_BUCKET,
             "QUEUE_PREFIX": PREFIX,
+            "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop soon after they are told to
         }
 

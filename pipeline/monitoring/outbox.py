@@ -1,0 +1,124 @@
+"""Events on their way out: taken from any thread, handed on by one of its own, a batch at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from kombu.utils.json import dumps
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+#: Bytes of events in one message: SNS takes 256 KiB, and its envelope can double them.
+MAX_BYTES = 120_000
+#: Events kept while they can't be delivered; beyond it the oldest are dropped, and counted.
+MAX_KEPT = 20_000
+#: Longest pause between two tries, in seconds.
+MAX_PAUSE_S = 30
+
+
+class Outbox:
+    """``put`` never blocks and never raises.
+
+    ``prepare`` is applied to each event once, in the outbox's thread; what it returns is delivered, None is not.
+    ``open`` gives, as a context, the function that delivers a list of events; when that raises, the
+    events are kept and tried again. ``idle`` is called at least every ``idle_s`` seconds, and at the end.
+    """
+
+    def __init__(
+        self,
+        open: Callable[[], AbstractContextManager[Callable[[list[Event]], None]]],
+        prepare: Callable[[Event], Event | None],
+        *,
+        interval_s: float,
+        idle: Callable[[bool], None] | None = None,
+        idle_s: float = 15,
+    ) -> None:
+        self._open = open
+        self._prepare = prepare
+        self._interval_s = interval_s
+        self._idle = idle
+        self._idle_s = idle_s
+        self._pending: deque[Event] = deque()
+        self._unsent: list[Event] = []
+        self._dropped = 0
+        self._failures = 0  # in a row
+        self._something = threading.Event()
+        self._hurry = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, event: Event, *, hurry: bool = False) -> None:
+        """Takes an event over. It goes out within the interval, or at once."""
+        self._pending.append(event)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="event-publisher", daemon=True)
+            self._thread.start()
+        self._something.set()
+        if hurry:
+            self._hurry.set()
+
+    def close(self, timeout_s: float) -> list[Event]:
+        """Sends what is left, for at most so many seconds, and returns what was not sent even so."""
+        self._closing = True
+        if self._thread is not None:
+            self._something.set()
+            self._hurry.set()
+            self._thread.join(timeout_s)
+        return [*self._unsent, *self._pending]
+
+    def _run(self) -> None:
+        with self._open() as deliver:
+            closing = False
+            while not closing:
+                if not self._closing:
+                    self._something.wait(None if self._idle is None else self._idle_s)
+                    self._hurry.wait(self._interval_s if self._failures == 0 else min(2.0**self._failures, MAX_PAUSE_S))
+                closing = self._closing
+                self._something.clear()
+                self._hurry.clear()
+                self._send(deliver)
+                if self._idle is not None:
+                    self._idle(closing)
+
+    def _send(self, deliver: Callable[[list[Event]], None]) -> None:
+        self._take()
+        try:
+            for part in split(list(self._unsent)):
+                deliver(part)
+                del self._unsent[: len(part)]
+        except Exception as exc:
+            if self._failures == 0:
+                logger.warning("events can't be sent, and are kept: %s", exc)
+            self._failures += 1
+            self._something.set()
+            return
+        if self._failures:
+            logger.info("events are sent again; %d were dropped meanwhile", self._dropped)
+            self._failures = self._dropped = 0
+
+    def _take(self) -> None:
+        for _ in range(len(self._pending)):
+            prepared = self._prepare(self._pending.popleft())
+            if prepared is not None:
+                self._unsent.append(prepared)
+        excess = len(self._unsent) - MAX_KEPT
+        if excess > 0:
+            del self._unsent[:excess]
+            self._dropped += excess
+
+
+def split(events: list[Event]) -> Iterator[list[Event]]:
+    """The events in lists that each fit into one message. A single event always fits: its texts are short."""
+    if len(events) > 1 and len(dumps(events)) > MAX_BYTES:
+        middle = len(events) // 2
+        yield from split(events[:middle])
+        yield from split(events[middle:])
+    elif events:
+        yield events

@@ -1,0 +1,103 @@
+"""What events say of a task: short, readable, and with the facts that metrics count."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery.utils.saferepr import saferepr
+from kombu.utils.json import dumps, loads
+
+from pipeline.errors import ImageTooLarge, TransientError
+from pipeline.monitoring.report import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
+
+RESULT = {
+    "outcome": "done",
+    "source": {"bucket": "in", "key": "a/b's \\ ümlaut.jpg", "etag": "e" * 32},
+    "read": {"width": 4000, "height": 3000, "bytes": 2_345_678},
+    "rendition": {"bucket": "out", "key": "resized/a/b's.jpg", "width": 1024, "height": 768, "bytes": 93_912},
+}
+
+
+def succeeded(result: Any) -> dict[str, Any]:
+    """The event as a worker sends it: with Celery's own representation of the result."""
+    return {"type": "task-succeeded", "uuid": "1", "runtime": 0.5, "result": saferepr(result, 1024)}
+
+
+def test_a_report_is_the_same_json_as_its_dict() -> None:
+    assert loads(dumps(Report(RESULT))) == RESULT
+    assert Report(RESULT) == RESULT
+
+
+def test_a_success_is_one_short_line_and_its_numbers() -> None:
+    event = shape(succeeded(Report(RESULT)))
+    assert event == {
+        "type": "task-succeeded",
+        "uuid": "1",
+        "runtime": 0.5,
+        "result": "→ 1024x768, 93.9 kB",
+        "outcome": "done",
+        "bytes_in": 2_345_678,
+        "bytes_out": 93_912,
+        "pixels_in": 12_000_000,
+    }
+
+
+def test_an_outcome_without_rendition_is_its_word() -> None:
+    event = shape(succeeded(Report({"outcome": "superseded", "source": RESULT["source"]})))
+    assert (event["result"], event["outcome"]) == ("superseded", "superseded")
+    assert "bytes_in" not in event
+
+
+def test_an_outcome_other_than_done_is_said_with_its_rendition() -> None:
+    event = shape(succeeded(Report(RESULT | {"outcome": "duplicate"})))
+    assert event["result"] == "duplicate → 1024x768, 93.9 kB"
+
+
+@pytest.mark.parametrize("result", [None, 3, "text", ["a"], {"a": 1}, '{"outcome"', '{"outcome": }'])
+def test_results_of_other_tasks_pass_unchanged(result: Any) -> None:
+    event = shape(succeeded(result))
+    assert event["outcome"] == "done"
+    assert event["result"] == saferepr(result, 1024)
+
+
+def test_a_failure_has_its_reason_and_says_it() -> None:
+    event = shape({"type": "task-failed", "uuid": "1", "exception": repr(ImageTooLarge("The image has 9 pixels."))})
+    assert (event["outcome"], event["reason"]) == ("failed", "too-large")
+    assert event["result"] == "too-large: The image has 9 pixels."
+
+
+@pytest.mark.parametrize(
+    ("exception", "reason"),
+    [
+        (repr(TransientError("503")), "unavailable"),
+        ("KeyError('x')", "internal-error"),
+        ("Path('x')", "internal-error"),
+        ("annotations", "internal-error"),
+        ("", "internal-error"),
+    ],
+)
+def test_reasons_are_few_and_fixed(exception: str, reason: str) -> None:
+    assert reason_of(exception) == reason
+
+
+def test_texts_are_bounded_and_a_traceback_keeps_its_end() -> None:
+    event = shape(
+        {"type": "task-failed", "uuid": "1", "args": "a" * 999, "exception": "E" * 999, "traceback": "x" * 9999 + "end"}
+    )
+    assert len(event["args"]) == len(event["exception"]) == TEXT_LIMIT
+    assert len(event["result"]) <= TEXT_LIMIT + len("internal-error: ")
+    assert len(event["traceback"]) == TRACEBACK_LIMIT
+    assert event["traceback"].endswith("end")
+
+
+def test_what_a_worker_logs_of_a_result_has_no_payload() -> None:
+    assert set(json.loads(repr(Report(RESULT)))) == {
+        "outcome",
+        "width",
+        "height",
+        "bytes_in",
+        "bytes_out",
+        "pixels_in",
+    }
