@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -119,11 +120,12 @@ def _stay(
     console: Console, stack: LocalStack, run: Run, results: list[Result], write_sheet: Callable[[], Path]
 ) -> None:
     """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
+    variables = stack.write_variables()
     console.print(
         f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
-        f"Drop more files in, for example:\n"
-        f"  AWS_ENDPOINT_URL={stack.emulator.endpoint} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local "
-        f"AWS_REGION=us-east-1 aws s3 cp photo.jpg s3://{INPUT_BUCKET}/",
+        f"From another terminal: `source {variables}`, and for example\n"
+        f"  aws s3 cp photo.jpg s3://{INPUT_BUCKET}/\n"
+        f"  {sys.executable} -m celery -A pipeline inspect stats",
         soft_wrap=True,
     )
     try:

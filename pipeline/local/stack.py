@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -165,6 +166,13 @@ class LocalStack:
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop soon after they are told to
         }
+
+    def write_variables(self) -> Path:
+        """Writes the variables that point a shell's commands at this stack; returns the file to be sourced."""
+        ours = {name: value for name, value in self.environ().items() if os.environ.get(name) != value}
+        file = self.logs / "variables.sh"
+        file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())))
+        return file
 
     def start(self, name: str, *arguments: str) -> None:
         """Starts one more Python process of the stack; its output goes to ``<name>.log``."""
