@@ -56,7 +56,9 @@ def _parse(expression: str) -> ast.expr:
         raise ExpressionError(f"{expression}: {exc.msg}") from None
 
 
-def _value(node: ast.expr, metrics: Mapping[str, Series], length: int) -> list[float | None]:
+def _value(  # noqa: PLR0911 - one case, one result
+    node: ast.expr, metrics: Mapping[str, Series], length: int
+) -> list[float | None]:
     match node:
         case ast.Constant(value=int() | float() as number):
             return [float(number)] * length

@@ -76,8 +76,9 @@ class Stack:
         """The resources that exist under the conditions, with their properties resolved."""
         found = {}
         for name, resource in self.template["Resources"].items():
-            if kind in (None, resource["Type"]) and ("Condition" not in resource or self.condition(resource["Condition"])):
-                found[name] = self.resolve({**resource, "Condition": None})
+            exists = "Condition" not in resource or self.condition(resource["Condition"])
+            if exists and kind in (None, resource["Type"]):
+                found[name] = self.resolve({key: item for key, item in resource.items() if key != "Condition"})
         return found
 
     def properties(self, name: str) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Stack:
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
-            (name, argument), = value.items()
+            ((name, argument),) = value.items()
             function = self._functions().get(name)
             if function is not None:
                 return function(argument)
@@ -134,7 +135,7 @@ class Stack:
 
         return re.sub(r"\$\{([^}]+)\}", value, text)
 
-    def _of_resource(self, name: str, attribute: str | None) -> str:
+    def _of_resource(self, name: str, attribute: str | None) -> str:  # noqa: PLR0911 - one case, one result
         """What ``Ref`` or ``GetAtt`` gives for a resource; raises ``KeyError`` for one that doesn't exist."""
         kind = self.template["Resources"][name]["Type"]
         properties = self.template["Resources"][name].get("Properties", {})
