@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# checkov pins an old boto3, so it lives apart.
+CHECKOV := .venv-checkov
+CHECKOV_READY := $(CHECKOV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check worker bridge flower settings lock clean
@@ -18,10 +21,16 @@ $(READY): requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(CHECKOV_READY): requirements-checkov.txt
+	@echo "Installing checkov, which the templates' tests use, into $(CHECKOV) ..."
+	@test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
+	@touch $@
+
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
-test: $(READY) ## Run the tests
+test: $(READY) $(CHECKOV_READY) ## Run the tests
 	$(BIN)/python -m pytest
 
 check: $(READY) ## Lint and type-check
@@ -44,6 +53,7 @@ settings: $(READY) ## Renew the table of settings in README.md
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	echo "checkov>=3.3" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-checkov.txt -
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,28 @@
+# One image for the bridge, the workers and Flower; the command chooses:
+#   python -m bridge | celery -A pipeline worker | celery -A pipeline flower
+# To pin the base: docker build --build-arg BASE=python@sha256:… (of python:3.13-slim-trixie).
+ARG BASE=python:3.13-slim-trixie
+
+FROM ${BASE} AS build
+COPY requirements.txt /tmp/requirements.txt
+# Wheels only: nothing is compiled, so nothing to compile with is needed. pip itself stays behind.
+RUN python -m venv /opt/pipeline \
+ && /opt/pipeline/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /tmp/requirements.txt \
+ && /opt/pipeline/bin/python -m pip uninstall --quiet --yes pip
+COPY pipeline /srv/pipeline
+COPY bridge /srv/bridge
+COPY tasks /srv/tasks
+# The root is read-only where it runs, so the byte code is made here.
+RUN /opt/pipeline/bin/python -m compileall -q /srv
+
+FROM ${BASE}
+COPY --from=build /opt/pipeline /opt/pipeline
+COPY --from=build /srv /srv
+ENV PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /srv
+USER 10001:10001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["python", "-m", "pipeline", "health"]
+CMD ["celery", "-A", "pipeline", "worker", "-E", "--loglevel", "INFO"]

@@ -1,0 +1,169 @@
+"""Reads a CloudFormation template and resolves its functions to the values that a stack would have."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "cloudformation"
+
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Region": "us-east-1",
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::StackName": "photos",
+    "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/photos/1",
+}
+NO_VALUE = object()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags: ``!Ref x`` becomes ``{"Ref": "x"}``."""
+
+
+def _function(loader: _Loader, suffix: str, node: yaml.Node) -> Any:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = value.split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def load(name: str = "batch.yaml") -> dict[str, Any]:
+    """The template as it is written, with its functions as ``{"Fn::…": …}``."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return template
+
+
+def of_type(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """Logical id → resource, for one resource type."""
+    return {name: resource for name, resource in template["Resources"].items() if resource["Type"] == kind}
+
+
+@dataclass
+class Stack:
+    """A template with values for its parameters: what a deployment of it would consist of."""
+
+    template: Mapping[str, Any]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = {"Image": "registry/image:1", "VpcId": "vpc-1", "SubnetIds": ["subnet-1", "subnet-2"]} | self.parameters
+        declared = self.template.get("Parameters", {})
+        values = {name: parameter.get("Default") for name, parameter in declared.items()}
+        self.parameters = values | {name: value for name, value in given.items() if name in declared}
+
+    def condition(self, name: str) -> bool:
+        return bool(self.resolve(self.template["Conditions"][name]))
+
+    def resources(self, kind: str | None = None) -> dict[str, dict[str, Any]]:
+        """The resources that exist under the conditions, with their properties resolved."""
+        found = {}
+        for name, resource in self.template["Resources"].items():
+            exists = "Condition" not in resource or self.condition(resource["Condition"])
+            if exists and kind in (None, resource["Type"]):
+                found[name] = self.resolve({key: item for key, item in resource.items() if key != "Condition"})
+        return found
+
+    def properties(self, name: str) -> dict[str, Any]:
+        properties: dict[str, Any] = self.resolve(self.template["Resources"][name]["Properties"])
+        return properties
+
+    def resolve(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [item for item in map(self.resolve, value) if item is not NO_VALUE]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((name, argument),) = value.items()
+            function = self._functions().get(name)
+            if function is not None:
+                return function(argument)
+        pairs = ((name, self.resolve(item)) for name, item in value.items())
+        return {name: item for name, item in pairs if item is not NO_VALUE}
+
+    def _functions(self) -> dict[str, Callable[[Any], Any]]:
+        return {
+            "Ref": self._ref,
+            "Fn::GetAtt": lambda argument: self._attribute(*argument),
+            "Fn::Sub": self._sub,
+            "Fn::If": lambda argument: self.resolve(argument[1 if self.condition(argument[0]) else 2]),
+            "Fn::Equals": lambda argument: str(self.resolve(argument[0])) == str(self.resolve(argument[1])),
+            "Fn::Not": lambda argument: not self.resolve(argument[0]),
+            "Fn::And": lambda argument: all(map(self.resolve, argument)),
+            "Fn::Or": lambda argument: any(map(self.resolve, argument)),
+            "Condition": lambda argument: self.condition(argument) if isinstance(argument, str) else None,
+            "Fn::Select": lambda argument: self.resolve(argument[1])[int(argument[0])],
+            "Fn::GetAZs": lambda _: [f"{PSEUDO['AWS::Region']}{zone}" for zone in "abc"],
+            "Fn::Base64": lambda argument: base64.b64encode(self.resolve(argument).encode()).decode(),
+        }
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return NO_VALUE
+        if name in PSEUDO:
+            return PSEUDO[name]
+        if name in self.parameters:
+            return self.parameters[name]
+        return self._of_resource(name, None)
+
+    def _attribute(self, name: str, attribute: str) -> str:
+        return self._of_resource(name, attribute)
+
+    def _sub(self, text: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            name = match[1]
+            if name.startswith("!"):
+                return "${" + name[1:] + "}"
+            return str(self._attribute(*name.split(".", 1)) if "." in name else self._ref(name))
+
+        return re.sub(r"\$\{([^}]+)\}", value, text)
+
+    def _of_resource(self, name: str, attribute: str | None) -> str:  # noqa: PLR0911 - one case, one result
+        """What ``Ref`` or ``GetAtt`` gives for a resource; raises ``KeyError`` for one that doesn't exist."""
+        kind = self.template["Resources"][name]["Type"]
+        properties = self.template["Resources"][name].get("Properties", {})
+        region, account = PSEUDO["AWS::Region"], PSEUDO["AWS::AccountId"]
+
+        def named(key: str) -> str:
+            return str(self.resolve(properties[key]))
+
+        match kind, attribute:
+            case "AWS::SQS::Queue", None:
+                return f"https://sqs.{region}.amazonaws.com/{account}/{named('QueueName')}"
+            case "AWS::SQS::Queue", "QueueName":
+                return named("QueueName")
+            case "AWS::SQS::Queue", "Arn":
+                return f"arn:aws:sqs:{region}:{account}:{named('QueueName')}"
+            case "AWS::SNS::Topic", None | "TopicArn":
+                return f"arn:aws:sns:{region}:{account}:{named('TopicName')}"
+            case "AWS::S3::Bucket", None:
+                return named("BucketName")
+            case "AWS::S3::Bucket", "Arn":
+                return f"arn:aws:s3:::{named('BucketName')}"
+            case "AWS::ECS::Cluster", None:
+                return named("ClusterName")
+            case "AWS::ECS::Service", "Name":
+                return named("ServiceName")
+            case "AWS::Logs::LogGroup", None:
+                return named("LogGroupName")
+            case "AWS::Logs::LogGroup", "Arn":
+                return f"arn:aws:logs:{region}:{account}:log-group:{named('LogGroupName')}:*"
+            case _:
+                return f"{name}.{attribute}" if attribute else name

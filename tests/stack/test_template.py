@@ -1,0 +1,329 @@
+"""The stack's template keeps every rule, and each rule notices what it is there for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.stack.rules import RULES
+from tests.stack.template import load
+
+Template = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return load()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rule_holds(name: str, template: Template) -> None:
+    assert list(RULES[name](template)) == []
+
+
+def _drop(*path: str | int) -> Callable[[Template], None]:
+    def mutate(template: Template) -> None:
+        place: Any = template
+        for step in path[:-1]:
+            place = place[step]
+        del place[path[-1]]
+
+    return mutate
+
+
+def _set(value: Any, *path: str | int) -> Callable[[Template], None]:
+    def mutate(template: Template) -> None:
+        place: Any = template
+        for step in path[:-1]:
+            place = place[step]
+        assert place[path[-1]] != value, "the mutation changes nothing"
+        place[path[-1]] = value
+
+    return mutate
+
+
+def _without_statement(sid: str, *path: str | int) -> Callable[[Template], None]:
+    def mutate(template: Template) -> None:
+        place: Any = template
+        for step in path:
+            place = place[step]
+        kept = [statement for statement in place["Statement"] if statement.get("Sid") != sid]
+        assert len(kept) == len(place["Statement"]) - 1
+        place["Statement"] = kept
+
+    return mutate
+
+
+def _properties(name: str, *path: str | int) -> tuple[str | int, ...]:
+    return ("Resources", name, "Properties", *path)
+
+
+def _container(name: str, *path: str | int) -> tuple[str | int, ...]:
+    return _properties(name, "ContainerDefinitions", 0, *path)
+
+
+_WORKER_POLICY = _properties("WorkerRole", "Policies", 0, "PolicyDocument")
+_TRACKING = _properties("WorkerTracking", "TargetTrackingScalingPolicyConfiguration")
+_METRICS = (*_TRACKING, "CustomizedMetricSpecification", "Metrics")
+
+#: What is done to the template, and the rule that must notice.
+MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
+    "notification dropped": (_drop(*_properties("InputBucket", "NotificationConfiguration")), "uploads_become_events"),
+    "notification to another queue": (
+        _set(
+            {"Fn::GetAtt": ["TasksQueue", "Arn"]},
+            *_properties("InputBucket", "NotificationConfiguration", "QueueConfigurations", 0, "Queue"),
+        ),
+        "uploads_become_events",
+    ),
+    "bucket made before the queue's policy": (_drop("Resources", "InputBucket", "DependsOn"), "uploads_become_events"),
+    "any bucket may send": (
+        _drop(*_properties("EventsQueuePolicy", "PolicyDocument", "Statement", 0, "Condition", "ArnEquals")),
+        "uploads_become_events",
+    ),
+    "any account may send": (
+        _drop(*_properties("EventsQueuePolicy", "PolicyDocument", "Statement", 0, "Condition", "StringEquals")),
+        "uploads_become_events",
+    ),
+    "policy for S3 dropped": (
+        _without_statement("EventsOfTheInputBucket", *_properties("EventsQueuePolicy", "PolicyDocument")),
+        "uploads_become_events",
+    ),
+    "queue usable without TLS": (
+        _without_statement("OnlyTls", *_properties("OtherQueuesPolicy", "PolicyDocument")),
+        "messages_are_encrypted_and_travel_over_tls",
+    ),
+    "queue not encrypted": (
+        _drop(*_properties("TasksQueue", "SqsManagedSseEnabled")),
+        "messages_are_encrypted_and_travel_over_tls",
+    ),
+    "topic not encrypted": (
+        _drop(*_properties("EventsTopic", "KmsMasterKeyId")),
+        "messages_are_encrypted_and_travel_over_tls",
+    ),
+    "bucket usable without TLS": (
+        _drop(*_properties("InputBucketPolicy", "PolicyDocument", "Statement", 0, "Condition")),
+        "buckets_are_private_and_kept",
+    ),
+    "bucket public": (
+        _set(False, *_properties("OutputBucket", "PublicAccessBlockConfiguration", "BlockPublicPolicy")),
+        "buckets_are_private_and_kept",
+    ),
+    "bucket deleted with the stack": (
+        _drop("Resources", "OutputBucket", "DeletionPolicy"),
+        "buckets_are_private_and_kept",
+    ),
+    "dead-letter queue unwired": (
+        _drop(*_properties("TasksQueue", "RedrivePolicy")),
+        "every_queue_has_its_dead_letters",
+    ),
+    "dead letters of both in one queue": (
+        _set(
+            {"Fn::GetAtt": ["EventsDeadLetters", "Arn"]},
+            *_properties("TasksQueue", "RedrivePolicy", "deadLetterTargetArn"),
+        ),
+        "every_queue_has_its_dead_letters",
+    ),
+    "two lost workers are enough": (
+        _set(2, *_properties("TasksQueue", "RedrivePolicy", "maxReceiveCount")),
+        "every_queue_has_its_dead_letters",
+    ),
+    "dead letters expire first": (
+        _set(604800, *_properties("EventsDeadLetters", "MessageRetentionPeriod")),
+        "every_queue_has_its_dead_letters",
+    ),
+    "queue misnamed": (_set("tasks", *_properties("TasksQueue", "QueueName")), "queues_are_named_as_the_code_expects"),
+    "role for any service": (
+        _set(
+            {"Service": "ec2.amazonaws.com"},
+            *_properties("WorkerRole", "AssumeRolePolicyDocument", "Statement", 0, "Principal"),
+        ),
+        "roles_belong_to_this_accounts_tasks",
+    ),
+    "role without its account": (
+        _drop(*_properties("BridgeRole", "AssumeRolePolicyDocument", "Statement", 0, "Condition")),
+        "roles_belong_to_this_accounts_tasks",
+    ),
+    "action on everything": (_set("*", *_WORKER_POLICY, "Statement", 2, "Resource"), "every_action_has_its_resource"),
+    "all actions": (_set("s3:*", *_WORKER_POLICY, "Statement", 2, "Action"), "every_action_has_its_resource"),
+    "protection not permitted": (
+        _without_statement("ProtectFromScaleIn", *_WORKER_POLICY),
+        "busy_workers_are_protected",
+    ),
+    "zones rebalanced": (
+        _drop(*_properties("WorkerService", "AvailabilityZoneRebalancing")),
+        "busy_workers_are_protected",
+    ),
+    "secret for the worker": (
+        lambda t: t["Resources"]["FlowerSecretRead"]["Properties"].update(RoleName={"Ref": "WorkerRole"}),
+        "secrets_are_for_the_execution_role_alone",
+    ),
+    "root user": (_drop(*_container("WorkerTask", "User")), "containers_are_locked_down"),
+    "writable root": (_set(False, *_container("WorkerTask", "ReadonlyRootFilesystem")), "containers_are_locked_down"),
+    "capabilities kept": (
+        _drop(*_container("BridgeTask", "LinuxParameters", "Capabilities")),
+        "containers_are_locked_down",
+    ),
+    "no scratch space": (_drop(*_container("WorkerTask", "LinuxParameters", "Tmpfs")), "containers_are_locked_down"),
+    "no health check": (_drop(*_container("FlowerTask", "HealthCheck")), "containers_are_locked_down"),
+    "other command": (_set("python", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
+    "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
+    "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
+    "unknown setting": (
+        _set("RESIZE_BOXES", *_container("WorkerTask", "Environment", 3, "Name")),
+        "settings_exist_and_defaults_agree",
+    ),
+    "other default": (_set("640x480", "Parameters", "ResizeBox", "Default"), "settings_exist_and_defaults_agree"),
+    "other time limit": (_set(600, "Parameters", "HardTimeLimit", "Default"), "settings_exist_and_defaults_agree"),
+    "other bound": (_set(99999, "Parameters", "HardTimeLimit", "MaxValue"), "limits_are_the_settings_limits"),
+    "other prefix": (
+        _set("x-", *_container("BridgeTask", "Environment", 0, "Value")),
+        "settings_exist_and_defaults_agree",
+    ),
+    "desired count": (
+        lambda t: t["Resources"]["WorkerService"]["Properties"].update(DesiredCount=1),
+        "updates_keep_the_count",
+    ),
+    "no rollback": (
+        _set(False, *_properties("WorkerService", "DeploymentConfiguration", "DeploymentCircuitBreaker", "Rollback")),
+        "deployments_roll_back",
+    ),
+    "launch type": (
+        lambda t: t["Resources"]["WorkerService"]["Properties"].update(LaunchType="FARGATE"),
+        "capacity_comes_from_providers_of_the_cluster",
+    ),
+    "provider unknown to the cluster": (
+        _set(["FARGATE"], *_properties("Cluster", "CapacityProviders")),
+        "capacity_comes_from_providers_of_the_cluster",
+    ),
+    "bridge on Spot": (
+        _set("FARGATE_SPOT", *_properties("BridgeService", "CapacityProviderStrategy", 0, "CapacityProvider")),
+        "capacity_comes_from_providers_of_the_cluster",
+    ),
+    "minimum above maximum": (_set(50, "Parameters", "MinWorkers", "Default"), "minimum_is_below_maximum"),
+    "wrong metric in scaling": (
+        _set("ApproximateNumberOfMessages", *_METRICS, 0, "MetricStat", "Metric", "MetricName"),
+        "queries_name_metrics_that_exist",
+    ),
+    "metric of another queue": (
+        _set("other", *_METRICS, 0, "MetricStat", "Metric", "Dimensions", 0, "Value"),
+        "queries_name_metrics_that_exist",
+    ),
+    "wrong metric in an alarm": (
+        _set("OldestMessage", *_properties("OldestEventAlarm", "MetricName")),
+        "queries_name_metrics_that_exist",
+    ),
+    "wrong metric on the dashboard": (
+        lambda t: t["Resources"]["Dashboard"]["Properties"].update(
+            DashboardBody={
+                "Fn::Sub": t["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].replace(
+                    "NumberOfMessagesSent", "MessagesSent"
+                )
+            }
+        ),
+        "queries_name_metrics_that_exist",
+    ),
+    "wrong filter": (
+        _set("Failures", *_properties("FailureRecords", "MetricTransformations", 0, "MetricName")),
+        "queries_name_metrics_that_exist",
+    ),
+    "two results": (_set(True, *_METRICS, 0, "ReturnData"), "expressions_can_be_computed"),
+    "bad expression": (
+        _set("(visible + inflight / running", *_METRICS, 3, "Expression"),
+        "expressions_can_be_computed",
+    ),
+    "unknown name": (_set("visible / workers", *_METRICS, 3, "Expression"), "expressions_can_be_computed"),
+    "unknown function": (
+        _set("visible + FILLED(inflight, 0) / running", *_METRICS, 3, "Expression"),
+        "expressions_can_be_computed",
+    ),
+    "metric beside Metrics": (
+        lambda t: t["Resources"]["WorkerTracking"]["Properties"]["TargetTrackingScalingPolicyConfiguration"][
+            "CustomizedMetricSpecification"
+        ].update(MetricName="CPUUtilization"),
+        "expressions_can_be_computed",
+    ),
+    "running tasks not counted": (
+        _set("visible / FILL(running, REPEAT) + 0 * inflight", *_METRICS, 3, "Expression"),
+        "workers_follow_the_backlog",
+    ),
+    "late count taken as none": (
+        _set("(visible + FILL(inflight, 0)) / (FILL(running, 0) + 0.001)", *_METRICS, 3, "Expression"),
+        "workers_follow_the_backlog",
+    ),
+    "average CPU taken for a count": (
+        _set("Average", *_METRICS, 2, "MetricStat", "Stat"),
+        "workers_follow_the_backlog",
+    ),
+    "ten messages to wake": (_set(10, *_properties("WorkerWakeAlarm", "Threshold")), "the_first_task_wakes_a_worker"),
+    "wake alarm without action": (
+        _set([{"Ref": "AlarmTopic"}], *_properties("WorkerWakeAlarm", "AlarmActions")),
+        "the_first_task_wakes_a_worker",
+    ),
+    "wake while workers listen": (
+        _set(
+            "IF(FILL(taken, 0) + 0 * FILL(asked, 0) + FILL(inflight, 0) < 1, visible, 0)",
+            *_properties("WorkerWakeAlarm", "Metrics", 0, "Expression"),
+        ),
+        "the_first_task_wakes_a_worker",
+    ),
+    "wake sets the count": (
+        _set("ExactCapacity", *_properties("WorkerWake", "StepScalingPolicyConfiguration", "AdjustmentType")),
+        "the_first_task_wakes_a_worker",
+    ),
+    "idle mode stops by target": (_set(False, *_TRACKING, "DisableScaleIn"), "idle_mode_never_stops_a_busy_worker"),
+    "target mode never stops": (_set(True, *_TRACKING, "DisableScaleIn"), "idle_mode_never_stops_a_busy_worker"),
+    "idle mode ignores what runs": (
+        _set("visible + 0 * FILL(inflight, 0)", *_properties("WorkerRestAlarm", "Metrics", 0, "Expression")),
+        "idle_mode_never_stops_a_busy_worker",
+    ),
+    "alarm without advice": (
+        _set("Something is wrong.", *_properties("TasksDeadLettersAlarm", "AlarmDescription")),
+        "alarms_say_what_to_do",
+    ),
+    "alarm without entry in the runbook": (
+        _set("x. Do: y. docs/runbook.md#no-such-entry", *_properties("BridgeAlarm", "AlarmDescription")),
+        "alarms_say_what_to_do",
+    ),
+    "alarm that tells nobody": (
+        _set([], *_properties("OldestEventAlarm", "AlarmActions")),
+        "what_matters_has_an_alarm",
+    ),
+    "absent bridge taken as well": (
+        _set("notBreaching", *_properties("BridgeAlarm", "TreatMissingData")),
+        "what_matters_has_an_alarm",
+    ),
+    "Flower without a password": (_drop(*_container("FlowerTask", "Secrets")), "flower_is_not_public"),
+    "Flower without a login": (_drop(*_properties("FlowerListener", "DefaultActions", 0)), "flower_is_not_public"),
+    "login not demanded": (_drop("Rules", "FlowerBehindALogin"), "flower_is_not_public"),
+    "Flower open to all": (
+        lambda t: t["Resources"]["SecurityGroup"]["Properties"].update(
+            SecurityGroupIngress=[{"IpProtocol": "tcp", "FromPort": 5555, "ToPort": 5555, "CidrIp": "0.0.0.0/0"}]
+        ),
+        "flower_is_not_public",
+    ),
+    "parameter without a group": (
+        lambda t: t["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].pop(),
+        "parameters_are_grouped_and_described",
+    ),
+    "parameter without a default": (
+        _drop("Parameters", "MaxWorkers", "Default"),
+        "only_image_and_network_must_be_given",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_mutation_is_noticed(mutation: str, template: Template) -> None:
+    mutate, rule = MUTATIONS[mutation]
+    broken = copy.deepcopy(template)
+    mutate(broken)
+    assert list(RULES[rule](broken)) != []
+
+
+def test_every_rule_has_a_mutation() -> None:
+    noticed = {rule for _, rule in MUTATIONS.values()}
+    assert set(RULES) - noticed == {"fits_without_a_bucket"}  # it reads the file's size
