@@ -57,9 +57,9 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
     else:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        except OSError:
+            described = source.profile.xcolor_space.strip()
+        except (OSError, ValueError):
             return None
-        described = source.profile.xcolor_space.strip()
         if mode == "L" and described == "RGB":
             mode = "RGB"  # grey pictures often carry the RGB profile of their program
         if described != _SPACES[mode]:

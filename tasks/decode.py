@@ -13,7 +13,7 @@ from math import ceil
 from typing import Self
 
 import pi_heif
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.config import Settings
 from pipeline.errors import ImageTooLarge, NotAnImage, TruncatedImage, UnsupportedImage
@@ -70,6 +70,9 @@ pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=Fa
 # `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,
 # at the largest size that the settings allow.
 Image.MAX_IMAGE_PIXELS = 500_000_000
+# Pillow refuses a PNG whose compressed texts unpack to more than 1 MB each. Photoshop's history can be longer.
+PngImagePlugin.MAX_TEXT_CHUNK = 8_000_000
+PngImagePlugin.MAX_TEXT_MEMORY = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
     Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
     limits.check_bytes(len(data))
-    with _open(data) as source:
+    with _open(data, limits) as source:
         name = "JPEG" if source.format == "MPO" else str(source.format)
         with _damage_reported(name):
             turn = _turn(source)
@@ -160,18 +163,19 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
         )
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=READ)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise ImageTooLarge(f"The image has far more pixels than any limit allows: {exc}") from exc
+    except Image.DecompressionBombError as exc:
+        raise ImageTooLarge(f"{exc} The limit MAX_PIXELS is {limits.max_pixels:,}.") from exc
     except _DECODER_ERRORS as exc:
         if not data:
             raise NotAnImage("The file is empty.") from exc
+        reason = "" if isinstance(exc, UnidentifiedImageError) else f" ({_one_line(exc)})"
         for name, beginning in _BEGINNINGS.items():
             if re.match(beginning, data, re.DOTALL):
                 raise TruncatedImage(
-                    f"The file begins like {name}, but its header is damaged, cut short, or says zero size."
+                    f"The file begins like {name}, but its header is damaged, cut short, or says zero size{reason}."
                 ) from exc
         raise NotAnImage(
             f"The file begins with {data[:8]!r}: that is none of the formats that are read ({', '.join(READ)})."
@@ -183,7 +187,11 @@ def _damage_reported(name: str) -> Iterator[None]:
     try:
         yield
     except _DECODER_ERRORS as exc:
-        raise TruncatedImage(f"The {name} data is damaged or ends early: {exc}.") from exc
+        raise TruncatedImage(f"The {name} data is damaged or ends early: {_one_line(exc)}.") from exc
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split())
 
 
 def _turn(source: ImageFile.ImageFile) -> int:
@@ -207,7 +215,7 @@ def _check_pixels(size: tuple[int, int], name: str, limits: Limits, *, buffered:
     counted = int(width * height * weight)
     if counted > limits.max_pixels:
         times = (
-            "" if weight == 1 else f", which count {weight:g} times in a {kind} for the memory they take: {counted:,}"
+            "" if weight == 1 else f", which count {weight:g} times as {kind}, for the memory they take: {counted:,}"
         )
         raise ImageTooLarge(
             f"The image has {width}x{height} = {width * height:,} pixels{times}; "

@@ -85,11 +85,11 @@ def _preparation(image: Image.Image, levels: tuple[int, int]) -> tuple[str, Call
         case "LA" | "RGBA":
             mode = image.mode[:-1] + "a"
             return mode, lambda part: part.convert(mode)
+        case "1" | "L" | "RGB" if key is not None:  # one colour stands for transparency
+            mode = "RGB" if image.mode == "RGB" else "L"
+            return mode + "a", lambda part: part.convert(mode + "A").convert(mode + "a")
         case "1":
             return "L", lambda part: part.convert("L")
-        case "L" | "RGB" if key is not None:  # one colour stands for transparency
-            mode = image.mode
-            return mode + "a", lambda part: part.convert(mode + "A").convert(mode + "a")
         case "I;16" | "I;16L" | "I;16B" | "I;16N":
             return "L" if key is None else "La", lambda part: _from_16_bits(part, levels, key)
     return image.mode, lambda part: part.copy()
