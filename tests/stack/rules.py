@@ -579,6 +579,9 @@ def idle_mode_never_stops_a_busy_worker(template: Template) -> Iterator[str]:
         found = evaluate(expression, {"visible": [visible], "inflight": [inflight]})[-1]
         if (found == 0) != rests:
             yield f"idle: {visible} waiting, {inflight} held: {found}"
+    for each in variants(template):
+        if "WorkerRestAlarm" not in each.resources():
+            yield "workers that have nothing to do wait for the target to notice"
     alarm = stack.resources()["WorkerRestAlarm"]["Properties"]
     if alarm["AlarmActions"] != ["WorkerRest"] or alarm["ComparisonOperator"] != "LessThanOrEqualToThreshold":
         yield "idle: the alarm does not stop workers"

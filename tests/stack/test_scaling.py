@@ -1,0 +1,63 @@
+"""The simulation that chose the template's defaults: its parts, and what it promises of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.metric_math import ExpressionError, evaluate, names
+from benchmarks.scaling import BURSTS, Ours, sample
+from benchmarks.scaling_model import Assumptions, Fifo
+
+WORLD = Assumptions()
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("a + b * 2", [7.0, None, 3.0]),
+        ("FILL(b, 0) - a", [2.0, -1.0, 0.0]),
+        ("FILL(b, REPEAT)", [3.0, 3.0, 1.0]),
+        ("IF(a > 0, FILL(b, 9), a)", [3.0, 9.0, 1.0]),
+        ("a / (a - a)", [None, None, None]),
+    ],
+)
+def test_metric_math(expression: str, wanted: list[float | None]) -> None:
+    assert evaluate(expression, {"a": [1.0, 1.0, 1.0], "b": [3.0, None, 1.0]}) == wanted
+    assert names(expression) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("expression", ["a +", "c", "FILLED(a, 0)", "FILL(a, LINEAR)", "a ** 2"])
+def test_metric_math_refuses(expression: str) -> None:
+    with pytest.raises(ExpressionError):
+        evaluate(expression, {"a": [1.0]})
+
+
+def test_fifo_keeps_order_and_amounts() -> None:
+    queue = Fifo()
+    queue.put(0.0, 10)
+    queue.put(60.0, 10, 10)
+    assert queue.take(15) == (pytest.approx(12.5), pytest.approx(2.5))
+    assert queue.age(100.0) == pytest.approx(40.0)
+    assert queue.take(100) == (pytest.approx(7.5), pytest.approx(7.5))
+    assert (queue.size, queue.age(100.0)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("burst", BURSTS[:3], ids=lambda burst: burst.name)
+@pytest.mark.parametrize("spot", [False, True])
+def test_defaults_scale_from_zero_to_zero_and_stop_nobody_busy(burst: object, spot: bool) -> None:
+    result = Ours(spot=spot).run("ours", burst, WORLD)  # type: ignore[arg-type]
+    assert result.done_s is not None
+    assert result.asleep_s is not None
+    assert result.stopped_busy == 0
+    assert result.backlog[-1] == pytest.approx(0, abs=1)
+    assert 0 < result.peak < burst.max_workers  # type: ignore[attr-defined]
+
+
+def test_defaults_cost_less_than_the_sample_where_uploads_come_in_waves() -> None:
+    waves = next(burst for burst in BURSTS if burst.waves > 1)
+    assert Ours().run("ours", waves, WORLD).total_dollars < 0.6 * sample(waves, WORLD).total_dollars
+
+
+def test_without_the_wake_alarm_nothing_ever_starts() -> None:
+    result = Ours(wake=((1, 0),)).run("ours", BURSTS[1], WORLD)
+    assert (result.done_s, result.peak) == (None, 0)
