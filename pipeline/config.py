@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -171,7 +170,8 @@ class Settings(BaseModel):
         "Keep it below ECS's `stopTimeout`.",
     )
     health_folder: str = Field(
-        tempfile.gettempdir(), description="Folder of the heartbeat files that `python -m pipeline health` reads."
+        "/tmp",  # noqa: S108 - not secret, and only its age is read
+        description="Folder of the heartbeat file that `python -m pipeline health` reads; one worker or bridge each.",
     )
     health_stale_s: int = Field(
         45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
