@@ -6,6 +6,7 @@ task doesn't take. Celery rejects some of these, deletes others, and runs the la
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from celery.worker import consumer, request
 STOCK_REQUEST = "celery.worker.request:Request"
 #: What Celery raises, uncaught, for a message that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+logger = logging.getLogger(__name__)
 
 
 class Request(request.Request):
@@ -75,7 +78,7 @@ class Consumer(consumer.Consumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Celery's own acknowledges the message, which deletes it."""
         _explain(message, f"the body can't be decoded: {exc}")
-        message.reject_log_error(consumer.logger, self.connection_errors)
+        message.reject_log_error(logger, self.connection_errors)
 
 
 def _explain(message: Any, reason: str) -> None:

@@ -55,6 +55,13 @@ class Recorder(list[Any]):
 
 
 class ScriptedChannel(Channel):
+    # Recorders here.
+    deletes: Any
+    returns: Any
+    burials: Any
+    postponements: Any
+    keeper: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.asked: list[tuple[int, Any]] = []
         for name in ("deletes", "returns", "burials", "postponements", "keeper"):
