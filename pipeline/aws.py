@@ -34,9 +34,9 @@ def s3() -> S3Client:
     return client
 
 
-def sqs() -> SQSClient:
-    """Its read timeout is above the longest long poll (20 s)."""
-    client: SQSClient = _client("sqs", 30)
+def sqs(*, long_poll: bool = True) -> SQSClient:
+    """Its read timeout is above the longest long poll (20 s); without one a reply comes at once or never."""
+    client: SQSClient = _client("sqs", 30 if long_poll else 5)
     return client
 
 

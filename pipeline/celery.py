@@ -15,6 +15,14 @@ from pipeline.monitoring.names import TOPICS
 #: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
 TASKS_QUEUE = "tasks"
 
+#: What the broker layer adds to a worker and to its consumer; loaded by workers only.
+WORKER_STEPS = (
+    "pipeline.broker.heartbeat:HeartbeatStep",
+    "pipeline.broker.protection:ProtectionStep",
+    "pipeline.broker.stopping:GracefulStop",
+)
+CONSUMER_STEPS = ("pipeline.broker.startup:DeadLetterCheck",)
+
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     return {
@@ -24,9 +32,13 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "queue_name_prefix": settings.queue_prefix,
             "wait_time_seconds": settings.poll_wait_s,
             "polling_interval": 0,  # the long poll is the wait
+            "body_encoding": "utf-8",  # as it is, not base64
             "sqs_base64_encoding": False,
             "predefined_exchanges": topics(settings),
             "queue_lease_s": settings.queue_lease_s,
+            "message_lease_s": settings.message_lease_s,
+            "lease_stalled_after_s": settings.hard_time_limit_s + settings.message_lease_s,
+            "reserve_s": settings.reserve_s,
         },
         "broker_connection_retry_on_startup": True,
         "imports": ("tasks.renditions",),
@@ -44,7 +56,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_on_failure": True,  # the task has written its failure record by then
         "task_acks_on_timeout": False,
         "task_reject_on_worker_lost": True,
-        "worker_prefetch_multiplier": 1,
+        "worker_consumer": "pipeline.broker.consumer:Consumer",
+        "worker_prefetch_multiplier": 1,  # the transport holds a reserve on top of it
+        "worker_lost_wait": 2.0,  # seconds for a result that a lost process may still have sent
         "task_soft_time_limit": settings.soft_time_limit_s,
         "task_time_limit": settings.hard_time_limit_s,
         "task_store_errors_even_if_ignored": True,
@@ -77,6 +91,12 @@ class PipelineApp(Celery):
 
     settings: Settings
 
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """Inside ``batched(app)`` everything goes through the batch's producer."""
+        from pipeline.broker.publishing import active_producer
+
+        return super().producer_or_acquire(active_producer(self) if producer is None else producer)
+
 
 def make_app(settings: Settings | None = None) -> PipelineApp:
     """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
@@ -85,6 +105,8 @@ def make_app(settings: Settings | None = None) -> PipelineApp:
     )
     app.settings = Settings.from_env() if settings is None else settings
     app.conf.update(celery_config(app.settings))
+    app.steps["worker"].update(WORKER_STEPS)
+    app.steps["consumer"].update(CONSUMER_STEPS)
     return app
 
 

@@ -148,12 +148,50 @@ class Settings(BaseModel):
         "unset: they do not.",
     )
 
+    # The broker layer: how a worker holds its messages, and how it stops.
+    message_lease_s: int = Field(
+        90,
+        ge=2,
+        le=3600,
+        description="Seconds that a received message stays hidden from other workers; renewed while it is held, so "
+        "this is how long work waits that was lost with its process.",
+    )
+    reserve_s: int = Field(
+        5,
+        ge=0,
+        le=300,
+        description="Seconds of work that a worker holds in reserve, so that it receives many messages at once.",
+    )
+    stop_budget_s: int = Field(
+        110,
+        ge=0,
+        le=7200,
+        description="Seconds that running tasks get to finish after SIGTERM; then they are handed to another worker. "
+        "Keep it below ECS's `stopTimeout`.",
+    )
+    health_folder: str = Field(
+        "/tmp",  # noqa: S108 - not secret, and only its age is read
+        description="Folder of the heartbeat file that `python -m pipeline health` reads; one worker or bridge each.",
+    )
+    health_stale_s: int = Field(
+        45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
+    )
+    ecs_agent_uri: str | None = Field(None, description="Set by ECS: where scale-in protection is switched.")
+    protection_min: int = Field(
+        15, ge=1, le=2880, description="Minutes that a scale-in protection lasts unless it is renewed."
+    )
+
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
         if self.hard_time_limit_s <= self.soft_time_limit_s:
             raise ValueError(
                 f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
                 "so that a task can clean up before it is killed"
+            )
+        if self.health_stale_s <= self.poll_wait_s + 10:
+            raise ValueError(
+                f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
+                "or an idle bridge is taken for one that hangs"
             )
         if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
             raise ValueError(

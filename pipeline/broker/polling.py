@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -43,6 +44,9 @@ class Poll:
     since: float = field(default_factory=time.monotonic)
     failures: int = 0
     failing_since: float = 0.0
+
+    def age_s(self) -> float:
+        return time.monotonic() - self.since
 
     def enter(self, state: PollState | None) -> None:
         self.state = state
@@ -98,7 +102,7 @@ class Polling(SQS.Channel):
         try:
             url = self._new_queue(queue)
             self._get_from_sqs(
-                self.canonical_queue_name(queue),
+                queue,
                 url,
                 self.asynsqs(),
                 count=self._get_message_estimate(),
@@ -156,11 +160,15 @@ class Polling(SQS.Channel):
             return
         for message in messages:
             try:
-                consumer(self._message_to_python(message, queue, url))
-            except Exception:
+                self._deliver_one(queue, url, message, consumer)
+            except Exception as exc:
                 logger.exception(
-                    "Message %s of %s could not be handled; SQS will deliver it again",
+                    "Message %s of %s could not be handled",
                     message.get("MessageId"),
                     queue,
                     extra={"action": "message-failed", "queue": queue},
                 )
+                self._not_delivered(url, message, exc)
+
+    def _deliver_one(self, queue: str, url: str, message: dict[str, Any], consumer: Callable[[Any], Any]) -> None:
+        consumer(self._message_to_python(message, queue, url))

@@ -1,22 +1,50 @@
 """Celery's broker: SQS, through kombu's own transport and the repairs and extensions in this folder.
 
-Each concern is a class of its own module; here they are only put together.
+Each concern is a class of its own module; here they are only put together. A message's way:
+
+    queues      finds the queue
+    publishing  sends, alone or in tens
+    delays      gives SQS the waiting to do
+    polling     receives for ever; ``receiving`` makes each receive end
+    prefetch    decides how many to receive
+    lease       keeps what is held hidden from others
+    acknowledging, returning, dead_letters   settle it: done, not now, never
+
+``monitoring.fanout`` is for events and remote control, which have queues of their own.
 """
 
 from __future__ import annotations
 
 from kombu.transport import SQS
 
+from pipeline.broker.acknowledging import Acknowledging
+from pipeline.broker.dead_letters import DeadLetters
+from pipeline.broker.delays import Delays
+from pipeline.broker.lease import Leases
 from pipeline.broker.polling import Polling
 from pipeline.broker.prefetch import Prefetch
+from pipeline.broker.publishing import Publishing
 from pipeline.broker.queues import Queues
+from pipeline.broker.returning import Returning
 from pipeline.monitoring.fanout import EXCHANGE_TYPES, Fanout
 
 
-class Channel(Fanout, Polling, Prefetch, Queues, SQS.Channel):
+class Channel(
+    Fanout,
+    Delays,
+    Publishing,
+    Polling,
+    Prefetch,
+    Leases,
+    Acknowledging,
+    Returning,
+    DeadLetters,
+    Queues,
+    SQS.Channel,
+):
     """See the bases, each of which does one thing."""
 
 
 class Transport(SQS.Transport):
     Channel = Channel
-    implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES)
+    implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES, batch_publish=True)

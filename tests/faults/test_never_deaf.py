@@ -19,9 +19,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_a_worker_hears_again_after_each_fault(short_stage: Stage) -> None:
-    stage = short_stage
-    with stage.worker("-c", "1", REPLY_MARGIN_S="1", POLL_WAIT_S="1") as worker:
+def test_a_worker_hears_again_after_each_fault(stage: Stage) -> None:
+    with stage.worker("-c", "1", REPLY_MARGIN_S="1", POLL_WAIT_S="1", MESSAGE_LEASE_S="2") as worker:
         worker.wait_ready()
         stage.send("note", "before")
         wait_until(lambda: worker.done()["before"], "the first task")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,8 +69,7 @@ class AwsServer:
 
     def counts(self) -> Counter[str]:
         """Requests since the start or the last reset, as ``"<action> <queue>"``, and a few totals."""
-        with urllib.request.urlopen(f"{self.url}/_control/counts", timeout=5) as reply:
-            return Counter(json.load(reply))
+        return Counter(self._control("GET", "counts"))
 
     def requests(self, queue_prefix: str = "") -> int:
         """All requests on queues whose name begins so."""
@@ -93,9 +93,17 @@ class AwsServer:
         self._post("repair", {})
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
-        request = urllib.request.Request(f"{self.url}/_control/{what}", json.dumps(body).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=5):
-            pass
+        self._control("POST", what, body)
+
+    def _control(self, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=5)
+        with closing(connection):
+            connection.request(method, f"/_control/{what}", None if body is None else json.dumps(body))
+            reply = connection.getresponse()
+            text = reply.read()
+            if reply.status != 200:
+                raise RuntimeError(f"{method} {what}: HTTP {reply.status}")
+            return json.loads(text)
 
     def make_queue(self, name: str, *, max_receives: int = 5, visibility_s: float = 30, dlq: bool = True) -> str:
         """A queue and its dead-letter queue ``<name>-dlq``; returns the URL of the queue."""

@@ -25,6 +25,7 @@ LEVELS = {
     "pipeline.monitoring": 2,
     "pipeline.aws": 1,
     "pipeline.config": 1,
+    "pipeline.health": 1,
     "pipeline.log": 1,
     "pipeline.storage": 1,
     "pipeline.errors": 0,

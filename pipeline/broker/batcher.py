@@ -1,0 +1,182 @@
+"""Gathers what is to be sent to SQS, and sends it ten at a time from a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+#: SQS's limit for the entries of a batch call, and for the messages of a receive.
+MAX_ENTRIES = 10
+#: Longest that an item waits for others.
+LINGER_S = 0.1
+#: Tries of one item; with the back-off between them that is about half a minute.
+MAX_TRIES = 7
+MAX_BACKOFF_S = 8.0
+#: Longest that the end of a process waits for what is not sent yet.
+CLOSE_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+
+def failed_entries(reply: Any, items: Sequence[Item]) -> list[Failure[Item]]:
+    """The ``Failed`` of a batch call's reply, whose entries had the positions in ``items`` as their ids."""
+    return [
+        Failure(
+            items[int(entry["Id"])],
+            f"{entry['Code']}: {entry.get('Message', '')}".rstrip(": "),
+            final=bool(entry.get("SenderFault")),
+        )
+        for entry in reply.get("Failed", [])
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Generic[Item]):
+    """An item that SQS did not take, and why; ``final`` when trying again gives the same."""
+
+    item: Item
+    reason: str
+    final: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item]):
+    item: Item
+    due_at: float
+    tries: int = 0
+
+
+class Batcher(Generic[Item]):
+    """``put`` never blocks on the network.
+
+    ``send`` is called, in the thread, with up to ten items of the same ``key``, and returns those that
+    failed; they are sent again later. When an item has failed for good ``give_up`` is called with it.
+    The thread starts with the first item. At the end of the process what is left is sent, for a few seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        send: Callable[[Sequence[Item]], Sequence[Failure[Item]]],
+        give_up: Callable[[Failure[Item]], None],
+        key: Callable[[Item], Hashable],
+        linger_s: float = LINGER_S,
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._give_up = give_up
+        self._key = key
+        self._linger_s = linger_s
+        self._changed = threading.Condition()
+        self._waiting: list[_Waiting[Item]] = []
+        self._sending = 0
+        self._hurry = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        """Items that are not sent yet."""
+        return len(self._waiting) + self._sending
+
+    def put(self, item: Item) -> None:
+        if self._closed:
+            self._give_up(Failure(item, "this process ends"))
+            return
+        with self._changed:
+            self._waiting.append(_Waiting(item, time.monotonic() + self._linger_s))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+            # The thread is asleep until the first item is due; only a full batch is worth waking it for.
+            if len(self._waiting) == 1 or len(self._waiting) >= MAX_ENTRIES:
+                self._changed.notify_all()
+
+    def flush(self, within_s: float) -> bool:
+        """Sends everything without waiting for more; False when some is left after ``within_s``."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            done = self._changed.wait_for(lambda: not len(self), within_s)
+            self._hurry = False
+            return done
+
+    def close(self, within_s: float = CLOSE_S) -> None:
+        """Flushes, ends the thread, and gives up what could not be sent by then."""
+        if self._closed:
+            return
+        self.flush(within_s)
+        with self._changed:
+            self._closed = True
+            left, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        atexit.unregister(self.close)
+        for waiting in left:
+            self._give_up(Failure(waiting.item, "this process ends"))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                batch = self._take()
+                while not batch and not self._closed:
+                    self._changed.wait(self._pause_s())
+                    batch = self._take()
+                if not batch:
+                    return
+                self._sending = len(batch)
+            failures = self._try(batch)
+            with self._changed:
+                self._sending = 0
+                self._changed.notify_all()
+            for failure in failures:
+                self._give_up(failure)
+
+    def _take(self) -> list[_Waiting[Item]]:
+        """The next batch, when it is full or its first item has waited long enough."""
+        now = time.monotonic()
+        due = [waiting for waiting in self._waiting if waiting.due_at <= now or (self._hurry and not waiting.tries)]
+        first = due[0] if due else None
+        if first is None and len(self._waiting) >= MAX_ENTRIES:
+            first = next((waiting for waiting in self._waiting if not waiting.tries), None)
+        if first is None:
+            return []
+        # What waits for its next try is not due with the others.
+        ready = [w for w in self._waiting if not w.tries or w.due_at <= now]
+        batch = [w for w in ready if self._key(w.item) == self._key(first.item)][:MAX_ENTRIES]
+        taken = set(map(id, batch))
+        self._waiting = [w for w in self._waiting if id(w) not in taken]
+        return batch
+
+    def _pause_s(self) -> float | None:
+        if not self._waiting:
+            return None
+        return max(0.0, min(waiting.due_at for waiting in self._waiting) - time.monotonic())
+
+    def _try(self, batch: list[_Waiting[Item]]) -> list[Failure[Item]]:
+        """Sends a batch; puts back what failed, and returns what failed for good."""
+        try:
+            failures = list(self._send([waiting.item for waiting in batch]))
+        except Exception as exc:
+            failures = [Failure(waiting.item, f"{type(exc).__name__}: {exc}") for waiting in batch]
+        by_item = {id(waiting.item): waiting for waiting in batch}
+        lost = []
+        with self._changed:
+            for failure in failures:
+                waiting = by_item[id(failure.item)]
+                waiting.tries += 1
+                if failure.final or waiting.tries >= MAX_TRIES or self._closed:
+                    lost.append(failure)
+                    continue
+                pause_s = min(MAX_BACKOFF_S, 0.25 * 2.0**waiting.tries)
+                waiting.due_at = time.monotonic() + random.uniform(pause_s / 2, pause_s)  # noqa: S311 - jitter
+                self._waiting.append(waiting)
+        return lost

@@ -1,0 +1,85 @@
+"""Celery's consumer, which sends poison to the dead-letter queue with the reason.
+
+Poison is what fails in the same way each time: not a Celery message, an unknown task, arguments that the
+task doesn't take. Celery rejects some of these, deletes others, and runs the last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import InvalidTaskError, Reject
+from celery.worker import consumer, request
+
+#: The request class that a task names unless it has one of its own.
+STOCK_REQUEST = "celery.worker.request:Request"
+#: What Celery raises, uncaught, for a message that is not built as its protocol says.
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+logger = logging.getLogger(__name__)
+
+
+class Request(request.Request):
+    """Checks the task's arguments before a process gets them, and keeps a task's reason to reject."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        try:
+            super().__init__(message, **options)
+        except MALFORMED as exc:
+            raise InvalidTaskError(f"malformed task message: {type(exc).__name__}: {exc}") from exc
+        if self.task.typing:
+            try:
+                self.task.__header__(*self.args, **self.kwargs)
+            except TypeError as exc:
+                raise InvalidTaskError(f"{self.task.name} does not take these arguments: {exc}") from exc
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        exc = exc_info.exception
+        if isinstance(exc, ExceptionWithTraceback):
+            exc = exc.exc
+        if isinstance(exc, Reject):
+            self.message.channel.explain(self.message.delivery_tag, f"rejected by {self.name}: {exc.reason}")
+        super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+
+class Consumer(consumer.Consumer):
+    def update_strategies(self) -> None:
+        for task in self.app.tasks.values():
+            if task.Request == STOCK_REQUEST:
+                task.Request = Request
+        super().update_strategies()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except MALFORMED as exc:
+                self.on_invalid_task(None, message, exc)
+
+        return on_task_received
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        _explain(message, "not a Celery message: it names no task")
+        super().on_unknown_message(body, message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        _explain(message, f"unknown task {message.headers.get('task')}")
+        super().on_unknown_task(body, message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        _explain(message, str(exc))
+        super().on_invalid_task(body, message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Celery's own acknowledges the message, which deletes it."""
+        _explain(message, f"the body can't be decoded: {exc}")
+        message.reject_log_error(logger, self.connection_errors)
+
+
+def _explain(message: Any, reason: str) -> None:
+    message.channel.explain(message.delivery_tag, reason)

@@ -1,0 +1,126 @@
+"""A channel without a network: its polls are answered by the test, and what it settles is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Connection
+
+from pipeline.broker.transport import Channel
+
+URL = "http://127.0.0.1:9/123456789012/p-tasks"
+
+
+class FakeHub:
+    """Runs nothing by itself: keeps what is to be called soon, and what later."""
+
+    def __init__(self) -> None:
+        self.soon: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.later: list[tuple[float, Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        self.soon.append((callback, args))
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
+        self.later.append((delay, callback, args))
+
+    def run_soon(self) -> None:
+        due, self.soon = self.soon, []
+        for callback, args in due:
+            callback(*args)
+
+    def run_later(self) -> float:
+        (delay, callback, args), *self.later = self.later
+        callback(*args)
+        return delay
+
+
+class Recorder(list[Any]):
+    """Stands in for a ``Batcher``, and for a ``LeaseKeeper``."""
+
+    def put(self, item: Any) -> None:
+        self.append(item)
+
+    def close(self) -> None:
+        """Nothing to send."""
+
+    def ensure_started(self) -> None:
+        """No thread."""
+
+    def stop(self) -> None:
+        """No thread."""
+
+
+class ScriptedChannel(Channel):
+    # Recorders here.
+    deletes: Any
+    returns: Any
+    burials: Any
+    postponements: Any
+    keeper: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.asked: list[tuple[int, Any]] = []
+        for name in ("deletes", "returns", "burials", "postponements", "keeper"):
+            self.__dict__[name] = Recorder()
+        super().__init__(*args, **kwargs)
+
+    def _get_from_sqs(self, *_args: Any, count: int = 1, callback: Any = None, **_kwargs: Any) -> None:
+        self.asked.append((count, callback))
+
+    def asynsqs(self, queue: str | None = None) -> None:
+        """No client: nothing is sent."""
+
+    def answer(self, *messages: dict[str, Any]) -> None:
+        """Answers the open poll."""
+        self.asked.pop()[1]({"Messages": list(messages)} if messages else {})
+        self.hub.run_soon()
+
+    def fail(self, exc: Exception) -> None:
+        self.asked.pop()[1].throw(exc)
+
+    def consume(self, callback: Callable[[Any], Any] | None = None) -> list[Any]:
+        """Starts to consume the queue ``tasks``; returns the list that received messages are added to."""
+        received: list[Any] = []
+        self.basic_consume(
+            "tasks", no_ack=False, callback=received.append if callback is None else callback, consumer_tag="c"
+        )
+        self.hub.run_soon()
+        return received
+
+
+@contextmanager
+def scripted_channel(**options: Any) -> Iterator[ScriptedChannel]:
+    connection = Connection(
+        "sqs://",
+        transport="pipeline.broker.transport:Transport",
+        transport_options={"queue_name_prefix": "p-", **options},
+    )
+    transport = connection.transport
+    transport._queue_cache["p-tasks"] = URL
+    made = ScriptedChannel(transport)
+    made.hub = FakeHub()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def sqs_message(number: int, receives: int = 1, **headers: Any) -> dict[str, Any]:
+    """A task message as ReceiveMessage returns it."""
+    body = {
+        "body": "[[], {}, {}]",
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": "t", "id": str(number), **headers},
+        "properties": {"delivery_info": {"exchange": "", "routing_key": "tasks"}, "body_encoding": "utf-8"},
+    }
+    return {
+        "MessageId": f"m{number}",
+        "ReceiptHandle": f"h{number}",
+        "Body": json.dumps(body),
+        "Attributes": {"ApproximateReceiveCount": str(receives)},
+    }

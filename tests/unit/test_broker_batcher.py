@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from pipeline.broker import batcher
+from pipeline.broker.batcher import Batcher, Failure, failed_entries
+from tests.support.waiting import wait_until
+
+
+class Sender:
+    """Records the batches that it is given; fails what the test says."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.failing: dict[str, int] = {}  # item: how often
+        self.final: set[str] = set()
+        self.lost: list[Failure[str]] = []
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batcher = Batcher("test", send=self.send, give_up=self.lost.append, key=lambda item: item[0])
+
+    def send(self, items: Sequence[str]) -> list[Failure[str]]:
+        self.gate.wait(10)
+        self.batches.append(list(items))
+        if self.error is not None:
+            raise self.error
+        failures = []
+        for item in items:
+            if item in self.final or self.failing.get(item, 0) > 0:
+                self.failing[item] = self.failing.get(item, 0) - 1
+                failures.append(Failure(item, "refused", final=item in self.final))
+        return failures
+
+
+@pytest.fixture
+def sender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
+    monkeypatch.setattr(batcher, "MAX_BACKOFF_S", 0.01)
+    made = Sender()
+    yield made
+    made.error = None
+    made.gate.set()
+    made.batcher.close()
+
+
+def test_sends_ten_at_once_and_the_rest_after_a_moment(sender: Sender) -> None:
+    items = [f"a{n}" for n in range(23)]
+    for item in items:
+        sender.batcher.put(item)
+    wait_until(lambda: not len(sender.batcher), "all is sent")
+    assert [item for batch in sender.batches for item in batch] == items
+    assert max(map(len, sender.batches)) == 10
+    assert len(sender.batches) <= 4
+
+
+def test_put_does_not_wait_for_a_call_that_hangs(sender: Sender) -> None:
+    sender.gate.clear()
+    for n in range(50):
+        sender.batcher.put(f"a{n}")
+    assert len(sender.batcher) == 50
+    sender.gate.set()
+    assert sender.batcher.flush(10)
+    assert sum(map(len, sender.batches)) == 50
+
+
+def test_a_batch_is_of_one_key(sender: Sender) -> None:
+    for n in range(6):
+        sender.batcher.put(f"a{n}")
+        sender.batcher.put(f"b{n}")
+    assert sender.batcher.flush(10)
+    assert sorted(sender.batches) == [[f"a{n}" for n in range(6)], [f"b{n}" for n in range(6)]]
+
+
+def test_only_what_failed_is_sent_again(sender: Sender) -> None:
+    sender.failing = {"a1": 2}
+    for n in range(3):
+        sender.batcher.put(f"a{n}")
+    wait_until(lambda: not len(sender.batcher), "all is sent")
+    assert sender.batches == [["a0", "a1", "a2"], ["a1"], ["a1"]]
+    assert sender.lost == []
+
+
+def test_what_keeps_failing_is_given_up_with_the_reason(sender: Sender) -> None:
+    sender.failing = {"a0": 1000}
+    sender.batcher.put("a0")
+    wait_until(lambda: sender.lost, "it is given up")
+    assert sender.lost == [Failure("a0", "refused")]
+    assert len(sender.batches) == batcher.MAX_TRIES
+    assert len(sender.batcher) == 0
+
+
+def test_what_cannot_succeed_is_given_up_at_once(sender: Sender) -> None:
+    sender.final = {"a0"}
+    sender.batcher.put("a0")
+    sender.batcher.put("a1")
+    wait_until(lambda: sender.lost, "it is given up")
+    assert sender.batches == [["a0", "a1"]]
+
+
+def test_an_exception_fails_the_whole_batch_and_the_thread_lives_on(sender: Sender) -> None:
+    sender.error = RuntimeError("no network")
+    sender.batcher.put("a0")
+    wait_until(lambda: len(sender.batches) >= 2, "it is tried again")
+    sender.error = None
+    wait_until(lambda: not len(sender.batcher), "it is sent in the end")
+    assert sender.lost == []
+
+
+def test_close_sends_what_is_left_and_gives_up_what_it_cannot(sender: Sender) -> None:
+    sender.failing = {"a1": 1000}
+    sender.batcher.put("a0")
+    sender.batcher.put("a1")
+    sender.batcher.close(within_s=0.5)
+    assert sender.batches[0] == ["a0", "a1"]
+    assert [failure.item for failure in sender.lost] == ["a1"]
+    sender.batcher.put("a2")  # late: not lost silently
+    assert [failure.item for failure in sender.lost] == ["a1", "a2"]
+
+
+def test_reads_the_failed_entries_of_a_reply() -> None:
+    reply: dict[str, Any] = {
+        "Successful": [{"Id": "0"}],
+        "Failed": [
+            {"Id": "1", "Code": "ReceiptHandleIsInvalid", "SenderFault": True, "Message": "bad"},
+            {"Id": "2", "Code": "InternalError", "SenderFault": False},
+        ],
+    }
+    assert failed_entries(reply, ["a", "b", "c"]) == [
+        Failure("b", "ReceiptHandleIsInvalid: bad", final=True),
+        Failure("c", "InternalError", final=False),
+    ]

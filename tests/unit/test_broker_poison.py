@@ -1,0 +1,198 @@
+"""What Celery hands to our consumer and request classes, and what they make of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import InvalidTaskError, Reject
+from celery.worker import consumer as stock_consumer
+from celery.worker import request as stock_request
+
+from pipeline.broker.consumer import STOCK_REQUEST, Consumer, Request
+from pipeline.broker.dead_letters import MAX_REASON_CHARS, _clean, dead_letter_url
+from pipeline.errors import ConfigError
+from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    app = Celery("poison", set_as_current=False, broker="memory://")
+
+    @app.task(name="t.two")
+    def two(a: int, b: int = 0) -> int:
+        return a + b
+
+    @app.task(name="t.bound", bind=True)
+    def bound(self: Any, a: int) -> int:
+        return a
+
+    app.finalize()
+    return app
+
+
+@pytest.fixture
+def channel() -> Iterator[ScriptedChannel]:
+    with scripted_channel() as made:
+        yield made
+
+
+def message(channel: ScriptedChannel, task: str, body: Any) -> Any:
+    raw = sqs_message(1, task=task)
+    envelope = json.loads(raw["Body"])
+    envelope["body"] = json.dumps(body)
+    received = channel.consume()
+    channel.answer({**raw, "Body": json.dumps(envelope)})
+    return received[0]
+
+
+@pytest.mark.parametrize("body", [[[1], {}, {}], [[1, 2], {}, {}], [[], {"a": 1, "b": 2}, {}]])
+def test_arguments_that_fit_are_taken(app: Celery, channel: ScriptedChannel, body: Any) -> None:
+    assert Request(message(channel, "t.two", body), app=app).name == "t.two"
+
+
+def test_self_is_not_counted(app: Celery, channel: ScriptedChannel) -> None:
+    assert Request(message(channel, "t.bound", [[1], {}, {}]), app=app).args == [1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [[], {}, {}],
+        [[1, 2, 3], {}, {}],
+        [[1], {"c": 1}, {}],
+        [[1], {}],
+        [1],
+        {"a": 1},
+        [3, {}, {}],
+        [[1], "kwargs", {}],
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_before_a_process_gets_them(
+    app: Celery, channel: ScriptedChannel, body: Any
+) -> None:
+    with pytest.raises(InvalidTaskError):
+        Request(message(channel, "t.two", body), app=app)
+
+
+def test_a_task_that_rejects_gives_its_reason(app: Celery, channel: ScriptedChannel) -> None:
+    received = message(channel, "t.two", [[1], {}, {}])
+    request = Request(received, app=app, on_reject=lambda log, errors, requeue: received.reject(requeue=requeue))
+    info = SimpleNamespace(exception=Reject("the argument names no object", requeue=False), traceback="")
+    request.on_failure(info)
+    assert [held.reason for held in channel.burials] == ["rejected by t.two: the argument names no object"]
+
+
+class ConsumerUnderTest(Consumer):
+    """The handlers alone, without a blueprint."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app, self.connection_errors = app, ()
+        self.strategies: dict[str, Any] = {}
+        self.on_task_message: set[Any] = set()
+        self.event_dispatcher = None
+        self._maximum_prefetch_restored = True
+
+    def call_soon_ack(self, promise: Any, *_args: Any) -> Any:
+        return promise
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ({"Body": "hello"}, "not a Celery message: it names no task"),
+        ({"Body": '{"Records": []}'}, "not a Celery message: it names no task"),
+        (sqs_message(1, task="t.unknown"), "unknown task t.unknown"),
+    ],
+)
+def test_poison_is_moved_with_its_reason(
+    app: Celery, channel: ScriptedChannel, raw: dict[str, Any], reason: str
+) -> None:
+    channel.consume(ConsumerUnderTest(app).create_task_handler())
+    channel.answer({**sqs_message(1), **raw})
+    assert [held.reason for held in channel.burials] == [reason]
+    assert len(channel.held) == 0
+
+
+def test_a_strategy_that_chokes_on_a_message_is_poison_too(app: Celery, channel: ScriptedChannel) -> None:
+    consumer = ConsumerUnderTest(app)
+
+    def choke(*_: Any) -> None:
+        raise KeyError("id")
+
+    consumer.strategies["t"] = choke
+    channel.consume(consumer.create_task_handler())
+    channel.answer(sqs_message(1))
+    assert [held.reason for held in channel.burials] == ["'id'"]
+
+
+def test_a_body_that_cannot_be_decoded_is_not_acknowledged(app: Celery, channel: ScriptedChannel) -> None:
+    consumer = ConsumerUnderTest(app)
+    received = message(channel, "t.two", [])
+    consumer.on_decode_error(received, ValueError("bad utf-8"))
+    assert channel.deletes == []
+    assert [held.reason for held in channel.burials] == ["the body can't be decoded: bad utf-8"]
+
+
+def test_reasons_fit_into_a_message_attribute() -> None:
+    assert _clean("a\x00b\ud800c") == "a\ufffdb\ufffdc"
+    assert len(_clean("x" * 5000)) == MAX_REASON_CHARS
+    assert _clean("") != ""
+
+
+class FakeSqs:
+    class exceptions:  # noqa: N801 - as a client has it
+        class QueueDoesNotExist(Exception):
+            pass
+
+    def __init__(self, policy: dict[str, Any] | None, known: bool = True) -> None:
+        self._policy, self._known = policy, known
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        return {} if self._policy is None else {"Attributes": {"RedrivePolicy": json.dumps(self._policy)}}
+
+    def get_queue_url(self, QueueName: str) -> dict[str, Any]:  # noqa: N803
+        if not self._known:
+            raise self.exceptions.QueueDoesNotExist
+        return {"QueueUrl": f"https://sqs/1/{QueueName}"}
+
+
+POLICY = {"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:1:p-tasks-dlq", "maxReceiveCount": 5}
+
+
+def test_finds_the_dead_letter_queue() -> None:
+    assert dead_letter_url(FakeSqs(POLICY), "https://sqs/1/p-tasks") == "https://sqs/1/p-tasks-dlq"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sqs", "text"),
+    [
+        (FakeSqs(None), "queue p-tasks has no dead-letter queue.*RedrivePolicy"),
+        (FakeSqs(POLICY, known=False), "p-tasks-dlq of queue p-tasks does not exist"),
+    ],
+)
+def test_a_queue_without_one_is_an_error_that_says_what_to_do(sqs: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        dead_letter_url(sqs, "https://sqs/1/p-tasks")
+
+
+def test_the_places_in_celery_that_poison_is_fastened_to(app: Celery) -> None:
+    assert app.Task.Request == STOCK_REQUEST
+    assert app.conf.worker_consumer == "celery.worker.consumer:Consumer"
+    assert "self.strategies[name] = task.start_strategy(self.app, self)" in inspect.getsource(
+        stock_consumer.Consumer.update_strategies
+    )
+    source = inspect.getsource(stock_consumer.Consumer.create_task_handler)
+    for name in ("on_unknown_message", "on_unknown_task", "on_invalid_task", "on_decode_error"):
+        assert f"self.{name}" in source
+        handler = inspect.getsource(getattr(stock_consumer.Consumer, name))
+        assert ("message.ack()" if name == "on_decode_error" else "message.reject_log_error(") in handler
+    assert "return self.reject(requeue=exc.requeue)" in inspect.getsource(stock_request.Request.on_failure)
+    assert list(inspect.signature(stock_request.Request.on_failure).parameters) == [
+        "self", "exc_info", "send_failed_event", "return_ok",
+    ]  # fmt: skip

@@ -1,0 +1,179 @@
+"""Draining, scale-in protection and the heartbeat, each by itself, and what they lean on in Celery."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import bootsteps, platforms
+from celery.apps import worker as worker_program
+from celery.worker import WorkController, components, control, loops, request, state
+from kombu.asynchronous import semaphore
+
+from pipeline.broker import heartbeat, stopping
+from pipeline.broker.heartbeat import is_consuming
+from pipeline.broker.polling import PollState
+from pipeline.broker.protection import RETRY_S, Protection
+from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
+from pipeline.config import Settings
+from pipeline.health import Heartbeat, Role, Unhealthy, check, heartbeat_path
+from tests.support.scripted import scripted_channel, sqs_message
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Agent:
+    def __init__(self) -> None:
+        self.clock, self.works = Clock(), True
+        self.calls: list[tuple[float, bool]] = []
+        self.protection = Protection(self.put, expires_min=15, linger_s=10, clock=self.clock)
+
+    def put(self, protected: bool) -> bool:
+        self.calls.append((self.clock.now, protected))
+        return self.works
+
+    def run(self, seconds: int, busy: bool) -> list[bool]:
+        """Looks once a second; returns what was called meanwhile."""
+        before = len(self.calls)
+        for _ in range(seconds):
+            self.protection.look(busy)
+            self.clock.now += 1
+        return [protected for _, protected in self.calls[before:]]
+
+
+def test_protects_while_busy_and_releases_when_idle() -> None:
+    agent = Agent()
+    assert agent.run(5, busy=False) == [False]  # whatever it was before
+    assert agent.run(60, busy=True) == [True]
+    assert agent.run(9, busy=False) == []
+    assert agent.run(60, busy=False) == [False]
+
+
+def test_a_trickle_of_work_is_one_protection() -> None:
+    agent = Agent()
+    calls = []
+    for _ in range(20):
+        calls += agent.run(1, busy=True) + agent.run(8, busy=False)
+    assert calls == [True]
+
+
+def test_renews_long_before_it_expires() -> None:
+    agent = Agent()
+    agent.run(3600, busy=True)
+    times = [at for at, protected in agent.calls if protected]
+    assert len(agent.calls) == len(times)
+    assert 240 <= max(b - a for a, b in pairwise(times)) <= 330
+
+
+def test_failures_are_tried_again_after_a_while_only() -> None:
+    agent = Agent()
+    agent.works = False
+    assert len(agent.run(120, busy=True)) == 120 / RETRY_S
+    agent.works = True
+    assert agent.run(60, busy=True) == [True]
+
+
+def test_releases_at_the_end() -> None:
+    agent = Agent()
+    agent.run(1, busy=True)
+    agent.protection.release()
+    agent.protection.release()
+    assert [protected for _, protected in agent.calls] == [True, False]
+
+
+def test_health_reads_the_age_of_the_last_progress(tmp_path: Path) -> None:
+    with pytest.raises(Unhealthy, match="not running"):
+        check(tmp_path, Role.WORKER, 45)
+    beat = Heartbeat(tmp_path, Role.WORKER)
+    beat.touch()
+    assert check(tmp_path, Role.WORKER, 45) < 30
+    with pytest.raises(Unhealthy, match="the bridge is not running"):
+        check(tmp_path, Role.BRIDGE, 45)
+    past = time.time() - 46
+    os.utime(heartbeat_path(tmp_path, Role.WORKER), (past, past))
+    with pytest.raises(Unhealthy, match="no progress for 46 s"):
+        check(tmp_path, Role.WORKER, 45)
+    beat.touch()
+    beat.remove()
+    with pytest.raises(Unhealthy, match="not running"):
+        check(tmp_path, Role.WORKER, 45)
+
+
+def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[object] = []
+    monkeypatch.setattr(heartbeat, "requests_in_pool", lambda: running)
+    with scripted_channel(wait_time_seconds=20) as channel:
+        channel.basic_qos(prefetch_count=1)
+        channel.consume()
+        poll = channel.polls["tasks"]
+        assert poll.state is PollState.OPEN
+        assert is_consuming(channel)
+        poll.since -= 34
+        assert is_consuming(channel)
+        poll.since -= 2  # its time-out should have ended it
+        assert not is_consuming(channel)
+        channel.answer(sqs_message(1))
+        assert poll.state is PollState.FULL
+        assert not is_consuming(channel)  # full of what? nothing runs
+        running.append(object())
+        poll.since -= 10_000
+        assert is_consuming(channel)  # one long task
+        poll.enter(PollState.BACKING_OFF)
+        assert is_consuming(channel)
+        poll.since -= 16
+        assert not is_consuming(channel)
+        channel.polls.clear()
+        assert not is_consuming(channel)
+
+
+def test_an_app_has_the_steps() -> None:
+    app = make_app(Settings())
+    try:
+        assert app.steps["worker"] >= set(WORKER_STEPS)
+        assert app.steps["consumer"] >= set(CONSUMER_STEPS)
+    finally:
+        app.close()
+
+
+def test_remote_shutdown_is_ours() -> None:
+    assert control.Panel.data["shutdown"] is stopping.shutdown
+    asked = []
+    worker = SimpleNamespace(graceful_stop=SimpleNamespace(request=lambda: asked.append(1)))
+    stopping.shutdown(SimpleNamespace(consumer=SimpleNamespace(controller=worker)))
+    assert asked == [1]
+
+
+def test_the_places_in_celery_that_stopping_is_fastened_to() -> None:
+    start = inspect.getsource(bootsteps.Blueprint.start)
+    assert start.index("self.on_start()") < start.index("step.start(parent)")  # so ours replace its signal handlers
+    assert "self.install_platform_tweaks(self)" in inspect.getsource(worker_program.Worker.on_start)
+    assert "platforms.signals[sig] = _handle_request" in inspect.getsource(worker_program._shutdown_handler)
+    assert platforms.EX_OK == 0
+    loop = inspect.getsource(loops.asynloop)
+    assert "state.maybe_shutdown()" in loop
+    assert "obj.controller.register_with_event_loop(hub)" in loop
+    assert state.should_stop is None
+    assert "'register_with_event_loop', args=(hub,)" in inspect.getsource(WorkController.register_with_event_loop)
+    assert "w.semaphore = LaxBoundedSemaphore(procs)" in inspect.getsource(components.Pool.create)
+    assert list(inspect.signature(request.Request.cancel).parameters) == ["self", "pool", "signal", "emit_retry"]
+    cancel = inspect.getsource(request.Request._announce_cancelled)
+    assert "acknowledge" not in cancel
+    held: Any = semaphore.LaxBoundedSemaphore(1)
+    ran: list[str] = []
+    held.acquire(ran.append, "first")
+    held.acquire(ran.append, "second")
+    held.clear()
+    held.release()
+    assert ran == ["first"]
