@@ -1,13 +1,14 @@
 """What kombu's SQS channel lacks for events and remote control: fanout over the stack's SNS topics.
 
-Only queues with the exact names of
-``pipeline.monitoring.names`` are ever made, and only by the process that will read them.
+Only queues with the exact names of ``pipeline.monitoring.names`` are ever made, and only by the process
+that will read them.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -138,4 +139,10 @@ class Fanout(SQS.Channel):
         if names.kind_of(queue) is Kind.REPLY and wait_time_seconds and self._drain_timeout_s is not None:
             # The asker's patience, not the long poll's.
             wait_time_seconds = min(wait_time_seconds, max(1, math.ceil(self._drain_timeout_s)))
-        return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
+        try:
+            return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
+        except ClientError as exc:
+            if not (owned().closed and is_missing(exc)):
+                raise
+            time.sleep(1)  # the process is ending, and has removed the queue under this poll
+            return {}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.app import make_app
 
 from pipeline import aws
+from pipeline.celery import make_app
 from pipeline.config import Settings
 from tests.support.aws_process import AwsServer
 from tests.support.worker import Worker

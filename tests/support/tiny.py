@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.app import TASKS_QUEUE, make_app
+from pipeline.celery import TASKS_QUEUE, make_app
 
 app = make_app()
 app.conf.imports = ()
