@@ -66,6 +66,21 @@ def settings(page: Path | None) -> None:
         page.write_text(with_table(page.read_text()))
 
 
+@cli.command()
+def sweep() -> None:
+    """Remove the control and event queues that killed processes have left behind.
+
+    Those of living processes are never touched. Flower does this too, when it starts and every hour.
+    """
+    from pipeline.config import Settings
+    from pipeline.monitoring.sweep import sweep as run
+
+    found = run(Settings.from_env())
+    for name in found.removed:
+        click.echo(f"removed {name}")
+    click.echo(str(found))
+
+
 def _interrupt(*_: object) -> None:
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)  # cleaning up is under way, and is bounded

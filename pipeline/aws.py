@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @cache
-def _client(service: Literal["s3", "sqs", "sns"], read_timeout_s: int) -> Any:
+def _client(service: Literal["s3", "sqs", "sns", "cloudwatch"], read_timeout_s: int) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
     import boto3
     from botocore.config import Config
@@ -43,6 +43,10 @@ def sqs(*, long_poll: bool = True) -> SQSClient:
 def sns() -> SNSClient:
     client: SNSClient = _client("sns", 60)
     return client
+
+
+def cloudwatch() -> Any:
+    return _client("cloudwatch", 10)
 
 
 def forget_clients() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -10,7 +12,7 @@ from kombu import Queue
 
 from pipeline import log
 from pipeline.config import Settings
-from pipeline.monitoring.names import TOPICS
+from pipeline.monitoring.names import topics
 
 #: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
 TASKS_QUEUE = "tasks"
@@ -41,7 +43,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "reserve_s": settings.reserve_s,
         },
         "broker_connection_retry_on_startup": True,
-        "imports": ("tasks.renditions",),
+        "imports": ("tasks.renditions", "pipeline.monitoring.commands"),
         **_result_backend(settings.result_backend),
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,
@@ -66,6 +68,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         # Monitoring.
         "worker_enable_remote_control": settings.topic_arn_prefix is not None,
+        "worker_pool_restarts": True,
         "worker_send_task_events": settings.events == "all",
     }
 
@@ -76,14 +79,6 @@ def _result_backend(url: str | None) -> dict[str, Any]:
         return {"result_backend": url}
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     return {"result_backend": "s3", "s3_bucket": bucket, "s3_base_path": prefix}
-
-
-def topics(settings: Settings) -> dict[str, dict[str, str]]:
-    """The fanout exchanges and their SNS topics: ``{exchange: {"arn": …}}``; empty where none are set."""
-    if settings.topic_arn_prefix is None:
-        return {}
-    prefix = settings.topic_arn_prefix + settings.queue_prefix
-    return {exchange: {"arn": prefix + topic} for exchange, topic in TOPICS.items()}
 
 
 class PipelineApp(Celery):
@@ -111,6 +106,9 @@ def make_app(settings: Settings | None = None) -> PipelineApp:
 
 
 app = make_app()
+
+# What `celery -A pipeline flower` reads, wherever it is started: without it, Flower would listen on all addresses.
+os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("monitoring") / "flowerconfig.py"))
 
 
 @signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself

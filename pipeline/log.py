@@ -19,9 +19,13 @@ def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) ->
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(not sys.stderr.isatty() if json_lines is None else json_lines))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    quiet()
+    logging.captureWarnings(True)
+
+
+def quiet() -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.captureWarnings(True)
 
 
 def _formatter(json_lines: bool) -> logging.Formatter:

@@ -139,9 +139,10 @@ class Dispatcher(EventDispatcher):
             producer = Producer(connection, exchange=self.exchange, auto_declare=False)
 
             def deliver(batch: list[Event]) -> None:
+                # In front: after a worker's goodbye it would make it look alive again.
                 passenger = self._heartbeats.passenger(batch)
                 content_type, content_encoding, body = dumps(
-                    batch if passenger is None else [*batch, passenger], serializer=self.serializer
+                    batch if passenger is None else [passenger, *batch], serializer=self.serializer
                 )
                 producer.publish(
                     body,

@@ -1,13 +1,15 @@
 """What kombu's SQS channel lacks for events and remote control: fanout over the stack's SNS topics.
 
-Only queues with the exact names of
-``pipeline.monitoring.names`` are ever made, and only by the process that will read them.
+Only queues with the exact names of ``pipeline.monitoring.names`` are ever made, and only by the process
+that will read them.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
+from collections import deque
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,7 +34,11 @@ class Fanout(SQS.Channel):
     """Reads ``predefined_exchanges`` (exchange → topic ARN) and ``queue_lease_s`` of the transport options."""
 
     supports_fanout = True
-    _drain_timeout_s: float | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._drain_timeout_s: float | None = None
+        self._replies: deque[dict[str, Any]] = deque()
+        super().__init__(*args, **kwargs)
 
     # --- exchanges ---
 
@@ -135,7 +141,21 @@ class Fanout(SQS.Channel):
     def _receive_message(
         self, queue: str, max_number_of_messages: int = 1, wait_time_seconds: int | None = None
     ) -> Any:
-        if names.kind_of(queue) is Kind.REPLY and wait_time_seconds and self._drain_timeout_s is not None:
-            # The asker's patience, not the long poll's.
-            wait_time_seconds = min(wait_time_seconds, max(1, math.ceil(self._drain_timeout_s)))
-        return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
+        if names.kind_of(queue) is Kind.REPLY:
+            return self._receive_reply(queue, max_number_of_messages, wait_time_seconds)
+        try:
+            return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
+        except ClientError as exc:
+            if not (owned().closed and is_missing(exc)):
+                raise
+            time.sleep(1)  # the process is ending, and has removed the queue under this poll
+            return {}
+
+    def _receive_reply(self, queue: str, limit: int, wait_s: int | None) -> dict[str, Any]:
+        """One reply a call, as the asker counts calls: after a full reply it would wait for one more."""
+        if not self._replies:
+            if wait_s and self._drain_timeout_s is not None:
+                # The asker's patience, not the long poll's.
+                wait_s = min(wait_s, max(1, math.ceil(self._drain_timeout_s)))
+            self._replies.extend(super()._receive_message(queue, limit, wait_s).get("Messages", []))
+        return {"Messages": [self._replies.popleft()]} if self._replies else {}

@@ -20,6 +20,8 @@ from uuid import UUID
 
 from kombu.common import oid_from
 
+from pipeline.config import Settings
+
 #: Exchanges of Celery, and the topic (after the prefix) that carries each.
 EVENT_EXCHANGE = "celeryev"
 CONTROL_EXCHANGE = "celery.pidbox"
@@ -28,6 +30,14 @@ REPLY_EXCHANGE = f"reply.{CONTROL_EXCHANGE}"
 
 #: Enough that no two are alike, short enough for a prefix of 40.
 _ID_DIGITS = 20
+
+
+def topics(settings: Settings) -> dict[str, dict[str, str]]:
+    """kombu's ``predefined_exchanges``: ``{exchange: {"arn": …}}``; empty where no topics are set."""
+    if settings.topic_arn_prefix is None:
+        return {}
+    prefix = settings.topic_arn_prefix + settings.queue_prefix
+    return {exchange: {"arn": prefix + topic} for exchange, topic in TOPICS.items()}
 
 
 class Kind(Enum):

@@ -79,16 +79,34 @@ class Outbox:
             while not closing:
                 if not self._closing:
                     self._something.wait(None if self._idle is None else self._idle_s)
-                    self._hurry.wait(self._interval_s if self._failures == 0 else min(2.0**self._failures, MAX_PAUSE_S))
+                    self._hurry.wait(self._pause_s())
                 closing = self._closing
                 self._something.clear()
                 self._hurry.clear()
+                self._take()
                 self._send(deliver)
                 if self._idle is not None:
                     self._idle(closing)
 
+    def _pause_s(self) -> float:
+        return self._interval_s if self._failures == 0 else min(2.0 ** min(self._failures, 10), MAX_PAUSE_S)
+
+    def _take(self) -> None:
+        for _ in range(len(self._pending)):
+            event = self._pending.popleft()
+            try:
+                prepared = self._prepare(event)
+            except Exception:
+                logger.exception("an event of type %s can't be sent, and is dropped", event.get("type"))
+                continue
+            if prepared is not None:
+                self._unsent.append(prepared)
+        excess = len(self._unsent) - MAX_KEPT
+        if excess > 0:
+            del self._unsent[:excess]
+            self._dropped += excess
+
     def _send(self, deliver: Callable[[list[Event]], None]) -> None:
-        self._take()
         try:
             for part in split(list(self._unsent)):
                 deliver(part)
@@ -102,16 +120,6 @@ class Outbox:
         if self._failures:
             logger.info("events are sent again; %d were dropped meanwhile", self._dropped)
             self._failures = self._dropped = 0
-
-    def _take(self) -> None:
-        for _ in range(len(self._pending)):
-            prepared = self._prepare(self._pending.popleft())
-            if prepared is not None:
-                self._unsent.append(prepared)
-        excess = len(self._unsent) - MAX_KEPT
-        if excess > 0:
-            del self._unsent[:excess]
-            self._dropped += excess
 
 
 def split(events: list[Event]) -> Iterator[list[Event]]:

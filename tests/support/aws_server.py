@@ -106,7 +106,9 @@ class SqsActions:
         return self._sqs.find(request["QueueUrl"])
 
     def create_queue(self, request: dict[str, Any]) -> dict[str, Any]:
-        queue = self._sqs.create(request["QueueName"], request.get("Attributes") or {})
+        queue = self._sqs.create(
+            request["QueueName"], request.get("Attributes") or {}, request.get("tags") or {}, time.monotonic()
+        )
         return {"QueueUrl": self._state.url(queue)}
 
     def get_queue_url(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +120,17 @@ class SqsActions:
         return {"QueueUrls": found} if found else {}
 
     def delete_queue(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._sqs.queues.pop(self._queue(request).name)
+        queue = self._queue(request)
+        self._sqs.remove(queue, time.monotonic())
+        self._state.wake(queue.name)
         return {}
+
+    def tag_queue(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._queue(request).tags.update(request["Tags"])
+        return {}
+
+    def list_queue_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": self._queue(request).tags}
 
     def purge_queue(self, request: dict[str, Any]) -> dict[str, Any]:
         self._sqs.purge(self._queue(request))

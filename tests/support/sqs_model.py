@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,8 @@ MAX_RECEIVE = 10
 MAX_VISIBILITY_S = 12 * 3600
 MAX_DELAY_S = 900
 MAX_BYTES = 1_048_576
+#: For so long after its deletion a name can't be used again.
+BARRED_S = 60
 
 
 class SqsError(Exception):
@@ -48,6 +51,7 @@ class Queue:
     ready: deque[Message] = field(default_factory=deque)
     hidden: list[tuple[float, int, Message]] = field(default_factory=list)  # heap: in flight or delayed
     handles: dict[str, Message] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     _sequence: int = 0
 
     @property
@@ -98,6 +102,7 @@ class Sqs:
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
+        self._deleted: dict[str, float] = {}
 
     def find(self, url_or_name: str) -> Queue:
         name = url_or_name.rsplit("/", 1)[-1]
@@ -105,8 +110,16 @@ class Sqs:
             raise SqsError("QueueDoesNotExist", f"no queue {name}")
         return self.queues[name]
 
-    def create(self, name: str, attributes: dict[str, str]) -> Queue:
-        return self.queues.setdefault(name, Queue(name, dict(attributes)))
+    def create(self, name: str, attributes: dict[str, str], tags: dict[str, str], now: float) -> Queue:
+        if not re.fullmatch(r"[\w-]{1,80}", name):
+            raise SqsError("InvalidParameterValue", f"{name} is not a name of 1 to 80 letters, digits, _ and -")
+        if now - self._deleted.get(name, -BARRED_S) < BARRED_S:
+            raise SqsError("QueueDeletedRecently", f"{name} was deleted less than {BARRED_S} s ago")
+        return self.queues.setdefault(name, Queue(name, dict(attributes), tags=dict(tags)))
+
+    def remove(self, queue: Queue, now: float) -> None:
+        del self.queues[queue.name]
+        self._deleted[queue.name] = now
 
     def send(self, queue: Queue, entry: dict[str, Any], now: float) -> dict[str, Any]:
         body = entry["MessageBody"]

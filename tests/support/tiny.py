@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.celery import TASKS_QUEUE, make_app
 
 app = make_app()
-app.conf.imports = ()
+app.conf.imports = ("pipeline.monitoring.commands",)
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "reply_margin_s": float(os.environ.get("REPLY_MARGIN_S", "10")),

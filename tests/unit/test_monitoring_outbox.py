@@ -57,6 +57,11 @@ def make(post: Post, *, interval_s: float = 0, **kwargs: Any) -> Outbox:
     return Outbox(post.open, lambda event: event if event["n"] >= 0 else None, interval_s=interval_s, **kwargs)
 
 
+def failing_times(box: Outbox, number: int) -> float:
+    box._failures = number
+    return box._pause_s()
+
+
 def test_events_of_an_interval_go_out_together_and_in_order(post: Post) -> None:
     box = make(post, interval_s=3600)
     for number in range(300):
@@ -97,6 +102,21 @@ def test_a_failure_keeps_the_events_and_a_recovery_sends_them_once_in_order(
     box.close(DEADLINE_S)
     assert post.numbers == [1, 2]
     assert [record.levelname for record in caplog.records].count("WARNING") == 1  # the first failure, not every try
+
+
+def test_the_pause_between_tries_grows_to_a_limit_however_long_it_lasts(post: Post) -> None:
+    box = make(post, interval_s=1)
+    pauses = [failing_times(box, number) for number in (0, 1, 2, 3, 10, 5000)]
+    assert pauses == [1, 2, 4, 8, outbox.MAX_PAUSE_S, outbox.MAX_PAUSE_S]
+
+
+def test_an_event_that_cannot_be_prepared_costs_no_other(post: Post, caplog: pytest.LogCaptureFixture) -> None:
+    box = make(post)
+    box.put({"type": "bad"})  # it has no number
+    box.put({"n": 1})
+    box.close(DEADLINE_S)
+    assert post.numbers == [1]
+    assert "bad" in caplog.text
 
 
 def test_putting_never_waits_for_a_delivery_that_hangs_and_closing_gives_up(post: Post) -> None:
