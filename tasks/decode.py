@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import Self
 
 import pi_heif
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from pipeline.config import Settings
 from pipeline.errors import ImageTooLarge, NotAnImage, TruncatedImage, UnsupportedImage
 from tasks.frames import has_more_frames_than
 from tasks.jpeg import ends_early, read_header
+from tasks.limits import Limits
 
 #: What Pillow may open, in the order in which it is asked. Nothing else is ever opened: other
 #: plugins start programs (EPS), have had more than their share of holes (FITS, PSD), or are
@@ -53,14 +52,6 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-#: What a pixel counts against ``max_pixels``, in units of the 4 bytes that Pillow needs for one RGB
-#: pixel: the memory that decoding was measured to take (benchmarks/results/images.md). WebP and AVIF
-#: hold a picture in several forms at once, HEIF in two; a progressive JPEG needs all its coefficients
-#: (up to 8 bytes) whatever the draft; a drafted JPEG needs next to nothing.
-_WEIGHTS = {"WEBP": 4.0, "AVIF": 3.0, "HEIF": 2.0}
-_WEIGHT_BUFFERED_JPEG = 2.0
-_WEIGHT_DRAFTED_JPEG = 0.5
-
 #: The draft is never smaller than this many times the target. Below that LANCZOS has too little to
 #: work on: at 1.04 times, 0.7 dB are lost against a full decode; at 1.25 times 0.2 dB; and leaving
 #: more would push 24 MP photos from a quarter to half of the original, for twice the time.
@@ -76,35 +67,17 @@ PngImagePlugin.MAX_TEXT_MEMORY = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What is refused unseen. They do not change the bytes of a rendition."""
-
-    max_pixels: int = 100_000_000
-    max_bytes: int = 100_000_000
-    max_frames: int = 2_000
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        return cls(settings.max_pixels, settings.max_bytes, settings.max_frames)
-
-    def check_bytes(self, size: int) -> None:
-        """Raises ``ImageTooLarge``. Who knows the size beforehand can save the download."""
-        if size > self.max_bytes:
-            raise ImageTooLarge(f"The file has {size:,} bytes; the limit MAX_BYTES is {self.max_bytes:,}.")
-
-
-@dataclass(frozen=True, slots=True)
 class Decoded:
     """Pixels, perhaps drafted, and what the header said about the whole picture."""
 
     image: Image.Image  # as stored: in the file's own mode, orientation and colours
-    box: tuple[float, float, float, float] | None  # the part of `image` that is picture; None: all of it
-    target: tuple[int, int]  # pixels that `image` is to be resized to, before it is turned
     format: str  # "JPEG"; one of READ
-    size: tuple[int, int]  # pixels of the original, turned as it is shown
+    size: tuple[int, int]  # pixels of the original as stored
     turn: int  # the EXIF orientation that is left to apply: 1 to 8
+    target: tuple[int, int]  # pixels that `image` is to be resized to, before it is turned
     profile: bytes | None  # ICC
-    levels: tuple[int, int]  # the 16-bit samples that are shown as black and as white
+    box: tuple[float, float, float, float] | None = None  # the part of a draft that is picture; None: all of it
+    levels: tuple[int, int] = (0, 65535)  # the 16-bit samples that are shown as black and as white
 
 
 def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
@@ -124,43 +97,45 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
     """
     limits.check_bytes(len(data))
     with _open(data, limits) as source:
-        name = "JPEG" if source.format == "MPO" else str(source.format)
-        with _damage_reported(name):
-            turn = _turn(source)
-            stored = source.size
-            shown = stored[::-1] if turn >= 5 else stored
-            target = fit(shown, box)
-            target = target[::-1] if turn >= 5 else target
-            jpeg = read_header(data) if name == "JPEG" else None
-            drafted = source.draft(None, (ceil(target[0] * DRAFT_MARGIN), ceil(target[1] * DRAFT_MARGIN)))
-        buffered = jpeg is not None and jpeg.buffered
-        _check_pixels(stored, name, limits, buffered=buffered, drafted=source.size != stored)
-        if has_more_frames_than(limits.max_frames, name, data, source):
-            raise ImageTooLarge(
-                f"The {name} file has more than {limits.max_frames:,} frames, the limit MAX_FRAMES; "
-                "only the first would be shown."
-            )
-        if source.mode in ("F", "I"):
-            raise UnsupportedImage(
-                f"The {name} has samples of 32 bits or with a sign (mode {source.mode}), "
-                "which do not say what is black and what is white."
-            )
-        with _damage_reported(name):
-            source.load()
-            _fix_transparency_key(source, data)
-            early = jpeg is not None and ends_early(data, jpeg, source)
-        if early:
-            raise TruncatedImage("The JPEG data ends early: the end of the picture is missing.")
-        return Decoded(
-            image=source,
-            box=None if drafted is None else drafted[1],
-            target=target,
-            format=name,
-            size=shown,
-            turn=turn,
-            profile=source.info.get("icc_profile"),
-            levels=_levels(source),
+        if source.format in ("JPEG", "MPO"):
+            return _decode_jpeg(source, data, box, limits)
+        return _decode_other(source, data, box, limits)
+
+
+def _decode_jpeg(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
+    size = source.size
+    with _damage_reported("JPEG"):
+        header = read_header(data)
+        turn = _turn(source)
+        target = _target(size, box, turn)
+        draft = source.draft(None, (ceil(target[0] * DRAFT_MARGIN), ceil(target[1] * DRAFT_MARGIN)))
+    plain = "JPEG" if source.size == size else "drafted JPEG"
+    limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
+    _check_frames("JPEG", data, source, limits)
+    with _damage_reported("JPEG"):
+        source.load()
+        incomplete = ends_early(data, header, source)
+    if incomplete:
+        raise TruncatedImage("The JPEG data ends early: the end of the picture is missing.")
+    profile = source.info.get("icc_profile")
+    return Decoded(source, "JPEG", size, turn, target, profile, box=None if draft is None else draft[1])
+
+
+def _decode_other(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
+    name = str(source.format)
+    limits.check_pixels(source.size, "turned TIFF" if name == "TIFF" and _orientation(source) != 1 else name)
+    _check_frames(name, data, source, limits)
+    if source.mode in ("F", "I"):
+        raise UnsupportedImage(
+            f"The {name} has samples of 32 bits or with a sign (mode {source.mode}), "
+            "which do not say what is black and what is white."
         )
+    with _damage_reported(name):
+        source.load()
+        turn = _turn(source)  # not before: for this, Pillow decodes a PNG
+        _fix_transparency_key(source, data)
+    target = _target(source.size, box, turn)
+    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=_levels(source))
 
 
 def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
@@ -194,10 +169,17 @@ def _one_line(exc: Exception) -> str:
     return " ".join(str(exc).split())
 
 
+def _target(size: tuple[int, int], box: tuple[int, int], turn: int) -> tuple[int, int]:
+    """What ``size`` is to be resized to, both as stored; the box is for the picture as shown."""
+    return fit(size, box) if turn < 5 else fit(size, box[::-1])
+
+
 def _turn(source: ImageFile.ImageFile) -> int:
     """The EXIF orientation that is still to be applied: 1 to 8."""
-    if source.format in ("TIFF", "HEIF"):
-        return 1  # these two plugins turn the pixels themselves
+    return 1 if source.format in ("TIFF", "HEIF") else _orientation(source)  # these two are turned already
+
+
+def _orientation(source: ImageFile.ImageFile) -> int:
     try:
         found = source.getexif().get(0x0112)
     except _DECODER_ERRORS:
@@ -205,21 +187,11 @@ def _turn(source: ImageFile.ImageFile) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _check_pixels(size: tuple[int, int], name: str, limits: Limits, *, buffered: bool, drafted: bool) -> None:
-    width, height = size
-    weight, kind = _WEIGHTS.get(name, 1.0), name
-    if buffered:
-        weight, kind = _WEIGHT_BUFFERED_JPEG, "progressive JPEG"
-    elif drafted:
-        weight = _WEIGHT_DRAFTED_JPEG
-    counted = int(width * height * weight)
-    if counted > limits.max_pixels:
-        times = (
-            "" if weight == 1 else f", which count {weight:g} times as {kind}, for the memory they take: {counted:,}"
-        )
+def _check_frames(name: str, data: bytes, source: ImageFile.ImageFile, limits: Limits) -> None:
+    if has_more_frames_than(limits.max_frames, name, data, source):
         raise ImageTooLarge(
-            f"The image has {width}x{height} = {width * height:,} pixels{times}; "
-            f"the limit MAX_PIXELS is {limits.max_pixels:,}."
+            f"The {name} file has more than {limits.max_frames:,} frames, the limit MAX_FRAMES; "
+            "only the first would be shown."
         )
 
 

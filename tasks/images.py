@@ -14,7 +14,6 @@ import hashlib
 import json
 import warnings
 from dataclasses import astuple, dataclass
-from importlib.util import find_spec
 from typing import Self
 
 from PIL import Image
@@ -22,9 +21,10 @@ from PIL import Image
 from pipeline.config import Settings
 from pipeline.errors import ConfigError
 from tasks.colour import drop_opaque_alpha, to_srgb
-from tasks.decode import Limits, decode
+from tasks.decode import decode
 from tasks.formats import WRITTEN, Format, encode
-from tasks.resample import RESAMPLERS, resample
+from tasks.limits import Limits
+from tasks.resample import RESAMPLERS, resample, simd_problem
 
 __all__ = ["Limits", "Recipe", "Rendition", "render"]
 
@@ -55,9 +55,9 @@ class Recipe:
 
     @classmethod
     def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
-        """Raises ``ConfigError`` when the settings ask for a package that is not installed."""
-        if settings.resampler == "simd" and find_spec("cykooz_resizer") is None:
-            raise ConfigError("RESAMPLER=simd needs the package cykooz-resizer, which is not installed here")
+        """Raises ``ConfigError`` when the settings ask for what can't be done here."""
+        if settings.resampler == "simd" and (problem := simd_problem()) is not None:
+            raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
         forced = settings.output_format
         return cls(
             box, None if forced is None else forced.upper(), settings.quality, settings.effort, settings.resampler
@@ -99,14 +99,15 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
         image = to_srgb(drop_opaque_alpha(image), source.profile)
         written = _output_format(source.format, image, recipe.format)
         encoded = encode(image, written, recipe.quality, recipe.effort)
+    shown = source.size if source.turn < 5 else source.size[::-1]
     return Rendition(
         data=encoded,
         width=image.width,
         height=image.height,
         content_type=written.content_type,
         suffix="" if written.name == source.format else written.suffix,
-        source_width=source.size[0],
-        source_height=source.size[1],
+        source_width=shown[0],
+        source_height=shown[1],
         source_format=source.format,
     )
 

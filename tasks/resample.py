@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 
+import PIL
 from PIL import Image
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 Resize = Callable[[Image.Image, Size, Box | None], Image.Image]
+
+#: Major versions of Pillow whose memory `cykooz-resizer` was checked to understand.
+_SIMD_PILLOW = ("13",)
 
 #: Rows that are converted at a time, so that a big picture never exists in two modes at once.
 _STRIP_ROWS = 256
@@ -20,30 +25,29 @@ def pillow_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Imag
 
 
 def simd_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
-    """The same filter in SIMD instructions, from the optional package `cykooz-resizer`.
+    """The same filter in SIMD instructions, from the optional package ``cykooz-resizer``.
 
-    Pixels go in and out as copies. The package can also work in Pillow's memory, which is faster still,
-    but for that it relies on the layout of a private structure of Pillow, so an upgrade could corrupt memory.
+    It works in Pillow's memory, whose layout is private to Pillow: see ``simd_problem``.
     """
-    from cykooz_resizer import CropBox, FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+    from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 
-    pixel, raw = {
-        "L": (PixelType.U8, "L"),
-        "RGB": (PixelType.U8x3, "RGB"),
-        "CMYK": (PixelType.U8x4, "CMYK"),
-        "RGBa": (PixelType.U8x4, "RGBa"),
-    }.get(image.mode, (None, ""))
-    if pixel is None:
+    if image.mode not in ("L", "RGB", "RGBa", "CMYK"):
         return pillow_resize(image, size, box)
     left, top, right, bottom = (0, 0, *image.size) if box is None else box
-    options = ResizeOptions(
-        resize_alg=ResizeAlg.convolution(FilterType.lanczos3),
-        use_alpha=False,  # it is multiplied in already
-        crop_box=CropBox(left, top, right - left, bottom - top),
-    )
-    source, target = ImageData(*image.size, pixel, image.tobytes()), ImageData(*size, pixel)
-    Resizer().resize(source, target, options)
-    return Image.frombytes(image.mode, size, target.get_buffer(), "raw", raw)
+    lanczos = ResizeAlg.convolution(FilterType.lanczos3)
+    target = Image.new(image.mode, size)
+    options = ResizeOptions(resize_alg=lanczos, crop_box=CropBox(left, top, right - left, bottom - top))
+    Resizer().resize_pil(image, target, options)
+    return target
+
+
+def simd_problem() -> str | None:
+    """Why ``simd_resize`` must not be used here, if so."""
+    if find_spec("cykooz_resizer") is None:
+        return "it needs the package cykooz-resizer, which is not installed here"
+    if PIL.__version__.partition(".")[0] not in _SIMD_PILLOW:
+        return f"it has not been checked with Pillow {PIL.__version__}, and could corrupt its memory"
+    return None
 
 
 RESAMPLERS: dict[str, Resize] = {"pillow": pillow_resize, "simd": simd_resize}

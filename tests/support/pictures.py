@@ -93,3 +93,20 @@ def png(width: int, height: int, depth: int, colour_type: int, rows: Sequence[by
             chunk(b"IEND", b""),
         )
     )
+
+
+def tiff(width: int, height: int, bits: int, photometric: int, data: bytes) -> bytes:
+    """A little-endian TIFF file of one uncompressed strip of grey (TIFF 6.0, section 3)."""
+    tags = [
+        (256, width),
+        (257, height),
+        (258, bits),
+        (259, 1),  # no compression
+        (262, photometric),
+        (273, 8),  # where the strip is
+        (277, 1),  # samples per pixel
+        (278, height),
+        (279, len(data)),
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4)

@@ -7,14 +7,14 @@ import math
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageCms, ImageDraw, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from tasks import images
 from tasks.decode import decode
 from tasks.images import Limits, Recipe, render
 from tasks.resample import resample
 from tests.support.icc import cmyk_lab, cmyk_profile, grey_profile, rgb_profile, srgb_of_lab, srgb_of_rgb
-from tests.support.pictures import encoded, jpeg_error, opened, png, rgb
+from tests.support.pictures import encoded, jpeg_error, opened, png, rgb, tiff
 
 DATA = Path(__file__).parents[1] / "data"
 SMALL = Recipe((20, 20))
@@ -193,13 +193,15 @@ def test_16_bit_tiff(mode: str, compression: str) -> None:
 
 
 def test_16_bit_tiff_where_white_is_zero() -> None:
-    image = Image.frombytes("I;16", (256, 16), b"".join(ramp16("little")))
-    info = TiffImagePlugin.ImageFileDirectory_v2()
-    info[262] = 0
-    data = encoded(image, "TIFF", tiffinfo=info)
-    if opened(data).tag_v2.get(262) != 0:  # type: ignore[attr-defined]
-        data = data.replace(b"\x06\x01\x03\0\x01\0\0\0\x01\0", b"\x06\x01\x03\0\x01\0\0\0\0\0")
+    data = tiff(256, 16, 16, 0, b"".join(ramp16("little")))
     assert columns(data, Recipe((256, 16), "PNG")) == list(range(255, -1, -1))
+
+
+def test_12_bit_tiff() -> None:
+    """Two samples in three bytes; column x holds what is nearest to x / 255 of white, 4095."""
+    samples = [round(x * 4095 / 255) for x in range(256)]
+    row = b"".join((a << 12 | b).to_bytes(3, "big") for a, b in zip(samples[::2], samples[1::2], strict=True))
+    assert columns(tiff(256, 16, 12, 1, row * 16), Recipe((256, 16), "PNG")) == list(range(256))
 
 
 # Palettes

@@ -60,7 +60,7 @@ FILES = files()
 
 def refuse_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(self: object) -> None:
-        raise AssertionError("it was decoded")
+        pytest.fail("it was decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
 
@@ -99,8 +99,17 @@ def test_a_pixel_counts_by_the_memory_it_takes(name: str, weight: float) -> None
 
 def test_a_heic_pixel_counts_twice() -> None:
     render(FILES["heic"], BOX, Limits(max_pixels=96 * 64 * 2))
-    with pytest.raises(ImageTooLarge, match=r"96x64 = 6,144 pixels, which count 2 times as HEIF.*12,288"):
+    with pytest.raises(ImageTooLarge, match=r"= 6,144 pixels, which count 2 times as HEIF for their memory: 12,288;"):
         render(FILES["heic"], BOX, Limits(max_pixels=96 * 64 * 2 - 1))
+
+
+def test_a_tiff_that_must_be_turned_counts_twice() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(detailed(), "TIFF", exif=exif)
+    render(data, BOX, Limits(max_pixels=30_000))
+    with pytest.raises(ImageTooLarge, match="count 2 times as turned TIFF"):
+        render(data, BOX, Limits(max_pixels=29_999))
 
 
 def test_a_jpeg_that_is_needed_in_full_counts_in_full() -> None:

@@ -170,7 +170,7 @@ def test_the_name_of_a_file_plays_no_part() -> None:
 def test_the_digest_is_stable() -> None:
     """A value that changed here would make every stored rendition stale: only on purpose (ALGORITHM, WRITTEN)."""
     assert Recipe((1024, 768)).digest == Recipe((1024, 768)).digest
-    assert Recipe((1024, 768)).digest == "DIGEST"
+    assert Recipe((1024, 768)).digest == "938875d6f6bd"
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,19 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
     assert Limits.from_settings(Settings()) == Limits()
 
 
-def test_a_resampler_that_is_not_installed_is_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.images.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="RESAMPLER=simd needs the package cykooz-resizer"):
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("find_spec", lambda name: None, "needs the package cykooz-resizer, which is not installed"),
+        ("_SIMD_PILLOW", ("12",), "has not been checked with Pillow"),
+    ],
+)
+def test_a_resampler_that_can_not_be_used_is_a_bad_setting(
+    name: str, value: object, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.resample.find_spec", lambda name: object())
+    monkeypatch.setattr(f"tasks.resample.{name}", value)
+    with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: it {problem}"):
         Recipe.from_settings(Settings.from_env({"RESAMPLER": "simd"}), (10, 10))
 
 
@@ -213,7 +223,7 @@ def test_the_simd_resampler_gives_the_same_picture(mode: str) -> None:
     """LANCZOS both times. The rounding between the two passes differs: 1 in 255 each, times what the negative
     lobes of the filter can do with it (the sum of the absolute weights of LANCZOS is below 1.5, squared)."""
     pytest.importorskip("cykooz_resizer")
-    image = Image.effect_spread(quadrants(640, 480), 30).convert(mode)
+    image = quadrants(640, 480).effect_spread(30).convert(mode)
     if mode in ("RGBA", "LA"):
         image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 128 + v // 2))
     format = "TIFF" if mode == "CMYK" else "PNG"
