@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 
 from pipeline import aws, log
 from pipeline.errors import PipelineError
+from pipeline.health import Heartbeat, Role
 
 
 def main() -> int:
@@ -17,7 +19,8 @@ def main() -> int:
         from pipeline.celery import app
         from pipeline.enqueue import process_many
 
-        bridge = Bridge(app.settings, aws.sqs(), partial(process_many, app=app))
+        heartbeat = Heartbeat(Path(app.settings.health_folder), Role.BRIDGE)
+        bridge = Bridge(app.settings, aws.sqs(), partial(process_many, app=app), heartbeat)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,7 +14,9 @@ from bridge.outcomes import Outcome, Verdict
 from bridge.s3_event import Change, Kind, Notification, parse
 from bridge.selection import skip_reason
 from pipeline.config import Settings
+from pipeline.enqueue import NotEnqueued
 from pipeline.errors import ConfigError, MessageError
+from pipeline.health import Heartbeat
 from pipeline.source import Source
 
 if TYPE_CHECKING:
@@ -32,14 +34,22 @@ MAX_BACKOFF_S = 30.0
 class Bridge:
     """Moves events from the events queue to the tasks queue, until ``stop``.
 
-    ``publish`` sends the chains of the given sources; what it raises leaves the message in the queue.
+    ``publish`` sends the chains of all the given sources. A message stays in the queue if one of its sources
+    is named by the ``NotEnqueued`` that it raises; if it raises anything else, all do.
     Raises ``ConfigError`` when a queue does not exist.
     """
 
-    def __init__(self, settings: Settings, sqs: SQSClient, publish: Callable[[Sequence[Source]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sqs: SQSClient,
+        publish: Callable[[Sequence[Source]], None],
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
         self._settings = settings
         self._sqs = sqs
         self._publish = publish
+        self._heartbeat = heartbeat
         self._stopping = threading.Event()
         self._failures = 0
         self._queue_url = self._url_of("events")
@@ -74,15 +84,30 @@ class Bridge:
             elif self._failures:
                 logger.info("bridge: working again after %d failures", self._failures, extra={"action": "recovered"})
                 self._failures = 0
+            if self._heartbeat is not None:
+                self._heartbeat.touch()
+        if self._heartbeat is not None:
+            self._heartbeat.remove()
         logger.info("bridge: stopped", extra={"action": "stop"})
 
     def step(self) -> list[Outcome]:
         """One receive and all that follows from it; returns the messages' outcomes."""
         received = self._sqs.receive_message(
-            QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=self._settings.poll_wait_s
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=BATCH,
+            WaitTimeSeconds=self._settings.poll_wait_s,
+            VisibilityTimeout=self._settings.message_lease_s,
         )
         messages = received.get("Messages", [])
-        verdicts = [self._handle(message) for message in messages]
+        verdicts = self._verdicts([message.get("Body", "") for message in messages])
+        for message, verdict in zip(messages, verdicts, strict=True):
+            logger.log(
+                verdict.effect.level,
+                "%s: %s",
+                verdict.outcome.value,
+                verdict.reason,
+                extra={"action": verdict.outcome.value, "message_id": message.get("MessageId")},
+            )
         done = [
             message
             for message, verdict in zip(messages, verdicts, strict=True)
@@ -91,31 +116,28 @@ class Bridge:
         self._delete(done)
         return [verdict.outcome for verdict in verdicts]
 
-    def _handle(self, message: MessageTypeDef) -> Verdict:
-        verdict = self._verdict(message.get("Body", ""))
-        logger.log(
-            verdict.effect.level,
-            "%s: %s",
-            verdict.outcome.value,
-            verdict.reason,
-            extra={"action": verdict.outcome.value, "message_id": message.get("MessageId")},
-        )
-        return verdict
+    def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
+        """Understands all messages, then publishes what is due of them together."""
+        read = [self._read(text) for text in texts]
+        due = [source for found in read if not isinstance(found, Verdict) for source in found]
+        reason, unsent = "", set[Source]()
+        try:
+            if due:
+                self._publish(due)
+        except NotEnqueued as exc:
+            reason, unsent = str(exc), set(exc.sources)
+        except Exception as exc:  # whatever the broker layer raises: the messages must stay
+            reason, unsent = str(exc), set(due)
+        return [found if isinstance(found, Verdict) else _published(found, unsent, reason) for found in read]
 
-    def _verdict(self, text: str) -> Verdict:
+    def _read(self, text: str) -> Verdict | list[Source]:
+        """The sources that are due, or the verdict when there are none."""
         try:
             notification = parse(text)
         except MessageError as exc:
             return Verdict(Outcome.REJECTED, str(exc))
         due = [change.source for change in notification.changes if self._why_not(change) is None]
-        if not due:
-            return Verdict(Outcome.SKIPPED, self._explained(notification))
-        names = ", ".join(source.uri for source in due)
-        try:
-            self._publish(due)
-        except Exception as exc:  # whatever the broker layer raises: the message must stay
-            return Verdict(Outcome.RETRY, f"{names}: could not publish: {exc}")
-        return Verdict(Outcome.DISPATCHED, names)
+        return due if due else Verdict(Outcome.SKIPPED, self._explained(notification))
 
     def _why_not(self, change: Change) -> str | None:
         if change.kind is not Kind.CREATED:
@@ -157,6 +179,13 @@ class Bridge:
                 failed.get("Message", failed["Code"]),
                 extra={"action": "not-deleted"},
             )
+
+
+def _published(sources: Sequence[Source], unsent: Set[Source], reason: str) -> Verdict:
+    names = ", ".join(source.uri for source in sources)
+    if unsent.isdisjoint(sources):
+        return Verdict(Outcome.DISPATCHED, names)
+    return Verdict(Outcome.RETRY, f"{names}: could not publish: {reason}")
 
 
 def _backoff_s(failures: int) -> float:

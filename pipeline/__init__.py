@@ -1,6 +1,6 @@
 """What lands in S3 becomes renditions: Celery on SQS.
 
-``app`` (for ``celery -A pipeline …``) and ``process`` are loaded when first used, so that
+``app`` (for ``celery -A pipeline …``), ``process`` and ``batched`` are loaded when first used, so that
 importing one module of this package loads nothing else.
 """
 
@@ -10,12 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.broker.publishing import batched
     from pipeline.celery import app
     from pipeline.enqueue import process
 
-__all__ = ["app", "process"]
+__all__ = ["app", "batched", "process"]
 
-_HOMES = {"app": "pipeline.celery", "process": "pipeline.enqueue"}
+_HOMES = {
+    "app": "pipeline.celery",
+    "batched": "pipeline.broker.publishing",
+    "process": "pipeline.enqueue",
+}
 
 
 def __getattr__(name: str) -> Any:

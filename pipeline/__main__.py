@@ -67,6 +67,21 @@ def settings(page: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("role", type=click.Choice(["worker", "bridge"]))
+def health(role: str) -> None:
+    """Tell whether the worker or bridge on this machine makes progress; exit status 1 when it doesn't.
+
+    For container health checks. HEALTH_STALE_S says how long it may take; a long task is progress.
+    """
+    from pipeline.config import Settings
+    from pipeline.health import Role, check
+
+    settings = Settings.from_env()
+    age_s = check(Path(settings.health_folder), Role(role), settings.health_stale_s)
+    click.echo(f"healthy: the {role} made progress {age_s:.0f} s ago")
+
+
+@cli.command()
 def sweep() -> None:
     """Remove the control and event queues that killed processes have left behind.
 

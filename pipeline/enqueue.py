@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery, chain
 from celery.canvas import Signature
 from celery.result import AsyncResult
 
+from pipeline.errors import TransientError
 from pipeline.source import Source
 
 RESIZE = "tasks.resize"
@@ -36,12 +37,39 @@ def process(source: str | dict[str, Any] | Source, *, app: Celery | None = None)
     return renditions(app, Source.parse(source)).apply_async()
 
 
+class NotEnqueued(TransientError):
+    """Some objects are not in the queue: ``sources``. All others of the call are."""
+
+    def __init__(self, sources: Sequence[Source], reason: str) -> None:
+        self.sources = tuple(sources)
+        super().__init__(f"{len(self.sources)} objects were not enqueued, enqueue them again: {reason}")
+
+
 def process_many(sources: Iterable[Source], *, app: Celery | None = None) -> None:
-    """Enqueues many objects over one connection. Returns when all are in the queue; raises what the broker raises."""
+    """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``."""
+    from pipeline.broker.publishing import PublishError, batched
+
     app = _default_app() if app is None else app
-    with app.producer_or_acquire() as producer:
-        for source in sources:
-            renditions(app, source).apply_async(producer=producer)
+    waiting = iter(sources)
+    by_root_id: dict[str, Source] = {}
+    trying: list[Source] = []
+    try:
+        with batched(app):
+            for source in waiting:
+                trying = [source]
+                by_root_id[_root_id(renditions(app, source).apply_async())] = source
+                trying = []
+    except PublishError as exc:
+        unsent = [source for root_id, source in by_root_id.items() if root_id in exc.root_ids]
+        raise NotEnqueued([*unsent, *trying, *waiting], str(exc)) from exc
+
+
+def _root_id(result: AsyncResult) -> str:
+    """The id of a chain's first task, by which its messages are known."""
+    while result.parent is not None:
+        result = result.parent
+    root_id: str = result.id
+    return root_id
 
 
 def _default_app() -> Celery:

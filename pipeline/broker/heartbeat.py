@@ -12,7 +12,7 @@ from pipeline.broker.pool import requests_in_pool
 from pipeline.broker.receiving import REPLY_MARGIN_S
 from pipeline.health import Heartbeat, Role
 
-TOUCH_EVERY_S = 5.0
+TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
 LATE_S = 5.0
 

@@ -13,6 +13,17 @@ def requests_in_pool() -> list[Any]:
     return list({*handed_over, *state.active_requests})
 
 
+def waiting_requests(consumer: Any) -> list[Any]:
+    """Celery's requests that no process has begun: they wait for one, or for their rate limit.
+
+    A task that is done and whose acknowledgement is on its way is neither here nor in the pool.
+    """
+    buckets = [bucket for bucket in consumer.task_buckets.values() if bucket is not None]
+    limited = [request for bucket in buckets for request, _tokens in tuple(bucket.contents)]
+    in_pool = set(requests_in_pool())
+    return [*(request for request in tuple(state.reserved_requests) if request not in in_pool), *limited]
+
+
 def in_pool() -> set[str]:
     """The delivery tags of those requests. Empty in processes that are no worker."""
     return {request.message.delivery_tag for request in requests_in_pool()}

@@ -24,7 +24,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.control import control_command
 
-from pipeline.broker.pool import in_pool, requests_in_pool
+from pipeline.broker.pool import requests_in_pool, waiting_requests
 
 CHECK_EVERY_S = 0.1
 STOP_SIGNALS = ("SIGTERM", "SIGINT")
@@ -120,19 +120,18 @@ class GracefulStop(bootsteps.StartStopStep):
         task_consumer = getattr(consumer, "task_consumer", None)
         if task_consumer is None:
             return 0
-        channel = task_consumer.channel
-        channel.stop_polling()
+        task_consumer.channel.stop_polling()
+        waiting = waiting_requests(consumer)
         semaphore = getattr(self._worker, "semaphore", None)
         if semaphore is not None:
             semaphore.clear()  # or a process that gets free would begin one
         for bucket in consumer.task_buckets.values():
             if bucket is not None:
                 bucket.clear_pending()
-        running = in_pool()
-        for request in tuple(state.reserved_requests):
-            if request.message.delivery_tag not in running:
-                state.task_ready(request)
-        count: int = channel.give_back(channel.held.select(lambda held: held.handle not in running))
+        count = 0
+        for request in waiting:
+            state.task_ready(request)
+            count += _give_back(request)
         return count
 
     def _check(self) -> None:
@@ -152,14 +151,18 @@ class GracefulStop(bootsteps.StartStopStep):
                 request.id,
                 extra={"action": "stop-unfinished", "task": request.name, "task_id": request.id},
             )
-            channel = request.message.channel
-            held = channel.held.find(request.message.delivery_tag)
             try:
                 request.cancel(self._worker.pool, signal="SIGKILL", emit_retry=False)
             except Exception:
                 logger.exception("Stopping: the process of %s could not be ended", request.id)
-            if held is not None:
-                channel.give_back([held])
+            _give_back(request)
+
+
+def _give_back(request: Any) -> int:
+    channel = request.message.channel
+    held = channel.held.find(request.message.delivery_tag)
+    count: int = 0 if held is None else channel.give_back([held])
+    return count
 
 
 @control_command()

@@ -14,7 +14,7 @@ from bridge.outcomes import EFFECTS, Outcome
 from pipeline import aws
 from pipeline.celery import make_app
 from pipeline.config import Settings
-from pipeline.enqueue import process_many
+from pipeline.enqueue import NotEnqueued, process_many
 from pipeline.errors import ConfigError
 from pipeline.local.stack import INPUT_BUCKET
 from pipeline.source import Source
@@ -115,13 +115,12 @@ def test_what_can_t_be_understood_goes_to_the_dead_letter_queue_with_the_reason(
     assert dead["MessageAttributes"]["reason"]["StringValue"]
 
 
-def test_a_publish_that_fails_leaves_the_event_and_spares_the_others(stack: Settings) -> None:
-    published = []
+def test_what_is_not_published_leaves_its_event_and_spares_the_others(stack: Settings) -> None:
+    published: list[Source] = []
 
     def publish(sources: Sequence[Source]) -> None:
-        if sources[0].key == "bad.jpg":
-            raise OSError("the broker is away")
-        published.extend(sources)
+        published.extend(source for source in sources if source.key != "bad.jpg")
+        raise NotEnqueued([source for source in sources if source.key == "bad.jpg"], "the broker refuses it")
 
     for key in ("a.jpg", "bad.jpg", "b.jpg"):
         upload(key)
@@ -129,6 +128,17 @@ def test_a_publish_that_fails_leaves_the_event_and_spares_the_others(stack: Sett
     assert sorted(outcome.value for outcome in outcomes) == ["dispatched", "dispatched", "retry"]
     assert sorted(source.key for source in published) == ["a.jpg", "b.jpg"]
     assert depth(EVENTS) == (0, 1)  # in flight until its visibility time-out: nothing is lost
+
+
+def test_an_unexpected_error_while_publishing_leaves_every_event_that_was_due(stack: Settings) -> None:
+    def publish(_: Sequence[Source]) -> None:
+        raise OSError("the broker is away")
+
+    upload("a.jpg")
+    send(json.dumps({"Records": [s3_record("notes.txt")]}))
+    outcomes = Bridge(stack, aws.sqs(), publish).step()
+    assert sorted(outcome.value for outcome in outcomes) == ["retry", "skipped"]
+    assert depth(EVENTS) == (0, 1)
 
 
 def test_a_dead_letter_that_can_t_be_sent_stays_where_it_is(

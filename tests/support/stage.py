@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import aws
+from pipeline.broker.publishing import batched
 from pipeline.celery import make_app
 from pipeline.config import Settings
 from tests.support.aws_process import AwsServer
@@ -51,6 +52,15 @@ class Stage:
 
     def send(self, task: str, *args: Any, **options: Any) -> Any:
         return self.app.send_task(f"tiny.{task}", args, **options)
+
+    def send_raw(self, body: str) -> None:
+        client = self.server.client()
+        client.send_message(QueueUrl=client.get_queue_url(QueueName=self.queue)["QueueUrl"], MessageBody=body)
+
+    def send_many(self, task: str, *arguments: tuple[Any, ...]) -> None:
+        with batched(self.app):
+            for each in arguments:
+                self.send(task, *each)
 
     def depth(self) -> tuple[int, int, int]:
         """Visible, in flight, delayed."""

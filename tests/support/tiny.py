@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from celery.exceptions import Reject
+
 from pipeline.celery import TASKS_QUEUE, make_app
 
 app = make_app()
@@ -20,8 +22,11 @@ app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "reply_margin_s": float(os.environ.get("REPLY_MARGIN_S", "10")),
 }
-if os.environ.get("STOCK_TRANSPORT"):
-    app.conf.broker_transport = None
+app.conf.worker_lost_wait = 0.3  # a result that a killed process had sent arrives at once here
+if os.environ.get("STOCK_TRANSPORT"):  # for comparison: Celery as it comes
+    app.conf.update(broker_transport=None, worker_consumer="celery.worker.consumer:Consumer")
+    app.steps["worker"].clear()
+    app.steps["consumer"].clear()
 __all__ = ["TASKS_QUEUE", "app"]
 
 
@@ -45,7 +50,7 @@ def follow(before: str, name: str) -> str:
 @app.task(name="tiny.hold", acks_late=True)
 def hold(name: str, release: str, limit_s: float = 60) -> None:
     """Runs until the file ``release`` exists."""
-    trace("started", name)
+    trace("started", name, os.getpid())
     deadline = time.monotonic() + limit_s
     while not Path(release).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -61,6 +66,11 @@ def nothing() -> None:
 def die(name: str) -> None:
     trace("started", name)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="tiny.refuse")
+def refuse(reason: str) -> None:
+    raise Reject(reason, requeue=False)
 
 
 @app.task(name="tiny.retry_once", bind=True, max_retries=3)

@@ -75,10 +75,9 @@ class Worker:
     def started(self) -> Counter[str]:
         return Counter(line.split()[1] for line in self.trace() if line.startswith("started "))
 
-    def children(self) -> list[int]:
-        """Process ids of the pool."""
-        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for thread in threads for pid in thread.read_text().split()]
+    def pid_of(self, task: str) -> int:
+        """The pool process that a ``hold`` task runs in."""
+        return next(int(line.split()[2]) for line in reversed(self.trace()) if line.startswith(f"started {task} "))
 
     def send_signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

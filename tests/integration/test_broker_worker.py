@@ -1,0 +1,199 @@
+"""A real worker on a server that counts: poison, delays, retries, batches, scale-in protection, health."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from pipeline.health import Role, Unhealthy, check, heartbeat_path
+from tests.support.stage import Stage, aws_server, stage
+from tests.support.waiting import wait_until
+
+__all__ = ["aws_server", "stage"]
+
+
+def test_poison_is_in_the_dead_letter_queue_with_its_reason(stage: Stage) -> None:
+    with stage.worker("-c", "1") as worker:
+        worker.wait_ready()
+        stage.send_raw("not even JSON")
+        stage.send_raw(json.dumps({"Records": []}))
+        stage.send_raw(json.dumps({"properties": 5}))
+        stage.app.send_task("tiny.unknown", ["x"])
+        stage.send("note")
+        stage.send("note", "a", "b")
+        stage.send("refuse", "the argument names no object")
+        stage.send("note", "healthy")
+        wait_until(lambda: worker.done()["healthy"], "the worker lives on")
+        wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 7, "seven dead letters")
+        wait_until(stage.empty, "nothing is left behind")
+        reasons = sorted(letter["MessageAttributes"]["reason"]["StringValue"] for letter in stage.dead())
+        assert reasons[0].startswith("not a Celery message: AttributeError")
+        assert reasons[1:5] == [
+            "not a Celery message: it names no task",
+            "not a Celery message: it names no task",
+            "rejected by tiny.refuse: the argument names no object",
+            "tiny.note does not take these arguments: note() missing 1 required positional argument: 'name'",
+        ]
+        assert reasons[5].startswith("tiny.note does not take these arguments")
+        assert reasons[6] == "unknown task tiny.unknown"
+        assert stage.count("ReceiveMessage") < 30
+
+
+def test_delays_and_retries_wait_in_sqs(stage: Stage) -> None:
+    with stage.worker("-c", "1") as worker:
+        worker.wait_ready()
+        stage.send("retry_once", "retried", 2)
+        stage.send("note", "counted", countdown=3)
+        stage.send("note", "timed", eta=datetime.now(UTC) + timedelta(seconds=3))
+        wait_until(lambda: stage.depth() == (0, 0, 3), "all three wait in SQS, none in the worker", 10)
+        assert worker.done() == {}
+        wait_until(lambda: len(worker.done()) == 3, "all are done in the end")
+        wait_until(stage.empty, "nothing is left behind")
+
+        # Longer than SQS can: it comes after 15 minutes, as this one comes now, and is sent on with the rest.
+        stage.send_raw(json.dumps(task_message("early", eta=datetime.now(UTC) + timedelta(seconds=2000))))
+        wait_until(lambda: stage.depth() == (0, 0, 1), "it is delayed again, not kept by the worker")
+        assert "early" not in worker.done()
+
+
+def task_message(name: str, eta: datetime) -> dict[str, Any]:
+    return {
+        "body": json.dumps([[name], {}, {}]),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"eta": eta.isoformat(), "task": "tiny.note", "id": "1"},
+        "properties": {"delivery_info": {"exchange": "", "routing_key": "tasks"}, "body_encoding": "utf-8"},
+    }
+
+
+def test_a_backlog_takes_a_receive_and_a_delete_for_ten_tasks(stage: Stage) -> None:
+    stage.send_many("nothing", *[()] * 200)
+    assert stage.count("SendMessageBatch") == 20
+    with stage.worker("-c", "2") as worker:
+        wait_until(stage.empty, "all are done", 30)
+        worker.send_signal()
+        assert worker.wait_exit() == 0
+    received = stage.count("ReceiveMessage")
+    deleted = stage.count("DeleteMessageBatch")
+    assert received <= 40
+    assert deleted <= 40
+    assert stage.count("DeleteMessage") == 0
+
+
+def test_a_queue_without_dead_letters_is_refused(stage: Stage) -> None:
+    client = stage.server.client()
+    url = client.get_queue_url(QueueName=stage.queue)["QueueUrl"]
+    client.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": ""})
+    with stage.worker("-c", "1") as worker:
+        assert worker.wait_exit(30) != 0
+        assert f"queue {stage.queue} has no dead-letter queue" in worker.log()
+
+
+@contextmanager
+def ecs_agent(answers: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A stand-in for the container agent's endpoint; answers in turn, the last one for ever."""
+    calls: list[dict[str, Any]] = []
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            calls.append({"path": self.path, **body})
+            status, answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/api/abc", calls
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_busy_worker_is_protected_and_a_stopped_one_is_not(stage: Stage) -> None:
+    granted = (200, {"protection": {"ProtectionEnabled": True, "ExpirationDate": "2026-01-01T00:00:00Z"}})
+    with (
+        ecs_agent([granted]) as (uri, calls),
+        stage.worker("-c", "1", ECS_AGENT_URI=uri, PROTECTION_MIN="20") as worker,
+    ):
+        worker.wait_ready()
+        wait_until(lambda: calls, "an idle worker gives its protection up")
+        stage.send("hold", "t", str(stage.folder / "release"))
+        wait_until(lambda: len(calls) == 2, "a busy one asks for it")
+        path = "/api/abc/task-protection/v1/state"
+        assert calls == [
+            {"path": path, "ProtectionEnabled": False},
+            {"path": path, "ProtectionEnabled": True, "ExpiresInMinutes": 20},
+        ]
+        (stage.folder / "release").touch()
+        wait_until(lambda: worker.done()["t"], "the task")
+        worker.send_signal()
+        assert worker.wait_exit() == 0
+        assert calls[-1]["ProtectionEnabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((200, {"failure": {"Arn": "a", "Reason": "DEPLOYMENT_BLOCKED", "Detail": None}}), "DEPLOYMENT_BLOCKED"),
+        ((400, {"error": {"Code": "AccessDeniedException", "Message": "not authorized"}}), "not authorized"),
+        ((500, {"error": {"Code": "ServerException", "Message": "try later"}}), "try later"),
+    ],
+)
+def test_errors_of_the_agent_are_logged_and_cost_no_task(
+    answer: tuple[int, dict[str, Any]], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipeline.broker.protection import AgentEndpoint
+
+    with ecs_agent([answer]) as (uri, calls):
+        assert AgentEndpoint(uri, 15).put(True) is False
+        assert len(calls) == 1
+    assert text in caplog.text
+    assert AgentEndpoint(uri, 15).put(True) is False  # nobody answers now
+
+
+def test_health_follows_the_worker(stage: Stage) -> None:
+    with stage.worker("-c", "1", POLL_WAIT_S="1", HEALTH_STALE_S="15") as worker:
+        worker.wait_ready()
+        path = heartbeat_path(stage.folder, Role.WORKER)
+        wait_until(path.exists, "the heartbeat begins")
+        first = path.stat().st_mtime
+        stage.send("hold", "t", str(stage.folder / "release"))
+        wait_until(lambda: path.stat().st_mtime > first, "it goes on while a long task runs", 15)
+        assert check(stage.folder, Role.WORKER, 15) < 15
+        # A loop that hangs: stopped by the kernel, it can't touch the file.
+        worker.send_signal(19)
+        stopped_at = time.time()
+        wait_until(lambda: is_unhealthy(stage, stale_s=2), "it is found", 10)
+        assert time.time() - stopped_at < 10
+        worker.send_signal(18)
+        wait_until(lambda: not is_unhealthy(stage, stale_s=2), "it is well again", 15)
+        (stage.folder / "release").touch()
+        worker.send_signal()
+        assert worker.wait_exit() == 0
+        assert not path.exists()
+
+
+def is_unhealthy(stage: Stage, stale_s: float) -> bool:
+    try:
+        check(stage.folder, Role.WORKER, stale_s)
+    except Unhealthy:
+        return True
+    return False
