@@ -92,6 +92,10 @@ class AwsServer:
     def repair(self) -> None:
         self._post("repair", {})
 
+    def forget_deletions(self) -> None:
+        """As if a minute had passed: names of deleted queues may be used again."""
+        self._post("forget_deletions", {})
+
     def _post(self, what: str, body: dict[str, Any]) -> None:
         self._control("POST", what, body)
 

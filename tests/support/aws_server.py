@@ -387,7 +387,8 @@ class AwsHandler(tornado.web.RequestHandler):
 
 
 class ControlHandler(tornado.web.RequestHandler):
-    """``GET counts``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``."""
+    """``GET counts``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``,
+    ``POST forget_deletions``."""
 
     def initialize(self, state: State) -> None:
         self._state = state
@@ -407,6 +408,8 @@ class ControlHandler(tornado.web.RequestHandler):
             self._state.faults.append(Fault(**body))
         elif what == "repair":
             self._state.faults.clear()
+        elif what == "forget_deletions":
+            self._state.sqs.deleted.clear()
         else:
             raise tornado.web.HTTPError(404)
         self.finish("{}")
