@@ -134,6 +134,11 @@ class Fanout(SQS.Channel):
             super()._delete_message(queue_name, message)
         # Else it is gone already: it can't be received twice before it expires.
 
+    def _release_messages(self, queue_url: str, queue_name: str, messages: list[dict[str, Any]]) -> None:
+        """Makes visible again what came too late; of our own queues nobody else would read it."""
+        if names.kind_of(queue_name) is None:
+            super()._release_messages(queue_url, queue_name, messages)
+
     def drain_events(self, timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         self._drain_timeout_s = timeout
         return super().drain_events(timeout, *args, **kwargs)

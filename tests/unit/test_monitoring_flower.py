@@ -124,6 +124,16 @@ def test_the_environment_wins_over_the_file() -> None:
     assert "persistent" not in configured({"FLOWER_DB": "/data/flower", "FLOWER_PERSISTENT": "false"})
 
 
+def test_a_generated_secret_is_a_password_too() -> None:
+    generated = '{"username": "flower", "password": "p,w:1"}'
+    assert configured({"FLOWER_BASIC_AUTH": generated}, basic_auth=["x"])["basic_auth"] == ["flower:p,w:1"]
+    assert "basic_auth" not in configured({"FLOWER_BASIC_AUTH": "u:p"}, basic_auth=["u:p"])
+    for broken in ("{", '{"username": "u"}', "{}"):
+        with pytest.raises(ConfigError, match="FLOWER_BASIC_AUTH") as caught:
+            configured({"FLOWER_BASIC_AUTH": broken}, basic_auth=["x"])
+        assert '"u"' not in str(caught.value)
+
+
 def test_every_option_is_one_that_flower_has_and_of_its_type() -> None:
     known = flower.options.default_options._options
     for name, value in configured({}).items():
