@@ -22,6 +22,8 @@ ENV PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /srv
+# Flower's database; a volume that is mounted here belongs to the user too.
+RUN install -d -o 10001 -g 10001 /var/lib/flower
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["python", "-m", "pipeline", "health"]

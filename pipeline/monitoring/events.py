@@ -37,8 +37,6 @@ class Dispatcher(EventDispatcher):
         namespace = settings.metrics_namespace
         self._metrics = None if namespace is None else EmbeddedMetrics(namespace)
         self._names: dict[str, str] = {}  # only the first event of a task says its name
-        self._goodbye: Event | None = None
-        self._spoke_after = False
         self._outbox: Outbox | None = None
         self.unsent: list[Event] = []
         super().__init__(*args, **kwargs)
@@ -67,7 +65,6 @@ class Dispatcher(EventDispatcher):
         if type.startswith("worker-"):
             self._send_worker_event(self._prepare_event(type, fields, blind=blind, Event=Event))
         else:
-            self._spoke_after = True
             self._box().put(self._prepare_event(type, fields, blind=blind, Event=Event))
 
     def _send_worker_event(self, event: Event) -> None:
@@ -77,8 +74,6 @@ class Dispatcher(EventDispatcher):
         periodic = event["type"] == "worker-heartbeat" and "active" in event
         if periodic and not self._heartbeats.is_due(event):
             return
-        if event["type"] == "worker-offline":
-            self._goodbye, self._spoke_after = event, False
         self._box().put(event, hurry=not periodic)
 
     def flush(self, errors: bool = True, groups: bool = True) -> None:
@@ -94,9 +89,6 @@ class Dispatcher(EventDispatcher):
         """Sends what is left, for at most ``CLOSE_S`` seconds."""
         outbox, self._outbox = self._outbox, None
         if outbox is not None:
-            if self._goodbye is not None and self._spoke_after:
-                # Tasks that ended while the worker stopped have made it look alive again.
-                outbox.put(self._prepare_event("worker-offline", {"freq": self._heartbeats.interval_s}))
             self.unsent = outbox.close(CLOSE_S)
         super().close()
 

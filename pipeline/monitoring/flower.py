@@ -6,6 +6,7 @@ Flower reads a Python file as its configuration (``flowerconfig.py`` here), whic
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 import os
 import threading
@@ -53,7 +54,20 @@ def configure(settings: Settings, options: Any, environ: Mapping[str, str] | Non
     chosen = {name: value for name, value in DEFAULTS.items() if f"FLOWER_{name.upper()}" not in environ}
     if "FLOWER_DB" in environ and "FLOWER_PERSISTENT" not in environ:
         chosen["persistent"] = True
+    if environ.get("FLOWER_BASIC_AUTH", "").startswith("{"):
+        chosen["basic_auth"] = [_user_of_secret(environ["FLOWER_BASIC_AUTH"])]
     return chosen | access(options, environ)
+
+
+def _user_of_secret(text: str) -> str:
+    """``{"username": …, "password": …}``, as Secrets Manager generates it, as Flower's ``user:password``."""
+    try:
+        secret = json.loads(text)
+        return f"{secret['username']}:{secret['password']}"
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            'FLOWER_BASIC_AUTH is neither user:password nor {"username": …, "password": …}; it is not shown here'
+        ) from None
 
 
 def access(options: Any, environ: Mapping[str, str]) -> dict[str, Any]:

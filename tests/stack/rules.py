@@ -52,6 +52,7 @@ FOREIGN_VARIABLES = {"AWS_DEFAULT_REGION": "boto3", "FLOWER_PORT": "Flower", "FL
 
 #: Actions that IAM can't narrow to a resource. Source: the service authorization reference.
 WITHOUT_RESOURCE = {
+    "cloudwatch:GetMetricData",
     "ecr:GetAuthorizationToken",
     "sns:Unsubscribe",
     "sqs:ListQueues",

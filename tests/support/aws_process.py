@@ -71,6 +71,10 @@ class AwsServer:
         """Requests since the start or the last reset, as ``"<action> <queue>"``, and a few totals."""
         return Counter(self._control("GET", "counts"))
 
+    def calls(self) -> Counter[str]:
+        """The same requests, as ``"<access key> <action> <queue or topic>"``."""
+        return Counter(self._control("GET", "calls"))
+
     def requests(self, queue_prefix: str = "") -> int:
         """All requests on queues whose name begins so."""
         return sum(
@@ -91,6 +95,10 @@ class AwsServer:
 
     def repair(self) -> None:
         self._post("repair", {})
+
+    def forget_deletions(self) -> None:
+        """As if a minute had passed: names of deleted queues may be used again."""
+        self._post("forget_deletions", {})
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
         self._control("POST", what, body)

@@ -64,6 +64,7 @@ class State:
         self.latency_s = 0.0
         self.faults: list[Fault] = []
         self.counts: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     def fault(self, action: str, queue: str) -> Fault | None:
@@ -356,6 +357,7 @@ class AwsHandler(tornado.web.RequestHandler):
     async def _begin(self, action: str, name: str) -> Fault | None:
         """Counts, waits the latency, and carries out the faults that need no reply."""
         self._state.counts[f"{action} {name}"] += 1
+        self._state.calls[f"{self._caller()} {action} {name}"] += 1
         if self._state.latency_s:
             await asyncio.sleep(self._state.latency_s)
         fault = self._state.fault(action, name)
@@ -367,6 +369,11 @@ class AwsHandler(tornado.web.RequestHandler):
         elif fault.kind == "drop":
             self._hang_up()
         return fault
+
+    def _caller(self) -> str:
+        """The access key that the request is signed with."""
+        found = re.search(r"Credential=([^/]+)/", self.request.headers.get("Authorization", ""))
+        return "" if found is None else found[1]
 
     def _hang_up(self) -> None:
         connection = self.request.connection
@@ -387,26 +394,30 @@ class AwsHandler(tornado.web.RequestHandler):
 
 
 class ControlHandler(tornado.web.RequestHandler):
-    """``GET counts``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``."""
+    """``GET counts``, ``GET calls``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``,
+    ``POST forget_deletions``."""
 
     def initialize(self, state: State) -> None:
         self._state = state
 
     def get(self, what: str) -> None:
-        if what != "counts":
+        if what not in ("counts", "calls"):
             raise tornado.web.HTTPError(404)
-        self.finish(json.dumps(self._state.counts))
+        self.finish(json.dumps(getattr(self._state, what)))
 
     def post(self, what: str) -> None:
         body = json.loads(self.request.body or b"{}")
         if what == "reset":
             self._state.counts.clear()
+            self._state.calls.clear()
         elif what == "latency":
             self._state.latency_s = float(body["s"])
         elif what == "faults":
             self._state.faults.append(Fault(**body))
         elif what == "repair":
             self._state.faults.clear()
+        elif what == "forget_deletions":
+            self._state.sqs.deleted.clear()
         else:
             raise tornado.web.HTTPError(404)
         self.finish("{}")

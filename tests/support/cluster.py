@@ -53,13 +53,14 @@ class Cluster:
             self.folder,
             *("--hostname", f"{name}@test", "--concurrency", "1", *options),
             name=name,
-            env={**self.env, **env},
+            env={**self.env, "AWS_ACCESS_KEY_ID": "worker", **env},
         )
         self.workers[f"{name}@test"] = self._exits.enter_context(worker)
         return worker
 
     def start_flower(self, name: str, *options: str, **env: str) -> Flower:
-        flower = Flower(self.folder / f"{name}.log", {**self.env, "FLOWER_BASIC_AUTH": PASSWORD, **env}, *options)
+        all_env = {**self.env, "AWS_ACCESS_KEY_ID": "flower", "FLOWER_BASIC_AUTH": PASSWORD, **env}
+        flower = Flower(self.folder / f"{name}.log", all_env, *options)
         self.flowers.append(self._exits.enter_context(flower))
         return flower
 
@@ -90,7 +91,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for name, value in server.env.items():
             patch.setenv(name, value)
         aws.forget_clients()
-        prefix = f"{secrets.token_hex(18)}ab--"
+        prefix = f"{secrets.token_hex(18)}abc-"
         assert len(prefix) == 40
         settings = Settings(queue_prefix=prefix, topic_arn_prefix=TOPIC_ARN_PREFIX, poll_wait_s=1)
         for queue in ("events", "tasks"):

@@ -102,7 +102,7 @@ class Sqs:
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
-        self._deleted: dict[str, float] = {}
+        self.deleted: dict[str, float] = {}
 
     def find(self, url_or_name: str) -> Queue:
         name = url_or_name.rsplit("/", 1)[-1]
@@ -113,13 +113,13 @@ class Sqs:
     def create(self, name: str, attributes: dict[str, str], tags: dict[str, str], now: float) -> Queue:
         if not re.fullmatch(r"[\w-]{1,80}", name):
             raise SqsError("InvalidParameterValue", f"{name} is not a name of 1 to 80 letters, digits, _ and -")
-        if now - self._deleted.get(name, -BARRED_S) < BARRED_S:
+        if now - self.deleted.get(name, -BARRED_S) < BARRED_S:
             raise SqsError("QueueDeletedRecently", f"{name} was deleted less than {BARRED_S} s ago")
         return self.queues.setdefault(name, Queue(name, dict(attributes), tags=dict(tags)))
 
     def remove(self, queue: Queue, now: float) -> None:
         del self.queues[queue.name]
-        self._deleted[queue.name] = now
+        self.deleted[queue.name] = now
 
     def send(self, queue: Queue, entry: dict[str, Any], now: float) -> dict[str, Any]:
         body = entry["MessageBody"]
