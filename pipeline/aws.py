@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 @cache
-def _client(service: Literal["s3", "sqs", "sns", "cloudwatch"], read_timeout_s: int) -> Any:
+def _client(service: str, read_timeout_s: int) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
+    session: Any = boto3
+    return session.client(
         service,
         config=Config(
             connect_timeout=5,
@@ -47,6 +48,11 @@ def sns() -> SNSClient:
 
 def cloudwatch() -> Any:
     return _client("cloudwatch", 10)
+
+
+def client(service: str) -> Any:
+    """Any other service, for the verbs that manage the stack: ``cloudformation``, ``ecs``, ``iam``…"""
+    return _client(service, 60)
 
 
 def forget_clients() -> None:

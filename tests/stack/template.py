@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,32 @@ def load(name: str = "batch.yaml") -> dict[str, Any]:
 def of_type(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     """Logical id → resource, for one resource type."""
     return {name: resource for name, resource in template["Resources"].items() if resource["Type"] == kind}
+
+
+#: The part of the template that an emulator can make: what messages and objects go through, and the roles.
+EMULATED = (
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::SNS::Topic",
+    "AWS::IAM::Role",
+    "AWS::Logs::LogGroup",
+    "AWS::ECS::Cluster",
+)
+
+
+def emulated(template: Mapping[str, Any]) -> str:
+    """The emulated part of a template, as JSON; buckets are kept by the one policy for it that emulators know."""
+    resources = {}
+    for kind in EMULATED:
+        for name, resource in of_type(template, kind).items():
+            kept = {key: value for key, value in resource.items() if key != "DependsOn"}
+            if "DeletionPolicy" in kept:
+                kept["DeletionPolicy"] = "Retain"
+            resources[name] = kept
+    named = {"UploadTo", "RenditionsIn", "InputBucketName", "OutputBucketName", "QueuePrefix"}
+    outputs = {name: output for name, output in template["Outputs"].items() if name in named}
+    parts = {key: template[key] for key in ("AWSTemplateFormatVersion", "Parameters", "Conditions")}
+    return json.dumps({**parts, "Resources": resources, "Outputs": outputs})
 
 
 @dataclass

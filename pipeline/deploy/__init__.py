@@ -1,0 +1,1 @@
+"""The stack on AWS: ``python -m pipeline deploy`` and ``teardown``."""

@@ -1,0 +1,140 @@
+"""The account that is deployed to: who asks, what a first deployment needs there, and AWS's errors in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from pipeline import aws
+from pipeline.errors import PipelineError
+
+#: AWS's error codes, which differ from service to service.
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+_INVALID = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "AuthFailure",
+}
+
+#: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
+ECS_ROLE = "AWSServiceRoleForECS"
+ECS_SERVICE = "ecs.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: str
+    region: str
+    arn: str  # of whoever asks
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where containers run; the parameters of the template that say so."""
+
+    vpc: str
+    subnets: tuple[str, ...]
+    public_ip: bool
+
+    def parameters(self) -> dict[str, str]:
+        return {
+            "VpcId": self.vpc,
+            "SubnetIds": ",".join(self.subnets),
+            "AssignPublicIp": "ENABLED" if self.public_ip else "DISABLED",
+        }
+
+
+@contextmanager
+def plainly(doing: str) -> Iterator[None]:
+    """Turns what boto3 raises while ``doing`` something into a ``PipelineError`` that says what to do."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as exc:
+        raise PipelineError(f"no AWS credentials ({exc}): run `aws configure`, or set AWS_PROFILE") from exc
+    except NoRegionError as exc:
+        raise PipelineError("no AWS region: set AWS_REGION, for example AWS_REGION=eu-west-1") from exc
+    except ClientError as exc:
+        code, text = (str(exc.response.get("Error", {}).get(part, "")) for part in ("Code", "Message"))
+        if code in _INVALID:
+            raise PipelineError(f"AWS does not accept these credentials ({code}): log in again") from exc
+        if code in _DENIED:
+            raise PipelineError(f"{doing}: you may not call {exc.operation_name}: {text}") from exc
+        raise PipelineError(f"{doing}: {code}: {text}") from exc
+    except BotoCoreError as exc:
+        raise PipelineError(f"{doing}: {exc}") from exc
+
+
+def current() -> Account:
+    """Raises ``PipelineError`` where credentials or region are missing, or are not accepted."""
+    with plainly("asking who you are"):
+        client = aws.client("sts")
+        identity = client.get_caller_identity()
+    return Account(id=identity["Account"], region=client.meta.region_name, arn=identity["Arn"])
+
+
+def ensure_ecs_role() -> bool:
+    """Makes ECS's service-linked role where it is missing; True if it was. Raises ``PipelineError``."""
+    iam = aws.client("iam")
+    with plainly(f"looking for the role {ECS_ROLE}"):
+        if iam.list_roles(PathPrefix=f"/aws-service-role/{ECS_SERVICE}/")["Roles"]:
+            return False
+    with plainly(f"making the role {ECS_ROLE}"):
+        iam.create_service_linked_role(AWSServiceName=ECS_SERVICE)
+    return True
+
+
+def default_network() -> Network:
+    """The default VPC, whose subnets are public. Raises ``PipelineError`` when there is none."""
+    ec2 = aws.client("ec2")
+    with plainly("looking for the default VPC"):
+        found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not found:
+            raise PipelineError(
+                "this account has no default VPC: give --vpc and --subnets, or deploy cloudformation/network.yaml "
+                "and give its stack's name with --network"
+            )
+        vpc = found[0]["VpcId"]
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "default-for-az", "Values": ["true"]}]
+        subnets = ec2.describe_subnets(Filters=filters)["Subnets"]
+    return Network(vpc, tuple(sorted(subnet["SubnetId"] for subnet in subnets)), public_ip=True)
+
+
+def network_of(stack: str) -> Network:
+    """What a stack of ``network.yaml`` offers. Raises ``PipelineError``."""
+    outputs = outputs_of(describe(stack))
+    try:
+        subnets = tuple(outputs["SubnetIds"].split(","))
+        return Network(outputs["VpcId"], subnets, public_ip=outputs["AssignPublicIp"] == "ENABLED")
+    except KeyError as exc:
+        raise PipelineError(f"stack {stack} is no network: it does not exist, or has no output {exc}") from exc
+
+
+def describe(stack: str) -> dict[str, Any] | None:
+    """A stack as CloudFormation describes it, by name or id; None when there is none."""
+    with plainly(f"looking at stack {stack}"):
+        try:
+            found: dict[str, Any] = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        except ClientError as exc:
+            # DescribeStacks has no error of its own for a stack that does not exist.
+            if exc.response.get("Error", {}).get("Code") == "ValidationError":
+                return None
+            raise
+    return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+
+
+def outputs_of(stack: dict[str, Any] | None) -> dict[str, str]:
+    return {} if stack is None else {entry["OutputKey"]: entry["OutputValue"] for entry in stack.get("Outputs", [])}

@@ -1,0 +1,123 @@
+"""Change sets: what a deployment would do, before it does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import aws
+from pipeline.deploy.account import plainly
+from pipeline.errors import PipelineError
+
+#: CloudFormation needs some seconds to work out the changes.
+PATIENCE_S = 300
+POLL_S = 2.0
+
+#: What CloudFormation calls a change set that would change nothing. It has no code of its own for it.
+_NOTHING = ("didn't contain changes", "No updates are to be performed")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One resource: ``action`` is Add, Modify, Remove, Import…; ``replaces`` True, False or Conditional."""
+
+    action: str
+    name: str
+    kind: str
+    replaces: str
+
+    @property
+    def loses_something(self) -> bool:
+        return self.action == "Remove" or self.replaces in ("True", "Conditional")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    id: str
+    stack_id: str
+    changes: tuple[Change, ...]
+
+
+def parameters_of(template: str) -> dict[str, bool]:
+    """The template's parameters, and whether each must be given. Raises ``PipelineError``."""
+    with plainly("reading the template"):
+        summary = aws.client("cloudformation").get_template_summary(TemplateBody=template)
+    return {entry["ParameterKey"]: "DefaultValue" not in entry for entry in summary.get("Parameters", [])}
+
+
+def propose(
+    stack: str,
+    template: str,
+    values: Mapping[str, str],
+    *,
+    new: bool,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ChangeSet | None:
+    """Makes a change set and waits for it; None when nothing would change.
+
+    ``values`` are those of the parameters. Buckets that an earlier stack of this name has left behind are
+    taken over. Raises ``PipelineError``.
+    """
+    client = aws.client("cloudformation")
+    with plainly(f"proposing the changes to stack {stack}"):
+        made = client.create_change_set(
+            StackName=stack,
+            ChangeSetName=f"deploy-{int(time.time())}",
+            ChangeSetType="CREATE" if new else "UPDATE",
+            TemplateBody=template,
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+            Capabilities=["CAPABILITY_IAM"],
+            ImportExistingResources=new,
+            Tags=[{"Key": "app", "Value": "batch-image-pipeline"}],
+        )
+        proposed = _wait(client, made["Id"], sleep)
+    if proposed["Status"] == "FAILED":
+        reason = proposed.get("StatusReason", "")
+        discard(made["Id"], made["StackId"], new=new)
+        if any(text in reason for text in _NOTHING):
+            return None
+        raise PipelineError(f"CloudFormation refuses the changes to stack {stack}: {reason}")
+    return ChangeSet(made["Id"], made["StackId"], tuple(_changes(client, made["Id"])))
+
+
+def _wait(client: Any, change_set: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found: dict[str, Any] = client.describe_change_set(ChangeSetName=change_set)
+        if found["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+            return found
+        if time.monotonic() > deadline:
+            raise PipelineError(f"CloudFormation has not worked out the changes within {PATIENCE_S} s: try again")
+        sleep(POLL_S)
+
+
+def _changes(client: Any, change_set: str) -> list[Change]:
+    found = []
+    for page in client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set):
+        for entry in page["Changes"]:
+            change = entry["ResourceChange"]
+            found.append(
+                Change(
+                    action=change["Action"],
+                    name=change["LogicalResourceId"],
+                    kind=change["ResourceType"],
+                    replaces=change.get("Replacement", "False"),
+                )
+            )
+    return found
+
+
+def discard(change_set: str, stack_id: str, *, new: bool) -> None:
+    """Removes a change set that is not carried out, and the empty stack that came with it."""
+    client = aws.client("cloudformation")
+    with plainly("removing the change set"):
+        client.delete_change_set(ChangeSetName=change_set)
+        if new:
+            client.delete_stack(StackName=stack_id)
+
+
+def execute(change_set: ChangeSet) -> None:
+    with plainly("carrying out the changes"):
+        aws.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)

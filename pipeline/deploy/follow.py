@@ -1,0 +1,99 @@
+"""Follows CloudFormation through its events until a stack is at rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import aws
+from pipeline.deploy.account import plainly
+from pipeline.errors import PipelineError
+
+POLL_S = 3.0
+#: A stack that rolls back waits for containers to stop; longer than that it has been forgotten.
+PATIENCE_S = 90 * 60
+
+#: Texts of resources that failed only because another one did.
+_CONSEQUENCES = ("cancelled", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    id: str
+    name: str  # logical id
+    kind: str
+    status: str
+    reason: str
+
+    @property
+    def failed(self) -> bool:
+        return self.status.endswith("_FAILED")
+
+    @property
+    def finished(self) -> bool:
+        return self.status.endswith(("_COMPLETE", "_FAILED"))
+
+
+class Follower:
+    """Remembers which events were there before; ``until_rest`` reports the ones after."""
+
+    def __init__(self, stack_id: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._stack_id = stack_id
+        self._sleep = sleep
+        self._client = aws.client("cloudformation")
+        self._seen = {event.id for event in self._events()}
+
+    def until_rest(self, report: Callable[[Event], None]) -> str:
+        """Reports each event of a resource as it comes; returns the stack's last status.
+
+        Raises ``PipelineError`` with the first cause when something failed.
+        """
+        failures: list[Event] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            status, reason = self._status()
+            for event in self._new():
+                report(event)
+                if event.failed and not any(word in event.reason for word in _CONSEQUENCES):
+                    failures.append(event)
+            if not status.endswith("_IN_PROGRESS"):
+                break
+            if time.monotonic() > deadline:
+                raise PipelineError(f"the stack is still {status}: look at it in the console")
+            self._sleep(POLL_S)
+        if "ROLLBACK" in status or status.endswith("_FAILED"):
+            first = failures[0] if failures else None
+            cause = reason if first is None else f"{first.name} ({first.kind}): {first.reason}"
+            raise PipelineError(f"the stack ended as {status}. The first cause: {cause}")
+        return status
+
+    def _status(self) -> tuple[str, str]:
+        with plainly("following the stack"):
+            found = self._client.describe_stacks(StackName=self._stack_id)["Stacks"][0]
+        return found["StackStatus"], found.get("StackStatusReason", "")
+
+    def _new(self) -> list[Event]:
+        """Oldest first."""
+        found = [event for event in self._events() if event.id not in self._seen]
+        self._seen |= {event.id for event in found}
+        return found[::-1]
+
+    def _events(self) -> Iterator[Event]:
+        """Newest first."""
+        with plainly("following the stack"):
+            for page in self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack_id):
+                for event in page["StackEvents"]:
+                    if event["PhysicalResourceId"] != self._stack_id:
+                        yield _event(event)
+
+
+def _event(found: dict[str, Any]) -> Event:
+    return Event(
+        id=found["EventId"],
+        name=found["LogicalResourceId"],
+        kind=found["ResourceType"],
+        status=found["ResourceStatus"],
+        reason=found.get("ResourceStatusReason", ""),
+    )

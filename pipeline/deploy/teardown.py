@@ -1,0 +1,203 @@
+"""``python -m pipeline teardown``: drains, deletes, and leaves nothing behind but what it was told to keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from botocore.exceptions import ClientError
+from rich.console import Console
+
+from pipeline import aws
+from pipeline.deploy import account
+from pipeline.deploy.account import plainly
+from pipeline.deploy.command import follow
+from pipeline.deploy.follow import Follower
+from pipeline.errors import PipelineError
+from pipeline.monitoring.names import kind_of
+
+POLL_S = 10.0
+#: The queues' depths are approximate, so they must be seen empty more than once.
+LOOKS = 3
+#: DeleteObjects takes this many at once.
+BATCH = 1000
+#: Queues whose messages are work; and those that hold what has failed.
+WORK, DEAD = ("events", "tasks"), ("events-dlq", "tasks-dlq")
+
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+_NO_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What a stack consists of that deleting it does not remove, or would lose."""
+
+    prefix: str
+    input_bucket: str
+    output_bucket: str
+
+    @property
+    def buckets(self) -> tuple[str, str]:
+        return self.input_bucket, self.output_bucket
+
+
+def teardown(
+    stack: str,
+    *,
+    delete_data: bool,
+    yes: bool,
+    drain_s: float,
+    console: Console | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Drains the queues, deletes the stack and what its processes left, and with ``delete_data`` the buckets.
+
+    ``drain_s``: seconds to wait for work to be finished; 0 does not wait. Raises ``PipelineError``.
+    """
+    console = Console(highlight=False) if console is None else console
+    here = account.current()
+    found = account.describe(stack)
+    if found is None:
+        raise PipelineError(f"there is no stack {stack} in {here.region}, account {here.id}")
+    ours = _belongings(stack, found, here)
+    _say(stack, ours, here, delete_data, console)
+    if not (yes or _agreed(stack, console)):
+        console.print("Nothing was changed.")
+        return
+    if drain_s > 0:
+        _drain(ours, drain_s, console, sleep)
+    follower = Follower(found["StackId"], sleep=sleep)
+    with plainly(f"deleting stack {stack}"):
+        aws.client("cloudformation").delete_stack(StackName=found["StackId"])
+    follow(follower, None, console)
+    for name in _sweep(ours.prefix):
+        console.print(f"Removed the queue {name}, which a process had left behind.")
+    for bucket in ours.buckets:
+        if delete_data:
+            console.print(f"Removed {bucket} and {_delete_bucket(bucket):,} versions of objects in it.")
+        elif _bucket_exists(bucket):
+            console.print(f"Kept {bucket}; a stack of the same name takes it over.")
+    console.print(f"Stack {stack} is gone.")
+
+
+def _belongings(stack: str, found: dict[str, Any], here: account.Account) -> Belongings:
+    outputs = account.outputs_of(found)  # none where the creation failed
+    return Belongings(
+        prefix=f"{stack}-",
+        input_bucket=outputs.get("InputBucketName", f"{stack}-input-{here.id}-{here.region}"),
+        output_bucket=outputs.get("OutputBucketName", f"{stack}-output-{here.id}-{here.region}"),
+    )
+
+
+def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool, console: Console) -> None:
+    console.print(f"Stack {stack} in {here.region}, account {here.id}, will be deleted.")
+    fate = "[red]will be deleted with all versions of all objects[/]" if delete_data else "will be kept"
+    for bucket in ours.buckets:
+        if _bucket_exists(bucket):
+            console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
+    dead = sum(_depth(ours.prefix + name) or 0 for name in DEAD)
+    if dead:
+        console.print(
+            f"[red]About {dead} dead letters will be lost[/]; `python -m pipeline deadletters export` keeps them."
+        )
+
+
+def _agreed(stack: str, console: Console) -> bool:
+    if not console.is_terminal:
+        raise PipelineError("nobody is there to agree: give --yes")
+    typed: str = click.prompt(f"Type {stack} to go on", default="", show_default=False)
+    return typed == stack
+
+
+# --- draining
+
+
+def _drain(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[float], None]) -> None:
+    """Takes no more uploads, and waits until what was taken is done. Raises ``PipelineError`` when it isn't."""
+    if _bucket_exists(ours.input_bucket):
+        with plainly(f"ending the notification of {ours.input_bucket}"):
+            aws.s3().put_bucket_notification_configuration(Bucket=ours.input_bucket, NotificationConfiguration={})
+    deadline = time.monotonic() + drain_s
+    empty = 0
+    with console.status("Draining ...") as spinner:
+        while empty < LOOKS:
+            left = sum(_depth(ours.prefix + name) or 0 for name in WORK)
+            empty = 0 if left else empty + 1
+            if left and time.monotonic() > deadline:
+                raise PipelineError(
+                    f"about {left} messages are still there after {drain_s:g} s, and deleting would lose them. "
+                    "Nothing was deleted, but uploads have no effect any more: run it again to wait longer, "
+                    "with --no-drain to give them up, or `python -m pipeline deploy` to go back"
+                )
+            spinner.update(f"Draining: about {left} messages left ...")
+            sleep(min(POLL_S, drain_s))
+    console.print("The queues are empty.")
+
+
+def _depth(name: str) -> int | None:
+    """Messages in a queue, whatever their state; None when it does not exist."""
+    sqs: Any = aws.sqs()
+    with plainly(f"looking at queue {name}"):
+        try:
+            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
+        except ClientError as exc:
+            if exc.response.get("Error", {}).get("Code") in _NO_QUEUE:
+                return None
+            raise
+    return sum(int(attributes[count]) for count in _COUNTS)
+
+
+# --- what the stack's deletion leaves
+
+
+def _sweep(prefix: str) -> Iterator[str]:
+    """Removes the queues of processes that could not do it themselves; their stack is gone, so none is in use."""
+    sqs = aws.sqs()
+    with plainly("removing leftover queues"):
+        pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000})
+        for url in [url for page in pages for url in page.get("QueueUrls", [])]:
+            name = url.rsplit("/", 1)[-1]
+            if kind_of(name, prefix) is not None:
+                sqs.delete_queue(QueueUrl=url)
+                yield name
+
+
+def _bucket_exists(bucket: str) -> bool:
+    with plainly(f"looking at bucket {bucket}"):
+        try:
+            aws.s3().head_bucket(Bucket=bucket)
+        except ClientError as exc:
+            if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                return False
+            raise
+    return True
+
+
+def _delete_bucket(bucket: str) -> int:
+    """Removes every version of every object, then the bucket; returns how many there were."""
+    if not _bucket_exists(bucket):
+        return 0
+    s3 = aws.s3()
+    count = 0
+    with plainly(f"emptying bucket {bucket}"):
+        for page in s3.get_paginator("list_object_versions").paginate(
+            Bucket=bucket, PaginationConfig={"PageSize": BATCH}
+        ):
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if not found:
+                continue
+            objects: Any = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            for error in answer.get("Errors", []):
+                raise PipelineError(f"s3://{bucket}/{error.get('Key')}: could not be deleted: {error.get('Code')}")
+            count += len(found)
+        s3.delete_bucket(Bucket=bucket)
+    return count

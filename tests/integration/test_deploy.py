@@ -1,0 +1,311 @@
+"""``deploy`` and ``teardown`` against an AWS server process, which takes the whole template."""
+
+from __future__ import annotations
+
+import io
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from pipeline import aws
+from pipeline.__main__ import cli
+from pipeline.deploy import account, changes, teardown
+from pipeline.deploy.account import plainly
+from pipeline.deploy.command import TEMPLATE, follow
+from pipeline.deploy.follow import Event, Follower
+from pipeline.errors import PipelineError
+from pipeline.local.stack import Emulator
+from tests.stack.template import emulated, load
+
+INPUT = "photos-input-123456789012-us-east-1"
+OUTPUT = "photos-output-123456789012-us-east-1"
+
+
+@pytest.fixture
+def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An empty account, which this process's clients are pointed at."""
+    request = urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")
+    urllib.request.urlopen(request).close()
+    for name in set(os.environ) - set(emulator.environ()):
+        monkeypatch.delenv(name)
+    for name, value in emulator.environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(changes, "POLL_S", 0)
+    monkeypatch.setattr(teardown, "POLL_S", 0)
+    aws.forget_clients()
+    yield emulator
+    aws.forget_clients()
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(cloud: Emulator, tmp_path: Path) -> Run:
+    """A verb on the stack `photos`, with the part of the template that the server is quick and complete with."""
+    template = tmp_path / "batch.json"
+    template.write_text(emulated(load()))
+
+    def invoke(verb: str, *arguments: str) -> Result:
+        options = ["--template", str(template)] if verb == "deploy" else []
+        return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
+
+    return invoke
+
+
+def test_first_deployment_needs_only_an_image(cloud: Emulator) -> None:
+    result = CliRunner().invoke(cli, ["deploy", "--stack", "photos", "--image", "registry/image:1", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert "the default VPC" in result.output
+    assert "Made the role AWSServiceRoleForECS" in result.output
+    assert "WorkerService" in result.output
+    stack = account.describe("photos")
+    assert stack is not None
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
+    assert (parameters["Image"], parameters["AssignPublicIp"]) == ("registry/image:1", "ENABLED")
+    queues = [url.rsplit("/", 1)[-1] for url in cloud.client("sqs").list_queues()["QueueUrls"]]
+    assert sorted(queues) == ["photos-events", "photos-events-dlq", "photos-tasks", "photos-tasks-dlq"]
+    assert {bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]} == {INPUT, OUTPUT}
+
+
+def test_update_keeps_what_is_not_given(run: Run) -> None:
+    run("deploy", "--image", "registry/image:1", "-p", "MaxWorkers=7", "--yes")
+    result = run("deploy", "-p", "MinWorkers=2", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "Made the role" not in result.output
+    stack = account.describe("photos")
+    assert stack is not None
+    parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
+    assert {name: parameters[name] for name in ("Image", "MaxWorkers", "MinWorkers")} == {
+        "Image": "registry/image:1",
+        "MaxWorkers": "7",
+        "MinWorkers": "2",
+    }
+
+
+def test_dry_run_shows_and_changes_nothing(run: Run, cloud: Emulator) -> None:
+    result = run("deploy", "--image", "registry/image:1", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "InputBucket" in result.output
+    assert "Nothing was changed." in result.output
+    assert account.describe("photos") is None
+    assert cloud.client("sqs").list_queues().get("QueueUrls", []) == []
+    roles = [role["RoleName"] for role in cloud.client("iam").list_roles()["Roles"]]
+    assert roles == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--yes",), "Image must be given"),
+        (("--image", "i"), "nobody is there to agree"),
+        (("--yes", "--image", "i", "-p", "MaxWorker=3"), "no parameter MaxWorker"),
+        (("--image", "i", "-p", "MaxWorkers"), "is not NAME=VALUE"),
+        (("--image", "i", "--vpc", "vpc-1"), "belong together"),
+        (("--yes", "--image", "i", "--network", "nowhere"), "stack nowhere is no network"),
+        (("--yes", "--image", "i", "--stack", "Photos"), "lower-case"),
+        (("--yes", "--image", "i", "--stack", "p" * 29), "at most 28"),
+        (("--yes", "--image", "i", "--template", "/nowhere.yaml"), "/nowhere.yaml: cannot be read"),
+    ],
+)
+def test_mistakes_get_one_plain_sentence(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run("deploy", *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert account.describe("photos") is None
+
+
+def test_network_stack_gives_the_network(run: Run, cloud: Emulator) -> None:
+    body = TEMPLATE.with_name("network.yaml").read_text()
+    cloud.client("cloudformation").create_stack(StackName="net", TemplateBody=body)
+    offered = account.network_of("net")
+    assert (len(offered.subnets), offered.public_ip) == (2, False)
+    result = run("deploy", "--image", "i", "--network", "net", "--yes")
+    assert result.exit_code == 0, result.output
+    stack = account.describe("photos")
+    assert stack is not None
+    parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
+    assert (parameters["VpcId"], parameters["AssignPublicIp"]) == (offered.vpc, "DISABLED")
+
+
+def test_without_credentials_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    aws.forget_clients()
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    result = run("deploy", "--image", "i", "--yes")
+    assert (result.exit_code, "no AWS credentials" in result.output) == (1, True)
+
+
+def test_without_a_region_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    aws.forget_clients()
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    with pytest.raises(PipelineError, match="no AWS region"), plainly("x"):
+        aws.client("cloudformation")
+
+
+# --- teardown
+
+
+def test_teardown_keeps_the_buckets(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    cloud.client("s3").put_object(Bucket=INPUT, Key="a.jpg", Body=b"1")
+    result = run("teardown", "--yes")
+    assert result.exit_code == 0, result.output
+    assert f"Kept {INPUT}" in result.output
+    assert account.describe("photos") is None
+    assert cloud.client("s3").get_object(Bucket=INPUT, Key="a.jpg")["Body"].read() == b"1"
+    assert cloud.client("sqs").list_queues().get("QueueUrls", []) == []
+
+
+def test_teardown_deletes_all_versions_when_told_to(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    s3 = cloud.client("s3")
+    # The server's CloudFormation leaves this out.
+    s3.put_bucket_versioning(Bucket=INPUT, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=INPUT, Key="a.jpg", Body=body)
+    s3.delete_object(Bucket=INPUT, Key="a.jpg")
+    s3.put_object(Bucket=OUTPUT, Key="thumbs/a.jpg", Body=b"3")
+    result = run("teardown", "--delete-data", "--yes")
+    assert result.exit_code == 0, result.output
+    assert f"Removed {INPUT} and 3 versions" in result.output
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_teardown_sweeps_only_queues_of_processes_of_this_stack(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    sqs = cloud.client("sqs")
+    left = ["photos-0123456789abcdef0123-pidbox", "photos-celeryev-0123456789abcdef0123"]
+    others = ["photos-two-events", "photos-notes", "else-0123456789abcdef0123-pidbox"]
+    for name in left + others:
+        sqs.create_queue(QueueName=name)
+    result = run("teardown", "--yes")
+    assert result.exit_code == 0, result.output
+    assert sorted(url.rsplit("/", 1)[-1] for url in sqs.list_queues()["QueueUrls"]) == sorted(others)
+
+
+def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    sqs = cloud.client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks")["QueueUrl"], MessageBody="work")
+    result = run("teardown", "--yes", "--drain", "1")
+    assert result.exit_code == 1
+    assert "about 1 messages are still there" in result.output
+    assert account.describe("photos") is not None
+    notification = cloud.client("s3").get_bucket_notification_configuration(Bucket=INPUT)
+    assert "QueueConfigurations" not in notification
+    result = run("teardown", "--yes", "--no-drain")
+    assert result.exit_code == 0, result.output
+
+
+def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    sqs = cloud.client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks-dlq")["QueueUrl"], MessageBody="dead")
+    result = run("teardown")
+    assert "About 1 dead letters will be lost" in result.output
+    assert "nobody is there to agree" in result.output
+    assert account.describe("photos") is not None
+
+
+def test_teardown_of_nothing(run: Run) -> None:
+    result = run("teardown", "--yes")
+    assert (result.exit_code, "there is no stack photos" in result.output) == (1, True)
+
+
+# --- what the server can't show: failures
+
+
+class _CloudFormation:
+    """A CloudFormation whose stack goes through the given states, with the events of each."""
+
+    def __init__(self, *turns: tuple[str, list[tuple[str, str, str]]]) -> None:
+        self._turns = list(turns)
+        self._events: list[dict[str, Any]] = []
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+        status, events = self._turns.pop(0)
+        for name, state, reason in events:
+            self._events.insert(0, _event(len(self._events), name, state, reason))
+        return {"Stacks": [{"StackStatus": status, "StackStatusReason": "because"}]}
+
+    def get_paginator(self, name: str) -> _CloudFormation:
+        assert name == "describe_stack_events"
+        return self
+
+    def paginate(self, StackName: str) -> list[dict[str, Any]]:  # noqa: N803
+        return [{"StackEvents": list(self._events)}]
+
+
+def _event(number: int, name: str, status: str, reason: str) -> dict[str, Any]:
+    return {
+        "EventId": str(number),
+        "LogicalResourceId": name,
+        "PhysicalResourceId": "stack-id" if name == "photos" else name,
+        "ResourceType": "AWS::SQS::Queue",
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+    }
+
+
+def _follower(monkeypatch: pytest.MonkeyPatch, *turns: tuple[str, list[tuple[str, str, str]]]) -> Follower:
+    monkeypatch.setattr(aws, "client", lambda _: _CloudFormation(*turns))
+    return Follower("stack-id", sleep=lambda _: None)
+
+
+def test_follower_reports_each_event_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = _follower(
+        monkeypatch,
+        ("CREATE_IN_PROGRESS", [("photos", "CREATE_IN_PROGRESS", ""), ("A", "CREATE_IN_PROGRESS", "")]),
+        ("CREATE_IN_PROGRESS", [("A", "CREATE_COMPLETE", ""), ("B", "CREATE_IN_PROGRESS", "")]),
+        ("CREATE_COMPLETE", [("B", "CREATE_COMPLETE", "")]),
+    )
+    seen: list[Event] = []
+    assert follower.until_rest(seen.append) == "CREATE_COMPLETE"
+    assert [(event.name, event.finished) for event in seen] == [("A", False), ("A", True), ("B", False), ("B", True)]
+
+
+def test_a_failure_is_told_with_its_first_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = _follower(
+        monkeypatch,
+        ("CREATE_IN_PROGRESS", [("A", "CREATE_FAILED", "Resource creation cancelled")]),
+        ("ROLLBACK_IN_PROGRESS", [("B", "CREATE_FAILED", "no such image"), ("C", "CREATE_FAILED", "later")]),
+        ("ROLLBACK_COMPLETE", []),
+    )
+    text = io.StringIO()
+    with pytest.raises(PipelineError, match=r"ended as ROLLBACK_COMPLETE. The first cause: B .*: no such image"):
+        follow(follower, 3, Console(file=text, width=200))
+    assert "CREATE_FAILED B (SQS::Queue): no such image" in text.getvalue()
+
+
+def test_outputs_and_next_steps_are_printed(cloud: Emulator) -> None:
+    from pipeline.deploy.command import _next_steps
+
+    body = TEMPLATE.read_text()
+    parameters = [{"ParameterKey": "Image", "ParameterValue": "i"}]
+    parameters += [
+        {"ParameterKey": name, "ParameterValue": value}
+        for name, value in account.default_network().parameters().items()
+    ]
+    # Not through a change set: the server computes outputs only here.
+    cloud.client("cloudformation").create_stack(StackName="photos", TemplateBody=body, Parameters=parameters)
+    text = io.StringIO()
+    _next_steps("photos", Console(file=text, width=400))
+    assert f"aws s3 cp photo.jpg s3://{INPUT}/" in text.getvalue()
+    assert "aws ssm start-session --target ecs:photos_${t##*/}_$r" in text.getvalue()
+
+
+def test_template_is_where_the_verb_looks_for_it() -> None:
+    assert Path(__file__).parents[2] / "cloudformation" / "batch.yaml" == TEMPLATE
