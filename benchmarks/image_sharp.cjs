@@ -28,7 +28,8 @@ function thumbnail(data, width, height, format) {
 
 (async () => {
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const data = fs.readFileSync(line);
+    const [, wanted, file] = /^(\w+) (.*)$/.exec(line);
+    const data = fs.readFileSync(file);
     let before = null;
     try {
       fs.writeFileSync("/proc/self/clear_refs", "5");
@@ -40,8 +41,9 @@ function thumbnail(data, width, height, format) {
       const resized = await thumbnail(data, 1024, 768, format);
       const thumb = await thumbnail(resized, 192, 192, format);
       const used = process.cpuUsage(started);
-      const answer = { cpu_s: (used.user + used.system) / 1e6 };
-      if (before !== null) answer.peak_bytes = status("VmHWM") - before;
+      const answer = wanted === "cpu"
+        ? { cpu_s: (used.user + used.system) / 1e6 }
+        : { peak_bytes: before === null ? null : status("VmHWM") - before };
       fs.writeFileSync(path.join(folder, "resized"), resized);
       fs.writeFileSync(path.join(folder, "thumb"), thumb);
       console.log(JSON.stringify(answer));

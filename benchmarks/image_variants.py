@@ -1,8 +1,8 @@
 """The ways to make a rendition that the image benchmark compares; each runs in a process of its own.
 
-A process reads the path of an input a line, makes the resized rendition and the thumbnail of it, and answers
-with one line of JSON: CPU seconds of all its threads, the highest memory above what the warm process had,
-and where the two renditions are.
+A process reads ``cpu`` or ``memory`` and the path of an input a line, makes the resized rendition and the
+thumbnail of it, leaves them in its folder, and answers with one line of JSON: the CPU seconds of all its threads,
+or the highest memory above what the warm process had. Not both at once: giving memory back costs time later.
 """
 
 from __future__ import annotations
@@ -214,21 +214,20 @@ def start_peak() -> int | None:
 
 def serve(make: Callable[[bytes], Made], folder: Path) -> None:
     for line in sys.stdin:
-        path = Path(line.rstrip("\n"))
-        data = path.read_bytes()
-        before = start_peak()
+        wanted, _, path = line.rstrip("\n").partition(" ")
+        data = Path(path).read_bytes()
+        before = start_peak() if wanted == "memory" else None
         started = time.process_time()
         try:
             made = make(data)
         except Exception as exc:  # a row that is missing, and why
             print(json.dumps({"error": f"{type(exc).__name__}: {exc}"}), flush=True)
             continue
-        answer: dict[str, Any] = {"cpu_s": time.process_time() - started}
-        if before is not None:
-            answer["peak_bytes"] = _memory("VmHWM") - before
+        cpu_s = time.process_time() - started
         for name, rendition in zip(("resized", "thumb"), made, strict=True):
             folder.joinpath(name).write_bytes(rendition)
-        print(json.dumps(answer), flush=True)
+        answer = {"peak_bytes": None if before is None else _memory("VmHWM") - before}
+        print(json.dumps({"cpu_s": cpu_s} if wanted == "cpu" else answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ QUICK = ("12 MP JPEG", "web JPEG 1600x1200", "PNG with alpha 2400x1800")
 @dataclass
 class Row:
     cpu_s: list[float] = field(default_factory=list)
-    peak_bytes: list[int] = field(default_factory=list)
+    peak_bytes: int | None = None
     resized: bytes = b""
     thumb: bytes = b""
     error: str | None = None
@@ -64,9 +64,9 @@ class Worker:
         line = self.process.stdout.readline()
         return json.loads(line) if line else {"error": "the process ended"}
 
-    def make(self, path: Path) -> dict[str, Any]:
+    def make(self, path: Path, wanted: str = "cpu") -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.write(f"{wanted} {path}\n")
         self.process.stdin.flush()
         return self._answer()
 
@@ -97,15 +97,18 @@ def measure(
         for name, path in paths.items():
             for label, worker in workers.items():
                 row = rows[name][label]
-                answer: dict[str, Any] = worker.make(path) if row.error is None else {"error": row.error}
-                if "error" in answer:
-                    row.error = str(answer["error"])
-                    continue
-                row.cpu_s.append(answer["cpu_s"])
-                row.peak_bytes.append(answer.get("peak_bytes", 0))
+                if row.error is None:
+                    answer = worker.make(path)
+                    row.error = answer.get("error")
+                    row.cpu_s += [answer["cpu_s"]] if row.error is None else []
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    for name, path in paths.items():
+        for label, worker in workers.items():
+            row = rows[name][label]
+            if row.error is None:
+                row.peak_bytes = worker.make(path, "memory")["peak_bytes"]
                 row.resized = worker.folder.joinpath("resized").read_bytes()
                 row.thumb = worker.folder.joinpath("thumb").read_bytes()
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return rows
 
 
@@ -172,11 +175,11 @@ def table(data: bytes, rows: dict[str, Row]) -> tuple[list[str], dict[str, Any]]
         low, middle, high = statistics.quantiles(row.cpu_s, n=4) if len(row.cpu_s) > 1 else row.cpu_s * 3
         of_reference, floor = _ratio(row, rows[REFERENCE]), _ratio(rows[FLOOR], row)
         quality = None if label == FLOOR else psnr(_shown(row.resized), perfect)
-        peak = max(row.peak_bytes) / 1e6
+        peak = None if row.peak_bytes is None else row.peak_bytes / 1e6
         loss = None if quality is None or mark is None else quality - mark
         lines.append(
             f"| {label} | {middle * 1e3:.1f} ({low * 1e3:.1f}–{high * 1e3:.1f}) | {_number(of_reference)} "
-            f"| {_number(floor)} | {_number(peak or None, '{:.0f}')} | {len(row.resized):,} | {len(row.thumb):,} "
+            f"| {_number(floor)} | {_number(peak, '{:.0f}')} | {len(row.resized):,} | {len(row.thumb):,} "
             f"| {_number(quality)} |"
         )
         facts[label] = {"of_reference": of_reference, "floor": floor, "peak_mb": peak, "loss_db": loss}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 
 D50 = (0.9642, 1.0, 0.8249)
-#: Display P3 and sRGB, adapted to D50: one column a primary.
+#: Primaries, adapted to D50: one column each.
+PROPHOTO = ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03135, 0.00009, 0.82491))
 P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 SRGB_FROM_XYZ = (
     (3.1338561, -1.6168667, -0.4906146),
