@@ -387,15 +387,23 @@ class AwsHandler(tornado.web.RequestHandler):
 
 
 class ControlHandler(tornado.web.RequestHandler):
-    """``GET counts``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``."""
+    """GET ``counts`` and ``depths``; POST ``reset``, ``latency {"s": …}``, ``faults {…}`` and ``repair``."""
 
     def initialize(self, state: State) -> None:
         self._state = state
 
     def get(self, what: str) -> None:
-        if what != "counts":
+        if what == "counts":
+            self.finish(json.dumps(self._state.counts))
+        elif what == "depths":
+            queues = self._state.sqs.queues
+            self.finish(json.dumps({name: self._depth(queue) for name, queue in queues.items()}))
+        else:
             raise tornado.web.HTTPError(404)
-        self.finish(json.dumps(self._state.counts))
+
+    def _depth(self, queue: Queue) -> list[int]:
+        queue.advance(time.monotonic())
+        return list(queue.counts().values())
 
     def post(self, what: str) -> None:
         body = json.loads(self.request.body or b"{}")
