@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
     from types_boto3_sqs import SQSClient
 
+#: Longest that a read from S3 may bring nothing.
+S3_READ_TIMEOUT_S = 60
+
 
 @cache
 def _client(service: str, read_timeout_s: int) -> Any:
@@ -31,7 +34,7 @@ def _client(service: str, read_timeout_s: int) -> Any:
 
 
 def s3() -> S3Client:
-    client: S3Client = _client("s3", 60)
+    client: S3Client = _client("s3", S3_READ_TIMEOUT_S)
     return client
 
 

@@ -17,20 +17,26 @@ from tests.support.sqs_model import REGION
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class AwsServer:
-    """A server process of its own, as a context manager; ``url`` is its endpoint."""
+class ServerProcess:
+    """A server module as a process of its own, as a context manager; ``url`` is its endpoint.
 
-    def __init__(self) -> None:
+    The module prints its address, and answers ``/_control/…`` as ``aws_server.ControlHandler`` does.
+    """
+
+    module = ""
+
+    def __init__(self, *arguments: str) -> None:
         self.url = ""
+        self._arguments = arguments
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.aws_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", self.module, *self._arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         if not self.url:
-            raise RuntimeError("the SQS server did not start")
+            raise RuntimeError(f"{self.module} did not start")
         return self
 
     def __exit__(
@@ -40,6 +46,45 @@ class AwsServer:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def counts(self) -> Counter[str]:
+        """Requests since the start or the last reset, and a few totals."""
+        return Counter(self._control("GET", "counts"))
+
+    def reset(self) -> None:
+        self._control("POST", "reset")
+
+    def latency(self, seconds: float) -> None:
+        self._control("POST", "latency", {"s": seconds})
+
+    def fault(self, action: str, **what: Any) -> None:
+        """Adds a fault; the fields are those of ``aws_server.Fault``."""
+        self._control("POST", "faults", {"action": action, **what})
+
+    def repair(self) -> None:
+        self._control("POST", "repair")
+
+    def _control(self, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=5)
+        with closing(connection):
+            connection.request(method, f"/_control/{what}", None if body is None else json.dumps(body))
+            reply = connection.getresponse()
+            text = reply.read()
+            if reply.status != 200:
+                raise RuntimeError(f"{method} {what}: HTTP {reply.status}")
+            return json.loads(text)
+
+
+class S3Proxy(ServerProcess):
+    """Between a process and the S3 server at the given address."""
+
+    module = "tests.support.s3_proxy"
+
+
+class AwsServer(ServerProcess):
+    """SQS and SNS; requests are counted as ``"<action> <queue>"``."""
+
+    module = "tests.support.aws_server"
 
     @property
     def env(self) -> dict[str, str]:
@@ -67,10 +112,6 @@ class AwsServer:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def counts(self) -> Counter[str]:
-        """Requests since the start or the last reset, as ``"<action> <queue>"``, and a few totals."""
-        return Counter(self._control("GET", "counts"))
-
     def calls(self) -> Counter[str]:
         """The same requests, as ``"<access key> <action> <queue or topic>"``."""
         return Counter(self._control("GET", "calls"))
@@ -83,35 +124,9 @@ class AwsServer:
             if name[0].isupper() and name.partition(" ")[2].startswith(queue_prefix)
         )
 
-    def reset(self) -> None:
-        self._post("reset", {})
-
-    def latency(self, seconds: float) -> None:
-        self._post("latency", {"s": seconds})
-
-    def fault(self, action: str, **what: Any) -> None:
-        """Adds a fault; the fields are those of ``aws_server.Fault``."""
-        self._post("faults", {"action": action, **what})
-
-    def repair(self) -> None:
-        self._post("repair", {})
-
     def forget_deletions(self) -> None:
         """As if a minute had passed: names of deleted queues may be used again."""
-        self._post("forget_deletions", {})
-
-    def _post(self, what: str, body: dict[str, Any]) -> None:
-        self._control("POST", what, body)
-
-    def _control(self, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
-        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=5)
-        with closing(connection):
-            connection.request(method, f"/_control/{what}", None if body is None else json.dumps(body))
-            reply = connection.getresponse()
-            text = reply.read()
-            if reply.status != 200:
-                raise RuntimeError(f"{method} {what}: HTTP {reply.status}")
-            return json.loads(text)
+        self._control("POST", "forget_deletions")
 
     def make_queue(self, name: str, *, max_receives: int = 5, visibility_s: float = 30, dlq: bool = True) -> str:
         """A queue and its dead-letter queue ``<name>-dlq``; returns the URL of the queue."""
@@ -126,10 +141,6 @@ class AwsServer:
         return made
 
     def depth(self, queue: str) -> tuple[int, int, int]:
-        """How many messages of a queue are visible, in flight, and delayed."""
-        client = self.client()
-        url = client.get_queue_url(QueueName=queue)["QueueUrl"]
-        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        kinds = ("", "NotVisible", "Delayed")
-        visible, flying, delayed = (int(found[f"ApproximateNumberOfMessages{kind}"]) for kind in kinds)
+        """How many messages of a queue are visible, in flight, and delayed; no request is counted for it."""
+        visible, flying, delayed = self._control("GET", "depths")[queue]
         return visible, flying, delayed

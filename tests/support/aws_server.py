@@ -394,16 +394,24 @@ class AwsHandler(tornado.web.RequestHandler):
 
 
 class ControlHandler(tornado.web.RequestHandler):
-    """``GET counts``, ``GET calls``, ``POST reset``, ``POST latency {"s": …}``, ``POST faults {…}``, ``POST repair``,
-    ``POST forget_deletions``."""
+    """GET ``counts``, ``calls`` and ``depths``; POST ``reset``, ``latency {"s": …}``, ``faults {…}``, ``repair`` and
+    ``forget_deletions``."""
 
     def initialize(self, state: State) -> None:
         self._state = state
 
     def get(self, what: str) -> None:
-        if what not in ("counts", "calls"):
+        if what in ("counts", "calls"):
+            self.finish(json.dumps(getattr(self._state, what)))
+        elif what == "depths":
+            queues = self._state.sqs.queues
+            self.finish(json.dumps({name: self._depth(queue) for name, queue in queues.items()}))
+        else:
             raise tornado.web.HTTPError(404)
-        self.finish(json.dumps(getattr(self._state, what)))
+
+    def _depth(self, queue: Queue) -> list[int]:
+        queue.advance(time.monotonic())
+        return list(queue.counts().values())
 
     def post(self, what: str) -> None:
         body = json.loads(self.request.body or b"{}")

@@ -15,6 +15,7 @@ from typing import Any
 from celery.exceptions import Reject
 
 from pipeline.celery import TASKS_QUEUE, make_app
+from tests.support.stock import make_stock
 
 app = make_app()
 app.conf.imports = ("pipeline.monitoring.commands",)
@@ -24,9 +25,7 @@ app.conf.broker_transport_options = {
 }
 app.conf.worker_lost_wait = 0.3  # a result that a killed process had sent arrives at once here
 if os.environ.get("STOCK_TRANSPORT"):  # for comparison: Celery as it comes
-    app.conf.update(broker_transport=None, worker_consumer="celery.worker.consumer:Consumer")
-    app.steps["worker"].clear()
-    app.steps["consumer"].clear()
+    make_stock(app)
 __all__ = ["TASKS_QUEUE", "app"]
 
 

@@ -1,0 +1,98 @@
+"""The broker layer against Celery's stock SQS transport: ``python -m benchmarks.broker``.
+
+1. Throughput of tasks that do nothing, with 15 ms of server latency and two processes.
+2. Publishing 1,000 chains: calls and CPU seconds, in ``batched(app)`` and with ``chain(…).delay()``.
+
+On the in-memory server, so that it is the clients that are measured. The figures are those of one machine;
+the ratios travel.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from celery import chain
+from kombu import pools
+
+from pipeline import aws
+from pipeline.broker.publishing import batched
+from pipeline.celery import make_app
+from pipeline.config import Settings
+from tests.support.aws_process import AwsServer
+from tests.support.stock import make_stock
+from tests.support.waiting import wait_until
+from tests.support.worker import Worker
+
+PREFIX = "p-"
+LATENCY_S = 0.015
+WARM_UP = 100
+
+
+@contextmanager
+def stand() -> Iterator[tuple[AwsServer, Any]]:
+    """A server with a task queue, and an app that publishes to it."""
+    with AwsServer() as server:
+        os.environ.update(server.env)
+        aws.forget_clients()
+        pools.reset()
+        server.make_queue(f"{PREFIX}tasks", visibility_s=60)
+        app = make_app(Settings(queue_prefix=PREFIX))
+        try:
+            yield server, app
+        finally:
+            app.close()
+
+
+def throughput(tasks: int, *, stock: bool) -> float:
+    """Tasks a second."""
+    with stand() as (server, app), tempfile.TemporaryDirectory() as folder:
+        with batched(app):
+            for _ in range(tasks + WARM_UP):
+                app.send_task("tiny.nothing")
+        server.latency(LATENCY_S)
+        env = {"QUEUE_PREFIX": PREFIX, **({"STOCK_TRANSPORT": "1"} if stock else {})}
+        with Worker(server, Path(folder), "-c", "2", "--loglevel", "WARNING", env=env):
+            wait_until(lambda: left(server) <= tasks, "the first tasks are done", 60)
+            begun, at_start = time.monotonic(), left(server)
+            wait_until(lambda: left(server) == 0, "all tasks are done", 300)
+            return at_start / (time.monotonic() - begun)
+
+
+def left(server: AwsServer) -> int:
+    return sum(server.depth(f"{PREFIX}tasks"))
+
+
+def publishing(chains: int, *, stock: bool) -> tuple[int, float, float]:
+    """Calls, CPU seconds and seconds for so many chains of two tasks."""
+    with stand() as (server, app):
+        if stock:
+            make_stock(app)
+        app.send_task("tiny.nothing")  # connected, and its code loaded
+        server.reset()
+        cpu, begun = time.process_time(), time.monotonic()
+        with nullcontext() if stock else batched(app):
+            for number in range(chains):
+                chain(app.signature("tiny.note", [str(number)]), app.signature("tiny.follow", ["b"]), app=app).delay()
+        spent = time.process_time() - cpu, time.monotonic() - begun
+        return server.requests(PREFIX), *spent
+
+
+def main() -> None:
+    ours, stock = throughput(3000, stock=False), throughput(300, stock=True)
+    print(f"Tasks that do nothing, two processes, {LATENCY_S * 1000:.0f} ms of latency")
+    print(f"  ours {ours:7.0f}/s   stock {stock:5.0f}/s   ratio {ours / stock:.1f}")
+    (our_calls, our_cpu, our_s), (calls, cpu, seconds) = publishing(1000, stock=False), publishing(1000, stock=True)
+    print("Publishing 1,000 chains of two tasks, no latency")
+    print(f"  calls  ours {our_calls:6}   stock {calls:6}   ratio {calls / our_calls:.1f}")
+    print(f"  CPU s  ours {our_cpu:6.2f}   stock {cpu:6.2f}   ratio {cpu / our_cpu:.1f}")
+    print(f"  s      ours {our_s:6.2f}   stock {seconds:6.2f}   ratio {seconds / our_s:.1f}")
+
+
+if __name__ == "__main__":
+    main()
