@@ -143,8 +143,9 @@ class Dispatcher(EventDispatcher):
                     exchange=self.exchange.name,
                     routing_key="task.multi",
                     declare=[self.exchange],
-                    headers=self.headers,
+                    headers=dict(self.headers),
                     delivery_mode=self.delivery_mode,
+                    compression="zlib",  # ten times less to sign and to escape, and one billed part instead of several
                 )
 
             yield deliver

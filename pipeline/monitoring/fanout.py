@@ -115,6 +115,10 @@ class Fanout(SQS.Channel):
 
     # --- messages ---
 
+    def encode_body(self, body: Any, encoding: str | None = None) -> Any:
+        # What is compressed is not text; each message says how its body is encoded.
+        return super().encode_body(body, "base64" if isinstance(body, bytes) else encoding)
+
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         if names.kind_of(queue) is not Kind.REPLY:
             super()._put(queue, message, **kwargs)
