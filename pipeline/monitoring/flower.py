@@ -29,6 +29,8 @@ from pipeline.monitoring.sweep import sweep
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600
+#: Who logs in with FLOWER_PASSWORD: a secret store generates passwords, not ``user:password``.
+USER = "flower"
 
 #: Flower's own options, unless its environment variables (``FLOWER_MAX_TASKS`` …) or command line say else.
 DEFAULTS: dict[str, Any] = {
@@ -77,6 +79,8 @@ def access(options: Any, environ: Mapping[str, str]) -> dict[str, Any]:
     """
     if options.basic_auth or options.auth:
         return {}
+    if password := environ.get("FLOWER_PASSWORD"):
+        return {"basic_auth": [f"{USER}:{password}"]}
     open_api = bool(strtobool(environ.get("FLOWER_UNAUTHENTICATED_API") or "false"))
     if not options.unix_socket and options.address and not _is_loopback(options.address):
         raise ConfigError(

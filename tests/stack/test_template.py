@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stack.rules import RULES
-from tests.stack.template import load
+from tests.stack.template import Stack, load
 
 Template = dict[str, Any]
 
@@ -172,6 +172,14 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     "other command": (_set("python", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
     "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
     "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
+    "visibility below the lease": (
+        _set(30, *_properties("TasksQueue", "VisibilityTimeout")),
+        "messages_stay_hidden_while_they_are_worked_on",
+    ),
+    "visibility of a moment": (
+        _set(5, *_properties("EventsQueue", "VisibilityTimeout")),
+        "messages_stay_hidden_while_they_are_worked_on",
+    ),
     "unknown setting": (
         _set("RESIZE_BOXES", *_container("WorkerTask", "Environment", 3, "Name")),
         "settings_exist_and_defaults_agree",
@@ -297,8 +305,8 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "what_matters_has_an_alarm",
     ),
     "Flower without a password": (_drop(*_container("FlowerTask", "Secrets")), "flower_is_not_public"),
-    "Flower without a login": (_drop(*_properties("FlowerListener", "DefaultActions", 0)), "flower_is_not_public"),
-    "login not demanded": (_drop("Rules", "FlowerBehindALogin"), "flower_is_not_public"),
+    "half a load balancer": (_drop("Rules", "FlowerBehindItsBalancer"), "flower_is_not_public"),
+    "port-forward not told": (_drop("Outputs", "FlowerPortForward"), "flower_is_not_public"),
     "Flower open to all": (
         lambda t: t["Resources"]["SecurityGroup"]["Properties"].update(
             SecurityGroupIngress=[{"IpProtocol": "tcp", "FromPort": 5555, "ToPort": 5555, "CidrIp": "0.0.0.0/0"}]
@@ -327,3 +335,32 @@ def test_mutation_is_noticed(mutation: str, template: Template) -> None:
 def test_every_rule_has_a_mutation() -> None:
     noticed = {rule for _, rule in MUTATIONS.values()}
     assert set(RULES) - noticed == {"fits_without_a_bucket"}  # it reads the file's size
+
+
+COGNITO = {"CognitoUserPoolArn": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/1"}
+OIDC = {"OidcIssuer": "https://login.example.com"}
+
+
+@pytest.mark.parametrize(("login", "kind"), [(COGNITO, "authenticate-cognito"), (OIDC, "authenticate-oidc")])
+def test_load_balancer_asks_for_a_login_before_it_forwards(login: dict[str, str], kind: str) -> None:
+    stack = Stack(load("flower.yaml"), login)
+    listener = stack.properties("Listener")
+    assert (listener["Protocol"], len(listener["Certificates"])) == ("HTTPS", 1)
+    assert [action["Type"] for action in listener["DefaultActions"]] == [kind, "forward"]
+    assert [action["Order"] for action in listener["DefaultActions"]] == [1, 2]
+
+
+@pytest.mark.parametrize(("login", "allowed"), [({}, False), (COGNITO, True), (OIDC, True), (COGNITO | OIDC, False)])
+def test_load_balancer_is_refused_without_exactly_one_login(login: dict[str, str], allowed: bool) -> None:
+    stack = Stack(load("flower.yaml"), login)
+    (assertion,) = stack.template["Rules"]["OneLogin"]["Assertions"]
+    assert stack.resolve(assertion["Assert"]) is allowed
+
+
+def test_outputs_of_the_optional_templates_are_parameters_of_the_stack(template: Template) -> None:
+    for name, offered in {
+        "network.yaml": {"VpcId", "SubnetIds", "AssignPublicIp"},
+        "flower.yaml": {"FlowerTargetGroupArn", "FlowerBalancerGroupId"},
+    }.items():
+        assert offered <= set(load(name)["Outputs"])
+        assert offered <= set(template["Parameters"])

@@ -1,0 +1,201 @@
+"""The whole pipeline under the template's roles: everything it asks for is allowed, and nothing else is.
+
+The template's buckets, queues, topics and roles are deployed on an emulator; bridge, worker and Flower run as
+their task definitions say, each behind a gate that enforces its role and records what it asks for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.stack.cloud import Cloud
+from tests.stack.gate import SLOW
+from tests.stack.iam import Call, Grant, grants
+from tests.stack.template import Stack, load
+from tests.support.processes import wait_for
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole", "flower": "FlowerRole"}
+
+#: What a role may do although no run on an emulator can show that it does; and why it must.
+UNSEEN: dict[tuple[str, ...], str] = {
+    ("worker", "ecs:GetTaskProtection"): "the agent's endpoint asks ECS on the worker's behalf",
+    ("worker", "ecs:UpdateTaskProtection"): "likewise",
+    (
+        "worker",
+        "s3:ListBucket",
+        "arn:aws:s3:::photos-output-123456789012-us-east-1",
+    ): "a rendition was deleted meanwhile",
+    ("worker", "s3:DeleteObject"): "removes a failure record after a good version, and renditions after a delete",
+    ("flower", "ssmmessages:CreateControlChannel"): "ECS Exec's agent, for the port-forward",
+    ("flower", "ssmmessages:CreateDataChannel"): "likewise",
+    ("flower", "ssmmessages:OpenControlChannel"): "likewise",
+    ("flower", "ssmmessages:OpenDataChannel"): "likewise",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended: what was asked for, and where it happened."""
+
+    endpoint: str
+    stack: Stack
+    calls: frozenset[tuple[str, Call]]
+    denied: frozenset[tuple[str, Call]]
+    logs: Path
+
+    def asked(self, who: str) -> set[Call]:
+        return {call for asker, call in self.calls if asker == who}
+
+
+def _event(cloud: Cloud, key: str) -> str:
+    """S3's event of an object's newest version; the emulator's own leave the version out."""
+    head = cloud.client("s3").head_object(Bucket=cloud.input_bucket, Key=key)
+    item = {"key": key, "eTag": head["ETag"].strip('"'), "versionId": head["VersionId"], "sequencer": "01"}
+    entry = {"bucket": {"name": cloud.input_bucket}, "object": item}
+    return json.dumps({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}]})
+
+
+def _flower(port: int, path: str) -> str:
+    login = base64.b64encode(b"flower:secret").decode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Basic {login}"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        text: str = reply.read().decode()
+        return text
+
+
+def _answers(port: int) -> bool:
+    try:
+        return _flower(port, "/healthcheck") != ""
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Run]:
+    """Everything that the containers do in their lives, once."""
+    folder = tmp_path_factory.mktemp("roles")
+    stack = Stack(load())
+    with ExitStack() as cleanup:
+        cloud = Cloud(stack, folder)
+        cleanup.callback(cloud.stop)
+        cloud.deploy()
+        cloud.leave_queues_behind()
+        cloud.guard({who: grants(stack, role) for who, role in ROLES.items()})
+        cloud.start("bridge", "BridgeTask")
+        # A short lease, so that a slow task shows its renewal; likewise the claim on the control queue.
+        cloud.start("worker", "WorkerTask", "-n", "worker@test", MESSAGE_LEASE_S="2", QUEUE_LEASE_S="10")
+        cloud.start("flower", "FlowerTask", f"--port={free_port}", FLOWER_PASSWORD="secret", QUEUE_LEASE_S="10")
+        photo = (SAMPLES / "rocket.jpg").read_bytes()
+        cloud.put("a b/good.jpg", photo)
+        cloud.put(f"{SLOW}.jpg", photo)
+        cloud.put("broken.jpg", photo[:1000])
+        cloud.put("gone.jpg", photo)
+        cloud.client("s3").delete_objects(
+            Bucket=cloud.input_bucket,
+            Delete={
+                "Objects": [
+                    {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+                    for entry in cloud.client("s3").list_object_versions(Bucket=cloud.input_bucket, Prefix="gone.jpg")[
+                        "Versions"
+                    ]
+                ]
+            },
+        )
+        cloud.put("versioned.jpg", photo)
+        cloud.send("events", _event(cloud, "versioned.jpg"))
+        cloud.send("events", "not an event")
+        cloud.send("tasks", "not a task")
+        wanted = {
+            f"{kind}/{key}"
+            for kind in ("resized", "thumbs")
+            for key in ("a b/good.jpg", f"{SLOW}.jpg", "versioned.jpg")
+        }
+        wanted.add("failed/broken.jpg.json")
+        try:
+            wait_for(lambda: wanted <= cloud.outputs(), what="every upload's end")
+            wait_for(lambda: cloud.depth("events-dlq") == 1, what="the dead event")
+            wait_for(lambda: cloud.depth("tasks-dlq") == 1, what="the dead task")
+            wait_for(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, what="empty queues")
+            wait_for(lambda: _answers(free_port), what="Flower")
+            wait_for(lambda: "worker@test" in _flower(free_port, "/api/workers?refresh=1"), what="remote control")
+            cloud.put("late.jpg", photo)
+            wait_for(lambda: "late.jpg" in _flower(free_port, "/api/tasks"), what="events at Flower")
+            assert "photos-tasks-dlq" in _flower(free_port, "/broker")
+            renewed = ("worker", "sqs:TagQueue"), ("flower", "sqs:TagQueue"), ("flower", "sqs:ListQueues")
+            wait_for(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, what=str(renewed))
+        except AssertionError as exc:
+            tails = {who: cloud.log(who)[-3000:] for who in ROLES}
+            denied = [entry for entry in cloud.calls() if not entry[2]]
+            raise AssertionError(
+                f"{exc}\ndenied: {denied}\n" + "\n".join(f"== {who}\n{t}" for who, t in tails.items())
+            ) from exc
+        for who in ("bridge", "flower", "worker"):
+            cloud.end(who)
+        calls = cloud.calls()
+        yield Run(
+            cloud.endpoint,
+            stack,
+            frozenset((who, call) for who, call, _ in calls),
+            frozenset((who, call) for who, call, allowed in calls if not allowed),
+            folder,
+        )
+
+
+def test_nothing_that_the_pipeline_asks_for_is_denied(run: Run) -> None:
+    assert run.denied == frozenset()
+    assert {who for who, _ in run.calls} == set(ROLES)
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_nothing_more_is_allowed(run: Run, who: str) -> None:
+    """Each action of a statement on each of its resources is the only one that allows something asked for."""
+    narrow = [
+        Grant(grant.sid, grant.action, (resource,))
+        for grant in grants(run.stack, ROLES[who])
+        for resource in grant.resources
+    ]
+    superfluous = []
+    for grant in narrow:
+        others = [other for other in narrow if other is not grant]
+        asked = [call for call in run.asked(who) if grant.allows(call)]
+        if all(any(other.allows(call) for other in others) for call in asked):
+            superfluous.append((grant.sid, grant.action, grant.resources[0]))
+    assert [entry for entry in superfluous if (who, entry[1]) not in UNSEEN and (who, *entry[1:]) not in UNSEEN] == []
+
+
+def test_unseen_actions_exist_in_the_template(run: Run) -> None:
+    granted = {(who, grant.action) for who, role in ROLES.items() for grant in grants(run.stack, role)}
+    assert {entry[:2] for entry in UNSEEN} <= granted
+
+
+def test_the_gate_denies_what_the_role_does_not_allow(run: Run) -> None:
+    session: Any = boto3.Session(aws_access_key_id="bridge", aws_secret_access_key="x", region_name="us-east-1")
+    for service, call in {
+        "s3": lambda client: client.get_object(Bucket=run.stack.resolve({"Ref": "InputBucket"}), Key="a b/good.jpg"),
+        "sqs": lambda client: client.get_queue_url(QueueName="photos-tasks-dlq"),
+        "sns": lambda client: client.publish(TopicArn=run.stack.resolve({"Ref": "EventsTopic"}), Message="x"),
+    }.items():
+        with pytest.raises(ClientError) as raised:
+            call(session.client(service, endpoint_url=run.endpoint))
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_the_processes_leave_no_queue_behind(run: Run) -> None:
+    session: Any = boto3.Session(aws_access_key_id="deployer", aws_secret_access_key="x", region_name="us-east-1")
+    urls = session.client("sqs", endpoint_url=run.endpoint).list_queues()["QueueUrls"]
+    assert sorted(url.rpartition("/")[2] for url in urls) == [
+        f"photos-{n}" for n in ("events", "events-dlq", "tasks", "tasks-dlq")
+    ]
