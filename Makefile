@@ -31,7 +31,7 @@ demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded A
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
 test: $(READY) $(CHECKOV_READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: $(READY) ## Lint and type-check
 	$(BIN)/ruff check .

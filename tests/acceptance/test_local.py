@@ -121,18 +121,18 @@ def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def test_300_photos_under_awkward_names_are_all_accounted_for(command: Command) -> None:
+def test_photos_in_nested_folders_under_awkward_names_are_all_accounted_for(command: Command) -> None:
     photos = command.folder / "photos"
     names = ["a b", "a+b", "100%", "100%25", "ünï", "日本", "q?x=1&y", "#1", "'quote\"", "line\nbreak", "..dots", "[1]"]
     wanted = []
-    for n in range(300):
+    for n in range(120):
         path = photos / f"{n % 7}" / names[n % 5] / f"{names[n % len(names)]} {n}.JPG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture((n % 256, 99, 99)))
         wanted.append(path.relative_to(photos).as_posix())
     status, printed, err = command.run(photos, "--out", command.folder / "out")
     assert (status, err) == (0, ""), printed
-    assert "300 done, 0 failed, 0 skipped" in printed
+    assert "120 done, 0 failed, 0 skipped" in printed
     assert keys(command.folder / "out" / "resized") == keys(command.folder / "out" / "thumbs") == sorted(wanted)
 
 
