@@ -134,8 +134,9 @@ def _decode_other(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int]
         source.load()
         turn = _turn(source)  # not before: for this, Pillow decodes a PNG
         _fix_transparency_key(source, data)
+        levels = _levels(source)
     target = _target(source.size, box, turn)
-    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=_levels(source))
+    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=levels)
 
 
 def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
@@ -150,7 +151,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         for name, beginning in _BEGINNINGS.items():
             if re.match(beginning, data, re.DOTALL):
                 raise TruncatedImage(
-                    f"The file begins like {name}, but its header is damaged, cut short, or says zero size{reason}."
+                    f"The file begins like {name}, but its header is damaged, cut short, says zero size, "
+                    f"or is of a kind that is not read{reason}."
                 ) from exc
         raise NotAnImage(
             f"The file begins with {data[:8]!r}: that is none of the formats that are read ({', '.join(READ)})."
