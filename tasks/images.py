@@ -53,6 +53,10 @@ class Recipe:
     effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the format's measured default
     resampler: str = "pillow"  # or "simd": the same filter, other rounding, so no part of the digest
 
+    def __post_init__(self) -> None:
+        if min(self.box) < 1 or self.format not in (None, *WRITTEN) or self.resampler not in RESAMPLERS:
+            raise ValueError(f"no such recipe: {self}; formats are {', '.join(WRITTEN)}")
+
     @classmethod
     def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
         """Raises ``ConfigError`` when the settings ask for what can't be done here."""

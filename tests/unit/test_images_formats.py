@@ -185,6 +185,12 @@ def test_the_digest_is_of_what_comes_out_not_of_how() -> None:
     assert Recipe((1024, 768), resampler="simd").digest == Recipe((1024, 768)).digest
 
 
+@pytest.mark.parametrize("wrong", [{"box": (0, 10)}, {"format": "webp"}, {"format": "BMP"}, {"resampler": "best"}])
+def test_a_recipe_that_can_not_be_made_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no such recipe"):
+        Recipe(**{"box": (10, 10), **wrong})
+
+
 def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.from_env(
         {

@@ -122,18 +122,24 @@ def test_damaged_exif_does_not_cost_the_picture() -> None:
     ("side", "scale"),
     [
         (1000, 1),
-        (2047, 1),
-        (2559, 1),  # half would be 1.249 times the target: too little for LANCZOS to work on
+        (2559, 1),  # half of it would be 1.249 times the target: too little for LANCZOS to work on
         (2560, 2),
         (4000, 2),
-        (5120, 4),
-        (10240, 8),
-        (20480, 8),  # libjpeg goes no further
+        (5734, 2),
+        (5736, 4),  # 1.4 times
+        (6000, 4),
+        (12_280, 4),
+        (12_288, 8),  # 1.5 times
+        (20_480, 8),  # libjpeg goes no further
     ],
 )
-def test_a_jpeg_is_decoded_no_further_than_the_quality_needs(side: int, scale: int) -> None:
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_jpeg_is_decoded_no_further_than_the_quality_needs(side: int, scale: int, turn: int) -> None:
     """Also guards against a Pillow in which `draft` has come to mean something else."""
-    decoded = decode(encoded(Image.new("L", (side, side // 16)), "JPEG"), (1024, 1024), Limits())
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    box = (1024, 1000) if turn == 1 else (1000, 1024)  # the box for the picture as shown
+    decoded = decode(encoded(Image.new("L", (side, side // 16)), "JPEG", exif=exif), box, Limits())
     assert decoded.image.width == -(-side // scale)
     assert decoded.target[0] == min(side, 1024)
 
