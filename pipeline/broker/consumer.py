@@ -13,6 +13,9 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import InvalidTaskError, Reject
 from celery.worker import consumer, request
+from celery.worker.state import task_ready
+
+from pipeline.broker.publishing import PublishError
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
@@ -23,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 
 class Request(request.Request):
-    """Checks the task's arguments before a process gets them, and keeps a task's reason to reject."""
+    """Checks the task's arguments before a process gets them, keeps a task's reason to reject, and does not
+    acknowledge a task whose successor could not be published."""
 
     def __init__(self, message: Any, **options: Any) -> None:
         try:
@@ -40,6 +44,14 @@ class Request(request.Request):
         exc = exc_info.exception
         if isinstance(exc, ExceptionWithTraceback):
             exc = exc.exc
+        # The next task of a chain, or a retry, is not in the queue: this task must not be acknowledged.
+        if isinstance(exc, Reject) and isinstance(exc.reason, PublishError):
+            exc.requeue = True
+        if isinstance(exc, PublishError):
+            task_ready(self)
+            logger.warning("%s[%s] will be run again: %s", self.name, self.id, exc, extra={"action": "requeued"})
+            self.reject(requeue=True)
+            return
         if isinstance(exc, Reject):
             self.message.channel.explain(self.message.delivery_tag, f"rejected by {self.name}: {exc.reason}")
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
