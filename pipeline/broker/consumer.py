@@ -19,7 +19,7 @@ from pipeline.broker.publishing import PublishError
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
-#: What Celery raises, uncaught, for a message that is not built as its protocol says.
+#: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,10 @@ class Consumer(consumer.Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
-            try:
+            if _is_malformed(message):
+                self.on_invalid_task(None, message, InvalidTaskError("malformed task message: its body is no list"))
+            else:
                 handle(message)
-            except MALFORMED as exc:
-                self.on_invalid_task(None, message, exc)
 
         return on_task_received
 
@@ -80,7 +80,7 @@ class Consumer(consumer.Consumer):
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        _explain(message, f"unknown task {message.headers.get('task')}")
+        _explain(message, f"unknown task {exc.args[0]}")
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
@@ -91,6 +91,16 @@ class Consumer(consumer.Consumer):
         """Celery's own acknowledges the message, which deletes it."""
         _explain(message, f"the body can't be decoded: {exc}")
         message.reject_log_error(logger, self.connection_errors)
+
+
+def _is_malformed(message: Any) -> bool:
+    """A task's message whose body Celery would choke on, instead of saying what is wrong with it."""
+    if not isinstance(message.headers, dict) or "task" not in message.headers:
+        return False
+    try:
+        return not isinstance(message.payload, (list, tuple, dict))
+    except Exception:
+        return False  # can't be decoded: that, Celery does say
 
 
 def _explain(message: Any, reason: str) -> None:
