@@ -67,18 +67,21 @@ def settings(page: Path | None) -> None:
 
 
 @cli.command()
-@click.argument("role", type=click.Choice(["worker", "bridge"]))
-def health(role: str) -> None:
+@click.argument("role", required=False, type=click.Choice(["worker", "bridge"]))
+def health(role: str | None) -> None:
     """Tell whether the worker or bridge on this machine makes progress; exit status 1 when it doesn't.
 
-    For container health checks. HEALTH_STALE_S says how long it may take; a long task is progress.
+    For container health checks. Without ROLE it is whichever runs here. HEALTH_STALE_S says how long it may
+    take; a long task is progress.
     """
     from pipeline.config import Settings
-    from pipeline.health import Role, check
+    from pipeline.health import Role, check, role_here
 
     settings = Settings.from_env()
-    age_s = check(Path(settings.health_folder), Role(role), settings.health_stale_s)
-    click.echo(f"healthy: the {role} made progress {age_s:.0f} s ago")
+    folder = Path(settings.health_folder)
+    found = role_here(folder) if role is None else Role(role)
+    age_s = check(folder, found, settings.health_stale_s)
+    click.echo(f"healthy: the {found.value} made progress {age_s:.0f} s ago")
 
 
 @cli.command()

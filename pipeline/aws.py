@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -63,5 +64,12 @@ def forget_clients() -> None:
     _client.cache_clear()
 
 
+def _begin_anew() -> None:
+    forget_clients()
+    boto3 = sys.modules.get("boto3")
+    if boto3 is not None:
+        vars(boto3)["DEFAULT_SESSION"] = None  # its credentials' lock may have been held while this process was forked
+
+
 # A connection must not be shared across a fork: a worker's pool processes make their own.
-os.register_at_fork(after_in_child=forget_clients)
+os.register_at_fork(after_in_child=_begin_anew)

@@ -28,6 +28,17 @@ def heartbeat_path(folder: Path, role: Role) -> Path:
     return folder / f"pipeline-{role.value}.heartbeat"
 
 
+def role_here(folder: Path) -> Role:
+    """Whose heartbeat file there is; where there are two, the older one's, so that neither is missed.
+
+    Raises ``Unhealthy`` when there is none.
+    """
+    found = [role for role in Role if heartbeat_path(folder, role).exists()]
+    if not found:
+        raise Unhealthy(f"neither a worker nor a bridge has begun its work: there is no heartbeat file in {folder}")
+    return min(found, key=lambda role: heartbeat_path(folder, role).stat().st_mtime)
+
+
 class Heartbeat:
     """The file of one process. One process of a role for each folder."""
 

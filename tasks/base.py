@@ -96,7 +96,7 @@ class ObjectTask(Task):
                 exc,
                 extra={"action": "failed", "key": source.key, "task": self.name},
             )
-            raise Reject(str(unwritten), requeue=False) from exc
+            raise Reject(str(unwritten), requeue=True) from exc
         logger.warning(
             "failed: %s: %s", source.uri, exc, extra={"action": "failed", "key": source.key, "task": self.name}
         )

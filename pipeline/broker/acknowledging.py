@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from kombu.transport import SQS
@@ -41,11 +42,7 @@ class Acknowledging(SQS.Channel):
             )
             return failed_entries(reply, batch)
 
-        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=_url)
-
-
-def _url(held: Held) -> str:
-    return held.url
+        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=attrgetter("url"))
 
 
 def _log_kept(failure: Failure[Any]) -> None:

@@ -13,17 +13,21 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import InvalidTaskError, Reject
 from celery.worker import consumer, request
+from celery.worker.state import task_ready
+
+from pipeline.broker.publishing import PublishError
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
-#: What Celery raises, uncaught, for a message that is not built as its protocol says.
+#: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
 
 
 class Request(request.Request):
-    """Checks the task's arguments before a process gets them, and keeps a task's reason to reject."""
+    """Checks the task's arguments before a process gets them, keeps a task's reason to reject, and does not
+    acknowledge a task whose successor could not be published."""
 
     def __init__(self, message: Any, **options: Any) -> None:
         try:
@@ -40,6 +44,14 @@ class Request(request.Request):
         exc = exc_info.exception
         if isinstance(exc, ExceptionWithTraceback):
             exc = exc.exc
+        # The next task of a chain, or a retry, is not in the queue: this task must not be acknowledged.
+        if isinstance(exc, Reject) and isinstance(exc.reason, PublishError):
+            exc.requeue = True
+        if isinstance(exc, PublishError):
+            task_ready(self)
+            logger.warning("%s[%s] will be run again: %s", self.name, self.id, exc, extra={"action": "requeued"})
+            self.reject(requeue=True)
+            return
         if isinstance(exc, Reject):
             self.message.channel.explain(self.message.delivery_tag, f"rejected by {self.name}: {exc.reason}")
         super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
@@ -56,10 +68,10 @@ class Consumer(consumer.Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
-            try:
+            if _is_malformed(message):
+                self.on_invalid_task(None, message, InvalidTaskError("malformed task message: its body is no list"))
+            else:
                 handle(message)
-            except MALFORMED as exc:
-                self.on_invalid_task(None, message, exc)
 
         return on_task_received
 
@@ -68,7 +80,7 @@ class Consumer(consumer.Consumer):
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        _explain(message, f"unknown task {message.headers.get('task')}")
+        _explain(message, f"unknown task {exc.args[0]}")
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
@@ -79,6 +91,16 @@ class Consumer(consumer.Consumer):
         """Celery's own acknowledges the message, which deletes it."""
         _explain(message, f"the body can't be decoded: {exc}")
         message.reject_log_error(logger, self.connection_errors)
+
+
+def _is_malformed(message: Any) -> bool:
+    """A task's message whose body Celery would choke on, instead of saying what is wrong with it."""
+    if not isinstance(message.headers, dict) or "task" not in message.headers:
+        return False
+    try:
+        return not isinstance(message.payload, (list, tuple, dict))
+    except Exception:
+        return False  # can't be decoded: that, Celery does say
 
 
 def _explain(message: Any, reason: str) -> None:

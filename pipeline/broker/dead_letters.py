@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import SQS
@@ -103,11 +104,7 @@ class DeadLetters(SQS.Channel):
                     self.deletes.put(held)
             return failures
 
-        return Batcher("sqs-burials", send=send, give_up=_log_kept, key=_url)
-
-
-def _url(held: Held) -> str:
-    return held.url
+        return Batcher("sqs-burials", send=send, give_up=_log_kept, key=attrgetter("url"))
 
 
 def _clean(reason: str) -> str:

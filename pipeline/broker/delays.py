@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from kombu.transport import SQS
@@ -57,7 +58,7 @@ class Postponement:
 class Delays(SQS.Channel):
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         left_s = remaining_s(message)
-        if left_s and not message.get("redelivered"):
+        if left_s:
             message["properties"].setdefault("delay_seconds", delay_s(left_s))
         super()._put(queue, message, **kwargs)
 
@@ -90,11 +91,7 @@ class Delays(SQS.Channel):
                     self.deletes.put(item.held)
             return failures
 
-        return Batcher("sqs-delays", send=send, give_up=_log_kept, key=_url)
-
-
-def _url(item: Postponement) -> str:
-    return item.held.url
+        return Batcher("sqs-delays", send=send, give_up=_log_kept, key=attrgetter("held.url"))
 
 
 def _log_kept(failure: Failure[Postponement]) -> None:

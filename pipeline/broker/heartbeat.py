@@ -40,7 +40,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self.stop(worker)
 
     def _look(self, worker: Any) -> None:
-        if worker.graceful_stop.draining or is_consuming(worker.consumer.task_consumer.channel):
+        consumer = worker.consumer.task_consumer
+        if worker.graceful_stop.draining or (consumer is not None and is_consuming(consumer.channel)):
             self._heartbeat.touch()
 
 

@@ -48,13 +48,18 @@ class Entry:
 
 
 class PublishError(TransientError):
-    """Some messages are not in the queue: ``unsent``. All others of the batch are."""
+    """Some tasks are not in the queue: ``unsent``. All others of the batch are."""
 
     def __init__(self, failures: Sequence[Failure[Entry]]) -> None:
+        self._failures = tuple(failures)
         self.unsent = tuple(failure.item for failure in failures)
         shown = "; ".join(f"{f.item.task}[{f.item.task_id}]: {f.reason}" for f in failures[:MAX_ENTRIES])
         more = f" and {len(failures) - MAX_ENTRIES} more" if len(failures) > MAX_ENTRIES else ""
         super().__init__(f"{len(failures)} messages could not be published: {shown}{more}. Publish them again.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pool processes send it to their worker."""
+        return type(self), (self._failures,)
 
     @property
     def root_ids(self) -> frozenset[str]:
@@ -176,21 +181,26 @@ class Publishing(SQS.Channel):
         if delay_s is not None:
             sent["DelaySeconds"] = delay_s
         sent["MessageBody"] = dumps(message)
-        if _publish_batch is None:
+        headers = message.get("headers") or {}
+        if "task" not in headers:  # events and remote control: whoever sends them knows what to do
             self.sqs().send_message(QueueUrl=url, **sent)
             return
-        headers = message.get("headers") or {}
         task_id = str(headers.get("id"))
-        _publish_batch.add(
-            Entry(
-                url=url,
-                message=sent,
-                size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(attributes),
-                task=str(headers.get("task")),
-                task_id=task_id,
-                root_id=str(headers.get("root_id") or task_id),
-            )
+        entry = Entry(
+            url=url,
+            message=sent,
+            size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(attributes),
+            task=str(headers["task"]),
+            task_id=task_id,
+            root_id=str(headers.get("root_id") or task_id),
         )
+        if _publish_batch is not None:
+            _publish_batch.add(entry)
+            return
+        try:
+            self.sqs().send_message(QueueUrl=url, **sent)
+        except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
+            raise PublishError([Failure(entry, f"{type(exc).__name__}: {exc}")]) from exc
 
 
 def _size_bytes(attributes: dict[str, Any] | None) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from kombu.transport import SQS
@@ -54,6 +55,12 @@ class Returning(SQS.Channel):
             if "keeper" in self.__dict__:
                 self.keeper.stop()
 
+    def _restore(self, message: Any) -> None:
+        """kombu's name for it: a message that was delivered, and is not settled, goes back."""
+        held = self.held.find(message.delivery_tag)
+        if held is not None:
+            self.give_back([held])
+
     def requeue(self, held: Held) -> None:
         """For work that was lost with its process: again after 2, 4, 8… seconds, until SQS has had enough of it."""
         self.give_back([held], after_s=min(MAX_PAUSE_S, 2 ** min(held.receives, 10)))
@@ -83,11 +90,7 @@ class Returning(SQS.Channel):
             )
             return failed_entries(reply, batch)
 
-        return Batcher("sqs-returns", send=send, give_up=_log_hidden, key=_url)
-
-
-def _url(item: Return) -> str:
-    return item.held.url
+        return Batcher("sqs-returns", send=send, give_up=_log_hidden, key=attrgetter("held.url"))
 
 
 def _log_hidden(failure: Failure[Return]) -> None:

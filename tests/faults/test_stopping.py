@@ -56,7 +56,7 @@ def test_a_second_signal_hurries_it(stage: Stage) -> None:
 def test_stopping_under_load_loses_and_strands_nothing(stage: Stage) -> None:
     names = [f"t{n}" for n in range(300)]
     stage.send_many("note", *((name,) for name in names))
-    for number in range(3):
+    for number in range(2):
         with stage.worker("-c", "2", name=f"worker{number}") as worker:
             before = len(worker.done())
             wait_until(lambda w=worker, b=before: len(w.done()) > b + 5, "it works", 30)  # type: ignore[misc]

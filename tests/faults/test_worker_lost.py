@@ -48,7 +48,7 @@ def test_the_work_of_a_killed_worker_is_done_by_another_within_a_lease(stage: St
         assert all(count == 1 for count in second.done().values())
 
 
-def test_long_work_is_not_done_twice_though_its_lease_is_short(stage: Stage) -> None:
+def test_long_work_keeps_its_lease_and_a_lost_one_is_logged_and_harmless(stage: Stage) -> None:
     release = stage.folder / "release"
     with (
         stage.worker("-c", "1", name="first", MESSAGE_LEASE_S="2") as first,
@@ -57,31 +57,16 @@ def test_long_work_is_not_done_twice_though_its_lease_is_short(stage: Stage) -> 
         first.wait_ready()
         second.wait_ready()
         stage.send("hold", "long", str(release))
-        wait_until(
-            lambda: stage.count("ChangeMessageVisibilityBatch") >= 4, "its lease was renewed again and again", 30
-        )
+        wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= 3, "its lease was renewed often")
         stage.send("note", "other")
         wait_until(lambda: first.done()["other"], "the idle worker is not bothered")
-        assert first.started()["long"] == 1
-        release.touch()
-        wait_until(stage.empty, "nothing is left behind")
-        assert first.done()["long"] == 1
+        assert first.started()["long"] == 1  # though it took longer than its lease
 
-
-def test_a_lost_lease_is_logged_and_the_work_still_ends(stage: Stage) -> None:
-    release = stage.folder / "release"
-    with (
-        stage.worker("-c", "1", name="first", MESSAGE_LEASE_S="2") as first,
-        stage.worker("-c", "1", name="second", MESSAGE_LEASE_S="2") as second,
-    ):
-        first.wait_ready()
-        second.wait_ready()
         stage.server.fault(
             "ChangeMessageVisibilityBatch", queue=stage.queue, kind="entries", status=400, code="InvalidParameterValue"
         )
-        stage.send("hold", "twice", str(release))
-        wait_until(lambda: first.started()["twice"] == 2, "another worker does it too")
+        wait_until(lambda: first.started()["long"] == 2, "the lease is lost, and another worker does it too")
         assert "The lease of message" in first.log() + second.log()
         release.touch()
-        wait_until(lambda: first.done()["twice"] == 2, "both come to their end")
+        wait_until(lambda: first.done()["long"] == 2, "both come to their end")
         wait_until(stage.empty, "nothing is left behind")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,52 +16,86 @@ import pytest
 from pipeline.health import Role, Unhealthy, check, heartbeat_path
 from tests.support.stage import Stage, aws_server, stage
 from tests.support.waiting import wait_until
+from tests.support.worker import Worker
 
 __all__ = ["aws_server", "stage"]
 
 
-def test_poison_is_in_the_dead_letter_queue_with_its_reason(stage: Stage) -> None:
-    with stage.worker("-c", "1") as worker:
+GRANTED = (200, {"protection": {"ProtectionEnabled": True, "ExpirationDate": "2026-01-01T00:00:00Z"}})
+STATE_PATH = "/api/abc/task-protection/v1/state"
+
+
+def test_a_day_in_the_life_of_a_worker(stage: Stage) -> None:
+    """One worker for all of it, because starting one takes longer than the rest."""
+    with (
+        ecs_agent([GRANTED]) as (uri, calls),
+        stage.worker("-c", "1", ECS_AGENT_URI=uri, PROTECTION_MIN="20", POLL_WAIT_S="1") as worker,
+    ):
         worker.wait_ready()
-        stage.send_raw("not even JSON")
-        stage.send_raw(json.dumps({"Records": []}))
-        stage.send_raw(json.dumps({"properties": 5}))
-        stage.app.send_task("tiny.unknown", ["x"])
-        stage.send("note")
-        stage.send("note", "a", "b")
-        stage.send("refuse", "the argument names no object")
-        stage.send("note", "healthy")
-        wait_until(lambda: worker.done()["healthy"], "the worker lives on")
-        wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 7, "seven dead letters")
-        wait_until(stage.empty, "nothing is left behind")
-        reasons = sorted(letter["MessageAttributes"]["reason"]["StringValue"] for letter in stage.dead())
-        assert reasons[0].startswith("not a Celery message: AttributeError")
-        assert reasons[1:5] == [
-            "not a Celery message: it names no task",
-            "not a Celery message: it names no task",
-            "rejected by tiny.refuse: the argument names no object",
-            "tiny.note does not take these arguments: note() missing 1 required positional argument: 'name'",
-        ]
-        assert reasons[5].startswith("tiny.note does not take these arguments")
-        assert reasons[6] == "unknown task tiny.unknown"
-        assert stage.count("ReceiveMessage") < 30
+        poison_goes_to_the_dead_letter_queue_with_its_reason(stage, worker)
+        delays_and_retries_wait_in_sqs(stage, worker)
+        a_long_task_is_protected_and_healthy(stage, worker, calls)
+        worker.send_signal()
+        assert worker.wait_exit() == 0
+        assert calls[-1]["ProtectionEnabled"] is False
+        assert not heartbeat_path(stage.folder, Role.WORKER).exists()
 
 
-def test_delays_and_retries_wait_in_sqs(stage: Stage) -> None:
-    with stage.worker("-c", "1") as worker:
-        worker.wait_ready()
-        stage.send("retry_once", "retried", 2)
-        stage.send("note", "counted", countdown=3)
-        stage.send("note", "timed", eta=datetime.now(UTC) + timedelta(seconds=3))
-        wait_until(lambda: stage.depth() == (0, 0, 3), "all three wait in SQS, none in the worker", 10)
-        assert worker.done() == {}
-        wait_until(lambda: len(worker.done()) == 3, "all are done in the end")
-        wait_until(stage.empty, "nothing is left behind")
+def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: Worker) -> None:
+    stage.send_raw("not even JSON")
+    stage.send_raw(json.dumps({"Records": []}))
+    stage.send_raw(json.dumps({"properties": 5}))
+    stage.app.send_task("tiny.unknown", ["x"])
+    stage.send("note")
+    stage.send("note", "a", "b")
+    stage.send("refuse", "the argument names no object")
+    stage.send("note", "healthy")
+    wait_until(lambda: worker.done()["healthy"], "the worker lives on")
+    wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 7, "seven dead letters")
+    wait_until(stage.empty, "nothing is left behind")
+    reasons = sorted(letter["MessageAttributes"]["reason"]["StringValue"] for letter in stage.dead())
+    assert reasons[0].startswith("not a Celery message: AttributeError")
+    assert reasons[1:5] == [
+        "not a Celery message: it names no task",
+        "not a Celery message: it names no task",
+        "rejected by tiny.refuse: the argument names no object",
+        "tiny.note does not take these arguments: note() missing 1 required positional argument: 'name'",
+    ]
+    assert reasons[5].startswith("tiny.note does not take these arguments")
+    assert reasons[6] == "unknown task tiny.unknown"
+    assert stage.count("ReceiveMessage") < 30  # none of it goes round
 
-        # Longer than SQS can: it comes after 15 minutes, as this one comes now, and is sent on with the rest.
-        stage.send_raw(json.dumps(task_message("early", eta=datetime.now(UTC) + timedelta(seconds=2000))))
-        wait_until(lambda: stage.depth() == (0, 0, 1), "it is delayed again, not kept by the worker")
-        assert "early" not in worker.done()
+
+def delays_and_retries_wait_in_sqs(stage: Stage, worker: Worker) -> None:
+    stage.send("retry_once", "retried", 2)
+    stage.send("note", "counted", countdown=3)
+    stage.send("note", "timed", eta=datetime.now(UTC) + timedelta(seconds=3))
+    wait_until(lambda: stage.depth() == (0, 0, 3), "all three wait in SQS, none in the worker")
+    late = ("retried", "counted", "timed")
+    assert not any(worker.done()[name] for name in late)
+    wait_until(lambda: all(worker.done()[name] for name in late), "all are done in the end")
+    wait_until(stage.empty, "nothing is left behind")
+    # Longer than SQS can: it comes after 15 minutes, as this one comes now, and is sent on with the rest.
+    stage.send_raw(json.dumps(task_message("early", eta=datetime.now(UTC) + timedelta(seconds=2000))))
+    wait_until(lambda: stage.depth() == (0, 0, 1), "it is delayed again, not kept by the worker")
+    assert "early" not in worker.done()
+
+
+def a_long_task_is_protected_and_healthy(stage: Stage, worker: Worker, calls: list[dict[str, Any]]) -> None:
+    heartbeat = heartbeat_path(stage.folder, Role.WORKER)
+    stage.send("hold", "long", str(stage.folder / "release"))
+    wait_until(lambda: worker.started()["long"], "a long task runs")
+    wait_until(lambda: calls and calls[-1]["ProtectionEnabled"], "the worker asks for protection")
+    assert calls[-1] == {"path": STATE_PATH, "ProtectionEnabled": True, "ExpiresInMinutes": 20}
+    first = heartbeat.stat().st_mtime
+    wait_until(lambda: heartbeat.stat().st_mtime > first, "its heart beats")
+    assert check(stage.folder, Role.WORKER, 15) < 15
+    worker.send_signal(signal.SIGSTOP)  # a loop that hangs
+    wait_until(lambda: is_unhealthy(stage, stale_s=3), "that is found")
+    worker.send_signal(signal.SIGCONT)
+    wait_until(lambda: not is_unhealthy(stage, stale_s=3), "it is well again")
+    (stage.folder / "release").touch()
+    wait_until(lambda: worker.done()["long"], "the long task is done")
 
 
 def task_message(name: str, eta: datetime) -> dict[str, Any]:
@@ -127,28 +161,6 @@ def ecs_agent(answers: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[str, 
         server.server_close()
 
 
-def test_a_busy_worker_is_protected_and_a_stopped_one_is_not(stage: Stage) -> None:
-    granted = (200, {"protection": {"ProtectionEnabled": True, "ExpirationDate": "2026-01-01T00:00:00Z"}})
-    with (
-        ecs_agent([granted]) as (uri, calls),
-        stage.worker("-c", "1", ECS_AGENT_URI=uri, PROTECTION_MIN="20") as worker,
-    ):
-        worker.wait_ready()
-        wait_until(lambda: calls, "an idle worker gives its protection up")
-        stage.send("hold", "t", str(stage.folder / "release"))
-        wait_until(lambda: len(calls) == 2, "a busy one asks for it")
-        path = "/api/abc/task-protection/v1/state"
-        assert calls == [
-            {"path": path, "ProtectionEnabled": False},
-            {"path": path, "ProtectionEnabled": True, "ExpiresInMinutes": 20},
-        ]
-        (stage.folder / "release").touch()
-        wait_until(lambda: worker.done()["t"], "the task")
-        worker.send_signal()
-        assert worker.wait_exit() == 0
-        assert calls[-1]["ProtectionEnabled"] is False
-
-
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
@@ -167,28 +179,6 @@ def test_errors_of_the_agent_are_logged_and_cost_no_task(
         assert len(calls) == 1
     assert text in caplog.text
     assert AgentEndpoint(uri, 15).put(True) is False  # nobody answers now
-
-
-def test_health_follows_the_worker(stage: Stage) -> None:
-    with stage.worker("-c", "1", POLL_WAIT_S="1", HEALTH_STALE_S="15") as worker:
-        worker.wait_ready()
-        path = heartbeat_path(stage.folder, Role.WORKER)
-        wait_until(path.exists, "the heartbeat begins")
-        first = path.stat().st_mtime
-        stage.send("hold", "t", str(stage.folder / "release"))
-        wait_until(lambda: path.stat().st_mtime > first, "it goes on while a long task runs", 15)
-        assert check(stage.folder, Role.WORKER, 15) < 15
-        # A loop that hangs: stopped by the kernel, it can't touch the file.
-        worker.send_signal(19)
-        stopped_at = time.time()
-        wait_until(lambda: is_unhealthy(stage, stale_s=2), "it is found", 10)
-        assert time.time() - stopped_at < 10
-        worker.send_signal(18)
-        wait_until(lambda: not is_unhealthy(stage, stale_s=2), "it is well again", 15)
-        (stage.folder / "release").touch()
-        worker.send_signal()
-        assert worker.wait_exit() == 0
-        assert not path.exists()
 
 
 def is_unhealthy(stage: Stage, stale_s: float) -> bool:

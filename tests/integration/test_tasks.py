@@ -169,12 +169,12 @@ def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert (record["reason"], record["error"]) == ("internal-error", "ZeroDivisionError")
 
 
-def test_a_failure_whose_record_can_t_be_written_is_left_to_the_dead_letter_queue() -> None:
+def test_a_failure_whose_record_can_t_be_written_is_delivered_again() -> None:
     source = put("text.jpg", b"I am no picture")
     aws.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
     with pytest.raises(Reject) as caught:
         run(resize, source)
-    assert caught.value.requeue is False
+    assert caught.value.requeue is True  # in the end SQS moves it to the dead-letter queue
 
 
 def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:

@@ -62,6 +62,11 @@ class Stage:
             for each in arguments:
                 self.send(task, *each)
 
+    def send_chain(self, signature: Any) -> None:
+        """With SendMessageBatch, so that faults of SendMessage are for the workers."""
+        with batched(self.app):
+            signature.apply_async()
+
     def depth(self) -> tuple[int, int, int]:
         """Visible, in flight, delayed."""
         return self.server.depth(self.queue)

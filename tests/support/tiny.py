@@ -61,6 +61,11 @@ def nothing() -> None:
     """For measuring what everything around a task costs."""
 
 
+@app.task(name="tiny.nap", ignore_result=True)
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 @app.task(name="tiny.die")
 def die(name: str) -> None:
     trace("started", name)

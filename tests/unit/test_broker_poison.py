@@ -119,16 +119,27 @@ def test_poison_is_moved_with_its_reason(
     assert len(channel.held) == 0
 
 
-def test_a_strategy_that_chokes_on_a_message_is_poison_too(app: Celery, channel: ScriptedChannel) -> None:
+@pytest.mark.parametrize("body", ["3", "null", '"text"', "true"])
+def test_a_body_that_celery_would_choke_on_is_poison_too(app: Celery, channel: ScriptedChannel, body: str) -> None:
+    raw = sqs_message(1, task="t.two")
+    envelope = json.loads(raw["Body"])
+    envelope["body"] = body
+    channel.consume(ConsumerUnderTest(app).create_task_handler())
+    channel.answer({**raw, "Body": json.dumps(envelope)})
+    assert [held.reason for held in channel.burials] == ["malformed task message: its body is no list"]
+
+
+def test_a_defect_of_ours_costs_the_message_nothing_but_time(app: Celery, channel: ScriptedChannel) -> None:
     consumer = ConsumerUnderTest(app)
 
     def choke(*_: Any) -> None:
         raise KeyError("id")
 
-    consumer.strategies["t"] = choke
+    consumer.strategies["t.two"] = choke
     channel.consume(consumer.create_task_handler())
-    channel.answer(sqs_message(1))
-    assert [held.reason for held in channel.burials] == ["'id'"]
+    channel.answer(sqs_message(1, task="t.two"))
+    assert channel.burials == []
+    assert [item.after_s for item in channel.returns] == [2]
 
 
 def test_a_body_that_cannot_be_decoded_is_not_acknowledged(app: Celery, channel: ScriptedChannel) -> None:

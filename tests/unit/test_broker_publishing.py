@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -185,6 +186,24 @@ def test_a_block_is_of_one_app(app: Celery, sqs: FakeSqs) -> None:
         send(other, "b")
         assert len(sqs.single) == 1
     other.close()
+
+
+def test_a_single_publish_that_fails_names_its_task(app: Celery, sqs: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url=URL)
+
+    monkeypatch.setattr(sqs, "send_message", refuse)
+    with pytest.raises(PublishError) as caught:
+        send(app, "a")
+    assert caught.value.unsent[0].task == "t"
+
+
+def test_the_error_survives_the_way_from_a_pool_process_to_its_worker(app: Celery, sqs: FakeSqs) -> None:
+    sqs.refuse = {"a": 99}
+    with pytest.raises(PublishError) as caught, batched(app):
+        send(app, "a", "b")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.unsent) == (str(caught.value), caught.value.unsent)
 
 
 def test_a_countdown_is_the_delay_of_its_entry(app: Celery, sqs: FakeSqs) -> None:

@@ -71,6 +71,13 @@ def test_a_requeued_message_comes_back_after_a_growing_pause(
     assert channel.burials == []
 
 
+def test_recovering_gives_everything_back_and_sends_no_copy(channel: ScriptedChannel) -> None:
+    received(channel, 1, 2)
+    channel.basic_recover(requeue=True)
+    assert sorted(item.held.message_id for item in channel.returns) == ["m1", "m2"]
+    assert len(channel.held) == 0
+
+
 def test_every_way_to_settle_makes_room(channel: ScriptedChannel) -> None:
     channel.basic_qos(prefetch_count=3)
     messages = received(channel, 1, 2, 3)

@@ -14,15 +14,17 @@ import pytest
 from celery import bootsteps, platforms
 from celery.apps import worker as worker_program
 from celery.worker import WorkController, components, control, loops, request, state
+from click.testing import CliRunner
 from kombu.asynchronous import semaphore
 
+from pipeline.__main__ import cli
 from pipeline.broker import heartbeat, stopping
 from pipeline.broker.heartbeat import is_consuming
 from pipeline.broker.polling import PollState
 from pipeline.broker.protection import RETRY_S, Protection
 from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
 from pipeline.config import Settings
-from pipeline.health import Heartbeat, Role, Unhealthy, check, heartbeat_path
+from pipeline.health import Heartbeat, Role, Unhealthy, check, heartbeat_path, role_here
 from tests.support.scripted import scripted_channel, sqs_message
 
 
@@ -109,6 +111,30 @@ def test_health_reads_the_age_of_the_last_progress(tmp_path: Path) -> None:
     beat.remove()
     with pytest.raises(Unhealthy, match="not running"):
         check(tmp_path, Role.WORKER, 45)
+
+
+@pytest.mark.parametrize("arguments", [["health"], ["health", "worker"]])
+def test_the_health_command_exits_with_what_it_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("HEALTH_FOLDER", str(tmp_path))
+    missing = CliRunner().invoke(cli, arguments)
+    assert (missing.exit_code, "has begun" in missing.output or "has not begun" in missing.output) == (1, True)
+    Heartbeat(tmp_path, Role.WORKER).touch()
+    healthy = CliRunner().invoke(cli, arguments)
+    assert (healthy.exit_code, "healthy: the worker" in healthy.output) == (0, True)
+    past = time.time() - 60
+    os.utime(heartbeat_path(tmp_path, Role.WORKER), (past, past))
+    stale = CliRunner().invoke(cli, arguments)
+    assert (stale.exit_code, "no progress for 60 s" in stale.output) == (1, True)
+
+
+def test_of_two_hearts_the_weaker_one_counts(tmp_path: Path) -> None:
+    for role, age_s in ((Role.WORKER, 5), (Role.BRIDGE, 500)):
+        Heartbeat(tmp_path, role).touch()
+        past = time.time() - age_s
+        os.utime(heartbeat_path(tmp_path, role), (past, past))
+    assert role_here(tmp_path) is Role.BRIDGE
 
 
 def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> None:
