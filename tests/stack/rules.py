@@ -49,7 +49,7 @@ PARAMETER_OF_SETTING = {
     "METRICS_NAMESPACE": "MetricsNamespace",
 }
 #: Variables that are not settings of ours: whose they are.
-FOREIGN_VARIABLES = {"AWS_DEFAULT_REGION": "boto3", "FLOWER_PASSWORD": "Flower"}
+FOREIGN_VARIABLES = {"AWS_DEFAULT_REGION": "boto3", "FLOWER_BASIC_AUTH": "Flower"}
 
 #: Actions that IAM can't narrow to a resource. Source: the service authorization reference.
 WITHOUT_RESOURCE = {
@@ -686,7 +686,7 @@ def flower_is_not_public(template: Template) -> Iterator[str]:
                     yield f"{name} lets {entry} in"
         (container,) = stack.properties("FlowerTask")["ContainerDefinitions"]
         secrets = {secret["Name"]: secret["ValueFrom"] for secret in container.get("Secrets", [])}
-        if secrets != {"FLOWER_PASSWORD": "FlowerSecret"}:
+        if secrets != {"FLOWER_BASIC_AUTH": "FlowerSecret"}:
             yield "Flower has no password"
     groups = [
         stack.properties("FlowerService")["NetworkConfiguration"]["AwsvpcConfiguration"]["SecurityGroups"]
