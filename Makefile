@@ -22,10 +22,10 @@ $(READY): requirements-dev.txt
 	@touch $@
 
 $(CHECKOV_READY): requirements-checkov.txt
-	@echo "Installing checkov, which the templates' tests use, into $(CHECKOV) ..."
 	@test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
-	@touch $@
+	@echo "Installing checkov, for a test of the templates, into $(CHECKOV) ..."
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt && touch $@ || \
+		echo "checkov could not be installed; its test is skipped (and fails in CI)."
 
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }

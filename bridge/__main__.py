@@ -16,17 +16,20 @@ def main() -> int:
     log.setup()
     try:
         from bridge.consumer import Bridge
-        from pipeline.celery import app
+        from bridge.keep_awake import KeepAwake
+        from pipeline.celery import TASKS_QUEUE, app
         from pipeline.enqueue import process_many
 
         heartbeat = Heartbeat(Path(app.settings.health_folder), Role.BRIDGE)
         bridge = Bridge(app.settings, aws.sqs(), partial(process_many, app=app), heartbeat)
+        keep_awake = KeepAwake(aws.sqs(), app.settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop())
-    bridge.run()
+    with keep_awake:
+        bridge.run()
     return 0
 
 

@@ -138,6 +138,26 @@ class Cloud:
         url = sqs.get_queue_url(QueueName=f"{PSEUDO['AWS::StackName']}-{queue}")["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody=body)
 
+    def live_check(self) -> subprocess.CompletedProcess[str]:
+        """The script that a person runs on AWS, as the one who deployed."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environ |= {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": "deployer", "AWS_SECRET_ACCESS_KEY": "x"}
+        environ["AWS_DEFAULT_REGION"] = PSEUDO["AWS::Region"]
+        script = ROOT / "cloudformation" / "live-check"
+        options = [
+            "--stack",
+            PSEUDO["AWS::StackName"],
+            "--images",
+            "5",
+            "--poll",
+            "0.2",
+            "--patience",
+            "60",
+            "--without-ecs",
+        ]
+        command = [sys.executable, str(script), *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
     def stop(self) -> None:
         for child in self._children.values():
             os.killpg(child.pid, signal.SIGKILL)

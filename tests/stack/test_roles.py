@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,8 +32,7 @@ ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole", "flower": "FlowerRole"}
 
 #: What a role may do although no run on an emulator can show that it does; and why it must.
 UNSEEN: dict[tuple[str, ...], str] = {
-    ("worker", "ecs:GetTaskProtection"): "the agent's endpoint asks ECS on the worker's behalf",
-    ("worker", "ecs:UpdateTaskProtection"): "likewise",
+    ("worker", "ecs:UpdateTaskProtection"): "the agent's endpoint asks ECS on the worker's behalf",
     (
         "worker",
         "s3:ListBucket",
@@ -54,7 +54,7 @@ class Run:
     stack: Stack
     calls: frozenset[tuple[str, Call]]
     denied: frozenset[tuple[str, Call]]
-    logs: Path
+    checked: subprocess.CompletedProcess[str]  # the live check, run against it
 
     def asked(self, who: str) -> set[Call]:
         return {call for asker, call in self.calls if asker == who}
@@ -97,7 +97,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         cloud.start("bridge", "BridgeTask")
         # A short lease, so that a slow task shows its renewal; likewise the claim on the control queue.
         cloud.start("worker", "WorkerTask", "-n", "worker@test", MESSAGE_LEASE_S="2", QUEUE_LEASE_S="10")
-        cloud.start("flower", "FlowerTask", f"--port={free_port}", FLOWER_PASSWORD="secret", QUEUE_LEASE_S="10")
+        cloud.start(
+            "flower",
+            "FlowerTask",
+            f"--port={free_port}",
+            FLOWER_BASIC_AUTH='{"username": "flower", "password": "secret"}',
+            QUEUE_LEASE_S="10",
+        )
         photo = (SAMPLES / "rocket.jpg").read_bytes()
         cloud.put("a b/good.jpg", photo)
         cloud.put(f"{SLOW}.jpg", photo)
@@ -136,6 +142,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
             assert "photos-tasks-dlq" in _flower(free_port, "/broker")
             renewed = ("worker", "sqs:TagQueue"), ("flower", "sqs:TagQueue"), ("flower", "sqs:ListQueues")
             wait_for(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, what=str(renewed))
+            checked = cloud.live_check()
         except AssertionError as exc:
             tails = {who: cloud.log(who)[-3000:] for who in ROLES}
             denied = [entry for entry in cloud.calls() if not entry[2]]
@@ -150,7 +157,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
             stack,
             frozenset((who, call) for who, call, _ in calls),
             frozenset((who, call) for who, call, allowed in calls if not allowed),
-            folder,
+            checked,
         )
 
 
@@ -191,6 +198,11 @@ def test_the_gate_denies_what_the_role_does_not_allow(run: Run) -> None:
         with pytest.raises(ClientError) as raised:
             call(session.client(service, endpoint_url=run.endpoint))
         assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_the_live_check_follows_images_to_their_renditions(run: Run) -> None:
+    assert run.checked.returncode == 0, run.checked.stdout + run.checked.stderr
+    assert "OK: 5 images in, 5 of each rendition out, no dead letters." in run.checked.stdout
 
 
 def test_the_processes_leave_no_queue_behind(run: Run) -> None:

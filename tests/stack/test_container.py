@@ -1,0 +1,66 @@
+"""The image and the compose file agree with the template, and the image holds no more than it must."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stack.template import Stack, load
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+BUILD, FINAL = re.split(r"^FROM \$\{BASE\}.*\n", DOCKERFILE, flags=re.MULTILINE)[1:]
+
+
+def _instructions(text: str, name: str) -> list[str]:
+    return [line.removeprefix(f"{name} ") for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
+def _container(task: str) -> dict[str, Any]:
+    (container,) = Stack(load()).properties(task)["ContainerDefinitions"]
+    return dict(container)
+
+
+def test_nothing_is_installed_or_built_in_the_final_image() -> None:
+    assert all(line.startswith("install -d ") for line in _instructions(FINAL, "RUN"))
+    assert _instructions(FINAL, "COPY") == ["--from=build /opt/pipeline /opt/pipeline", "--from=build /srv /srv"]
+    assert "--only-binary :all:" in BUILD
+    assert "pip uninstall" in BUILD
+
+
+def test_it_runs_as_the_template_says() -> None:
+    assert _instructions(FINAL, "USER") == [_container("WorkerTask")["User"]]
+    assert _instructions(FINAL, "STOPSIGNAL") == ["SIGTERM"]
+    (command,) = _instructions(FINAL, "CMD")
+    assert _container("WorkerTask")["Command"][: len(json.loads(command))] == json.loads(command)
+    (health,) = _instructions(FINAL, "HEALTHCHECK")
+    assert ["CMD", *json.loads(health.partition("CMD ")[2])] == _container("WorkerTask")["HealthCheck"]["Command"]
+
+
+def test_everything_that_is_copied_is_let_in_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert "*" in lines
+    assert {line.split()[0] for line in _instructions(BUILD, "COPY")} == let_in
+    assert all((ROOT / name).exists() for name in let_in)
+
+
+@pytest.mark.parametrize(
+    ("service", "task"), [("bridge", "BridgeTask"), ("worker", "WorkerTask"), ("flower", "FlowerTask")]
+)
+def test_compose_runs_what_the_template_runs(service: str, task: str) -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"][service]
+    container = _container(f"{service.title()}Task")
+    length = min(len(container["Command"]), 4)
+    assert compose["command"][:length] == container["Command"][:length]
+    assert (compose["user"], compose["read_only"], compose["cap_drop"]) == (container["User"], True, ["ALL"])
+    assert compose["stop_grace_period"] == f"{container['StopTimeout']}s"
+    ours = {entry["Name"] for entry in container["Environment"]} & {"QUEUE_PREFIX", "INPUT_BUCKET", "TOPIC_ARN_PREFIX"}
+    assert ours <= set(compose["environment"])
+    if service != "worker":  # its check is the image's own
+        assert compose["healthcheck"]["test"] == container["HealthCheck"]["Command"]
