@@ -64,6 +64,10 @@ def _event(cloud: Cloud, key: str) -> str:
     """S3's event of an object's newest version; the emulator's own leave the version out."""
     head = cloud.client("s3").head_object(Bucket=cloud.input_bucket, Key=key)
     item = {"key": key, "eTag": head["ETag"].strip('"'), "versionId": head["VersionId"], "sequencer": "01"}
+    return _put_event(cloud, item)
+
+
+def _put_event(cloud: Cloud, item: dict[str, str]) -> str:
     entry = {"bucket": {"name": cloud.input_bucket}, "object": item}
     return json.dumps({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}]})
 
@@ -108,18 +112,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         cloud.put("a b/good.jpg", photo)
         cloud.put(f"{SLOW}.jpg", photo)
         cloud.put("broken.jpg", photo[:1000])
-        cloud.put("gone.jpg", photo)
-        cloud.client("s3").delete_objects(
-            Bucket=cloud.input_bucket,
-            Delete={
-                "Objects": [
-                    {"Key": entry["Key"], "VersionId": entry["VersionId"]}
-                    for entry in cloud.client("s3").list_object_versions(Bucket=cloud.input_bucket, Prefix="gone.jpg")[
-                        "Versions"
-                    ]
-                ]
-            },
-        )
+        cloud.send("events", _put_event(cloud, {"key": "gone.jpg", "eTag": "0", "sequencer": "01"}))  # deleted since
         cloud.put("versioned.jpg", photo)
         cloud.send("events", _event(cloud, "versioned.jpg"))
         cloud.send("events", "not an event")
