@@ -88,7 +88,7 @@ def turbojpeg() -> Callable[[bytes], Made]:
         if space.value >= 3:
             raise ValueError("CMYK is not encoded again by this one")
         size = width.value, height.value
-        turned = b"\x12\x01\x03\0\1\0\0\0\6" in data[:200]  # as the inputs here say it
+        turned = b"\1\x12\0\3\0\0\0\1\0\6" in data[:200]  # as the inputs here say it
         target = fit(size, box[::-1] if turned else box)
         scale = draft_scale(size, target)
         scaled = -(-size[0] // scale), -(-size[1] // scale)
