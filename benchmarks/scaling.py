@@ -102,7 +102,7 @@ class Ours:
         return [
             Steps(
                 expression(_expression(alarm["Metrics"])),
-                lambda value: value <= 0,
+                lambda value: value < alarm["Threshold"],
                 lambda _value, _count: 0,
                 periods=self.rest_minutes or alarm["EvaluationPeriods"],
             )

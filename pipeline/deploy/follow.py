@@ -12,6 +12,8 @@ from pipeline.deploy.account import plainly
 from pipeline.errors import PipelineError
 
 POLL_S = 3.0
+#: Within this time CloudFormation has begun.
+BEGIN_S = 60
 #: A stack that rolls back waits for containers to stop; longer than that it has been forgotten.
 PATIENCE_S = 90 * 60
 
@@ -26,6 +28,7 @@ class Event:
     kind: str
     status: str
     reason: str
+    of_stack: bool  # not of one of its resources
 
     @property
     def failed(self) -> bool:
@@ -51,16 +54,22 @@ class Follower:
         Raises ``PipelineError`` with the first cause when something failed.
         """
         failures: list[Event] = []
-        deadline = time.monotonic() + PATIENCE_S
+        started = time.monotonic()
+        begun = False
         while True:
             status, reason = self._status()
             for event in self._new():
+                if event.of_stack:
+                    begun = True
+                    continue
                 report(event)
                 if event.failed and not any(word in event.reason for word in _CONSEQUENCES):
                     failures.append(event)
-            if not status.endswith("_IN_PROGRESS"):
+            waited_s = time.monotonic() - started
+            # Right after the call the stack may still be what it was before.
+            if not status.endswith("_IN_PROGRESS") and (begun or waited_s > BEGIN_S):
                 break
-            if time.monotonic() > deadline:
+            if waited_s > PATIENCE_S:
                 raise PipelineError(f"the stack is still {status}: look at it in the console")
             self._sleep(POLL_S)
         if "ROLLBACK" in status or status.endswith("_FAILED"):
@@ -84,16 +93,14 @@ class Follower:
         """Newest first."""
         with plainly("following the stack"):
             for page in self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack_id):
-                for event in page["StackEvents"]:
-                    if event["PhysicalResourceId"] != self._stack_id:
-                        yield _event(event)
+                yield from (self._event(found) for found in page["StackEvents"])
 
-
-def _event(found: dict[str, Any]) -> Event:
-    return Event(
-        id=found["EventId"],
-        name=found["LogicalResourceId"],
-        kind=found["ResourceType"],
-        status=found["ResourceStatus"],
-        reason=found.get("ResourceStatusReason", ""),
-    )
+    def _event(self, found: dict[str, Any]) -> Event:
+        return Event(
+            id=found["EventId"],
+            name=found["LogicalResourceId"],
+            kind=found["ResourceType"],
+            status=found["ResourceStatus"],
+            reason=found.get("ResourceStatusReason", ""),
+            of_stack=found["PhysicalResourceId"] == self._stack_id,
+        )

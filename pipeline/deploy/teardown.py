@@ -25,7 +25,8 @@ LOOKS = 3
 #: DeleteObjects takes this many at once.
 BATCH = 1000
 #: Queues whose messages are work; and those that hold what has failed.
-WORK, DEAD = ("events", "tasks"), ("events-dlq", "tasks-dlq")
+EVENTS = "events"
+WORK, DEAD = (EVENTS, "tasks"), ("events-dlq", "tasks-dlq")
 
 _COUNTS = (
     "ApproximateNumberOfMessages",
@@ -120,10 +121,28 @@ def _agreed(stack: str, console: Console) -> bool:
 
 
 def _drain(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[float], None]) -> None:
-    """Takes no more uploads, and waits until what was taken is done. Raises ``PipelineError`` when it isn't."""
-    if _bucket_exists(ours.input_bucket):
-        with plainly(f"ending the notification of {ours.input_bucket}"):
-            aws.s3().put_bucket_notification_configuration(Bucket=ours.input_bucket, NotificationConfiguration={})
+    """Takes no more uploads, and waits until what was taken is done. Raises ``PipelineError`` when it isn't.
+
+    The queue's policy is what is taken away, since the queue goes with the stack: the bucket's notification must
+    stay as it is, or a later stack of this name would take over a bucket that sends no events.
+    """
+    sqs: Any = aws.sqs()
+    with plainly("ending the intake"):
+        url = _url(ours.prefix + EVENTS)
+        if url is None:
+            return
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
+    try:
+        _wait_until_empty(ours, drain_s, console, sleep)
+    except BaseException:
+        with plainly("taking uploads again"):
+            sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": found.get("Policy", "")})
+        raise
+    console.print("The queues are empty.")
+
+
+def _wait_until_empty(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[float], None]) -> None:
     deadline = time.monotonic() + drain_s
     empty = 0
     with console.status("Draining ...") as spinner:
@@ -133,25 +152,30 @@ def _drain(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[
             if left and time.monotonic() > deadline:
                 raise PipelineError(
                     f"about {left} messages are still there after {drain_s:g} s, and deleting would lose them. "
-                    "Nothing was deleted, but uploads have no effect any more: run it again to wait longer, "
-                    "with --no-drain to give them up, or `python -m pipeline deploy` to go back"
+                    "Nothing was changed: run it again with a longer --drain, or with --no-drain to give them up"
                 )
             spinner.update(f"Draining: about {left} messages left ...")
             sleep(min(POLL_S, drain_s))
-    console.print("The queues are empty.")
+
+
+def _url(name: str) -> str | None:
+    sqs = aws.sqs()
+    try:
+        return sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") in _NO_QUEUE:
+            return None
+        raise
 
 
 def _depth(name: str) -> int | None:
     """Messages in a queue, whatever their state; None when it does not exist."""
     sqs: Any = aws.sqs()
     with plainly(f"looking at queue {name}"):
-        try:
-            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
-        except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") in _NO_QUEUE:
-                return None
-            raise
+        url = _url(name)
+        if url is None:
+            return None
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
     return sum(int(attributes[count]) for count in _COUNTS)
 
 

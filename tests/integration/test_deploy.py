@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +26,19 @@ from tests.stack.template import emulated, load
 
 INPUT = "photos-input-123456789012-us-east-1"
 OUTPUT = "photos-output-123456789012-us-east-1"
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "s3.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": "arn:aws:sqs:us-east-1:123456789012:photos-events",
+            }
+        ],
+    }
+)
 
 
 @pytest.fixture
@@ -199,15 +213,35 @@ def test_teardown_sweeps_only_queues_of_processes_of_this_stack(run: Run, cloud:
 def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
     run("deploy", "--image", "i", "--yes")
     sqs = cloud.client("sqs")
+    events = sqs.get_queue_url(QueueName="photos-events")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=events, Attributes={"Policy": POLICY})
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks")["QueueUrl"], MessageBody="work")
     result = run("teardown", "--yes", "--drain", "1")
     assert result.exit_code == 1
     assert "about 1 messages are still there" in result.output
     assert account.describe("photos") is not None
-    notification = cloud.client("s3").get_bucket_notification_configuration(Bucket=INPUT)
-    assert "QueueConfigurations" not in notification
+    policy = sqs.get_queue_attributes(QueueUrl=events, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    assert json.loads(policy) == json.loads(POLICY)  # uploads are taken again
     result = run("teardown", "--yes", "--no-drain")
     assert result.exit_code == 0, result.output
+
+
+def test_draining_takes_no_more_events(run: Run, cloud: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("deploy", "--image", "i", "--yes")
+    sqs = cloud.client("sqs")
+    events = sqs.get_queue_url(QueueName="photos-events")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=events, Attributes={"Policy": POLICY})
+    seen: list[str] = []
+
+    def look(name: str) -> int:
+        found = sqs.get_queue_attributes(QueueUrl=events, AttributeNames=["Policy"]).get("Attributes", {})
+        seen.append(found.get("Policy", ""))
+        return 0
+
+    monkeypatch.setattr(teardown, "_depth", look)
+    result = run("teardown", "--yes")
+    assert result.exit_code == 0, result.output
+    assert set(seen[2:]) == {""}  # the first two looks are at the dead letters, before
 
 
 def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
@@ -277,10 +311,24 @@ def test_follower_reports_each_event_once_and_in_order(monkeypatch: pytest.Monke
     assert [(event.name, event.finished) for event in seen] == [("A", False), ("A", True), ("B", False), ("B", True)]
 
 
+def test_a_stack_that_has_not_begun_is_not_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = _follower(
+        monkeypatch,
+        ("UPDATE_ROLLBACK_COMPLETE", []),
+        ("UPDATE_ROLLBACK_COMPLETE", []),
+        ("UPDATE_IN_PROGRESS", [("photos", "UPDATE_IN_PROGRESS", "")]),
+        ("UPDATE_COMPLETE", [("photos", "UPDATE_COMPLETE", "")]),
+    )
+    assert follower.until_rest(lambda _: None) == "UPDATE_COMPLETE"
+
+
 def test_a_failure_is_told_with_its_first_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     follower = _follower(
         monkeypatch,
-        ("CREATE_IN_PROGRESS", [("A", "CREATE_FAILED", "Resource creation cancelled")]),
+        (
+            "CREATE_IN_PROGRESS",
+            [("photos", "CREATE_IN_PROGRESS", ""), ("A", "CREATE_FAILED", "Resource creation cancelled")],
+        ),
         ("ROLLBACK_IN_PROGRESS", [("B", "CREATE_FAILED", "no such image"), ("C", "CREATE_FAILED", "later")]),
         ("ROLLBACK_COMPLETE", []),
     )

@@ -288,6 +288,10 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _set("visible + 0 * FILL(inflight, 0)", *_properties("WorkerRestAlarm", "Metrics", 0, "Expression")),
         "idle_mode_never_stops_a_busy_worker",
     ),
+    "rest alarm at the bound of its step": (
+        _set("LessThanOrEqualToThreshold", *_properties("WorkerRestAlarm", "ComparisonOperator")),
+        "idle_mode_never_stops_a_busy_worker",
+    ),
     "alarm without advice": (
         _set("Something is wrong.", *_properties("TasksDeadLettersAlarm", "AlarmDescription")),
         "alarms_say_what_to_do",

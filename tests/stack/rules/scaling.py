@@ -79,10 +79,16 @@ def idle_mode_never_stops_a_busy_worker(template: Template) -> Iterator[str]:
         if "WorkerRestAlarm" not in each.resources():
             yield "workers that have nothing to do wait for the target to notice"
     alarm = stack.resources()["WorkerRestAlarm"]["Properties"]
-    if alarm["AlarmActions"] != ["WorkerRest"] or alarm["ComparisonOperator"] != "LessThanOrEqualToThreshold":
+    # Not "at most 0": a metric that equals the threshold is in no step that ends there.
+    if alarm["AlarmActions"] != ["WorkerRest"] or (alarm["ComparisonOperator"], alarm["Threshold"]) != (
+        "LessThanThreshold",
+        1,
+    ):
         yield "idle: the alarm does not stop workers"
     step = stack.properties("WorkerRest")["StepScalingPolicyConfiguration"]
-    if step["AdjustmentType"] != "ExactCapacity" or step["StepAdjustments"][0]["ScalingAdjustment"] != 2:
+    if step["AdjustmentType"] != "ExactCapacity" or step["StepAdjustments"] != [
+        {"MetricIntervalUpperBound": 0, "ScalingAdjustment": 2}
+    ]:
         yield "idle: workers are not brought back to MinWorkers"
 
 
