@@ -53,7 +53,7 @@ _DECODER_ERRORS = (
 
 #: The scales at which libjpeg may decode, and how many times the target must then be left, so that LANCZOS has
 #: enough to work on: no more than 0.3 dB are lost against a full decode, on photos full of detail (docs/images.md).
-DRAFT_MARGINS = {8: 1.5, 4: 1.4, 2: 1.25}
+DRAFT_MARGINS = {8: 1.5, 4: 4 / 3, 2: 1.25}
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,

@@ -125,8 +125,8 @@ def test_damaged_exif_does_not_cost_the_picture() -> None:
         (2559, 1),  # half of it would be 1.249 times the target: too little for LANCZOS to work on
         (2560, 2),
         (4000, 2),
-        (5734, 2),
-        (5736, 4),  # 1.4 times
+        (5461, 2),
+        (5462, 4),  # 4/3 times
         (6000, 4),
         (12_280, 4),
         (12_288, 8),  # 1.5 times
@@ -142,6 +142,11 @@ def test_a_jpeg_is_decoded_no_further_than_the_quality_needs(side: int, scale: i
     decoded = decode(encoded(Image.new("L", (side, side // 16)), "JPEG", exif=exif), box, Limits())
     assert decoded.image.width == -(-side // scale)
     assert decoded.target[0] == min(side, 1024)
+
+
+def test_the_thumbnail_of_a_full_size_rendition_needs_a_quarter_of_it() -> None:
+    decoded = decode(encoded(Image.new("L", (1024, 768)), "JPEG"), (192, 192), Limits())
+    assert decoded.image.size == (256, 192)
 
 
 def test_the_edge_of_a_drafted_jpeg_is_where_it_was() -> None:
