@@ -26,7 +26,7 @@ class Acknowledging(SQS.Channel):
         """A tag that isn't held any more was given back or moved: then it isn't ours to delete."""
         held = self.held.take(delivery_tag)
         if held is not None:
-            self.reserve.observe(len(self.held) + 1, time.monotonic() - held.received_at)
+            self.reserve.done(time.monotonic())
             self.deletes.put(held)
             self.qos.ack(delivery_tag)
 
