@@ -18,6 +18,9 @@ from pipeline import aws
 from pipeline.broker.batcher import Batcher, Failure, failed_entries
 from pipeline.broker.held import Held
 
+#: Longest that a done message waits for others; its lease lasts much longer.
+LINGER_S = 0.5
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,7 +45,7 @@ class Acknowledging(SQS.Channel):
             )
             return failed_entries(reply, batch)
 
-        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=attrgetter("url"))
+        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=attrgetter("url"), linger_s=LINGER_S)
 
 
 def _log_kept(failure: Failure[Any]) -> None:
