@@ -14,17 +14,18 @@ import os
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from celery import chain
+from celery import Celery, chain
 from kombu import pools
 
 from pipeline import aws
 from pipeline.broker.publishing import batched
-from pipeline.celery import make_app
+from pipeline.celery import celery_config, make_app
 from pipeline.config import Settings
 from tests.support.aws_process import AwsServer
 from tests.support.stock import make_stock
@@ -70,11 +71,18 @@ def left(server: AwsServer) -> int:
     return sum(server.depth(f"{PREFIX}tasks"))
 
 
+def plain_celery() -> Celery:
+    """Celery's own app with the pipeline's queues, on the stock transport."""
+    app = Celery("stock", set_as_current=False)
+    app.conf.update(celery_config(Settings(queue_prefix=PREFIX)))
+    made: Celery = make_stock(app)
+    return made
+
+
 def publishing(chains: int, *, stock: bool) -> tuple[int, float, float]:
     """Calls, CPU seconds and seconds for so many chains of two tasks."""
-    with stand() as (server, app):
-        if stock:
-            make_stock(app)
+    with stand() as (server, ours):
+        app = plain_celery() if stock else ours
         app.send_task("tiny.nothing")  # connected, and its code loaded
         server.reset()
         cpu, begun = time.process_time(), time.monotonic()
@@ -93,12 +101,15 @@ def reserve(task_s: float, tasks: int, reserve_s: int) -> tuple[float, float]:
                 app.send_task("tiny.nap", [task_s])
         server.latency(LATENCY_S)
         held = 0
+        # What is done is in flight until its delete is sent, a tenth of a second later: that is not waiting.
+        window: deque[int] = deque(maxlen=25)
         env = {"QUEUE_PREFIX": PREFIX, "RESERVE_S": str(reserve_s)}
         with Worker(server, Path(folder), "-c", "2", "--loglevel", "WARNING", env=env):
             while left(server):
                 visible, flying, _ = server.depth(f"{PREFIX}tasks")
+                window.append(flying)
                 if visible:
-                    held = max(held, flying)
+                    held = max(held, min(window))
                     receives = server.counts()[f"ReceiveMessage {PREFIX}tasks"]
                     taken = tasks - visible
                 time.sleep(0.01)
@@ -107,9 +118,9 @@ def reserve(task_s: float, tasks: int, reserve_s: int) -> tuple[float, float]:
 
 def print_reserve() -> None:
     print("Receives a task / longest wait in the worker (s), two processes")
-    settings = (0, 2, 5, 30)
+    settings = (0, 5, 30)
     print(f"{'a task takes':>14}" + "".join(f"{f'RESERVE_S={value}':>18}" for value in settings))
-    for task_s, tasks in ((0.02, 400), (0.2, 80), (1.0, 30), (5.0, 12)):
+    for task_s, tasks in ((0.02, 400), (0.2, 80), (1.0, 30), (5.0, 8)):
         cells = (reserve(task_s, tasks, value) for value in settings)
         print(f"{task_s:>12} s" + "".join(f"{f'{receives:.2f} / {wait_s:.1f}':>18}" for receives, wait_s in cells))
 
@@ -121,8 +132,10 @@ def main() -> None:
     ours, stock = throughput(3000, stock=False), throughput(300, stock=True)
     print(f"Tasks that do nothing, two processes, {LATENCY_S * 1000:.0f} ms of latency")
     print(f"  ours {ours:7.0f}/s   stock {stock:5.0f}/s   ratio {ours / stock:.1f}")
-    (our_calls, our_cpu, our_s), (calls, cpu, seconds) = publishing(1000, stock=False), publishing(1000, stock=True)
-    print("Publishing 1,000 chains of two tasks, no latency")
+    rounds = [(publishing(1000, stock=False), publishing(1000, stock=True)) for _ in range(3)]
+    best = [tuple(map(min, zip(*side, strict=True))) for side in zip(*rounds, strict=True)]
+    (our_calls, our_cpu, our_s), (calls, cpu, seconds) = best
+    print("Publishing 1,000 chains of two tasks, no latency, best of three")
     print(f"  calls  ours {our_calls:6}   stock {calls:6}   ratio {calls / our_calls:.1f}")
     print(f"  CPU s  ours {our_cpu:6.2f}   stock {cpu:6.2f}   ratio {cpu / our_cpu:.1f}")
     print(f"  s      ours {our_s:6.2f}   stock {seconds:6.2f}   ratio {seconds / our_s:.1f}")

@@ -48,6 +48,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,
         "task_create_missing_queues": False,
+        "task_publish_retry": False,  # the transport's client tries again by itself
         # JSON only, on the wire and in results.
         "accept_content": ["json"],
         "task_serializer": "json",
@@ -85,6 +86,11 @@ class PipelineApp(Celery):
     """A Celery app that knows the pipeline's settings; tasks read them as ``self.app.settings``."""
 
     settings: Settings
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Without declaring the queue first: a queue is found or it is an error, and asking costs a request."""
+        options.setdefault("declare", [])
+        return super().send_task(name, *args, **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """Inside ``batched(app)`` everything goes through the batch's producer."""

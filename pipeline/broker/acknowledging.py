@@ -18,6 +18,9 @@ from pipeline import aws
 from pipeline.broker.batcher import Batcher, Failure, failed_entries
 from pipeline.broker.held import Held
 
+#: Longest that a done message waits for others; its lease lasts much longer.
+LINGER_S = 0.5
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,7 +29,7 @@ class Acknowledging(SQS.Channel):
         """A tag that isn't held any more was given back or moved: then it isn't ours to delete."""
         held = self.held.take(delivery_tag)
         if held is not None:
-            self.reserve.observe(len(self.held) + 1, time.monotonic() - held.received_at)
+            self.reserve.done(time.monotonic())
             self.deletes.put(held)
             self.qos.ack(delivery_tag)
 
@@ -42,7 +45,7 @@ class Acknowledging(SQS.Channel):
             )
             return failed_entries(reply, batch)
 
-        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=attrgetter("url"))
+        return Batcher("sqs-deletes", send=send, give_up=_log_kept, key=attrgetter("url"), linger_s=LINGER_S)
 
 
 def _log_kept(failure: Failure[Any]) -> None:

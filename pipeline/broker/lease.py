@@ -195,5 +195,7 @@ class Leases(SQS.Channel):
     def hold(self, url: str, message: dict[str, Any]) -> None:
         """Keeps a received message hidden until it is settled."""
         now = time.monotonic()
+        if not self.held:
+            self.reserve.begin(now)
         self.held.add(Held(url, message, received_at=now, hidden_until=now + self.lease_s))
         self.keeper.ensure_started()

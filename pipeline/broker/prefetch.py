@@ -18,29 +18,36 @@ from pipeline.broker.held import HeldMessages
 
 #: Unless the transport options say otherwise.
 DEFAULT_RESERVE_S = 5.0
-#: Weight of the newest observation in the moving average of the throughput.
+#: Weight of the newest observation in the moving average.
 SMOOTHING = 0.1
 
 
 class Reserve:
-    """Decides from the observed throughput. Pure but for the clock, which the caller reads."""
+    """Decides from the observed throughput. Times are in seconds, of any one clock."""
 
     def __init__(self, reserve_s: float) -> None:
         self._reserve_s = reserve_s
-        self._per_s = 0.0
+        self._since = 0.0
+        self._interval_s: float | None = None  # between two messages done, while there is work
 
-    def observe(self, held: int, turnaround_s: float) -> None:
-        """One message is done: ``held`` were held while it was, for ``turnaround_s``.
+    def begin(self, now: float) -> None:
+        """There is work again: the time without any is not to count."""
+        self._since = now
 
-        By Little's law their quotient is the throughput.
-        """
-        per_s = held / max(turnaround_s, 0.001)
-        self._per_s = per_s if not self._per_s else self._per_s + SMOOTHING * (per_s - self._per_s)
+    def done(self, now: float) -> None:
+        """One message is done."""
+        interval_s, self._since = now - self._since, now
+        if self._interval_s is None:
+            self._interval_s = interval_s
+        else:
+            self._interval_s += SMOOTHING * (interval_s - self._interval_s)
 
     def limit(self, processes: int) -> int:
         """How many messages may be held."""
+        if self._interval_s is None:
+            return processes
         most = 2 * processes + MAX_ENTRIES
-        return min(most, max(processes, round(self._per_s * self._reserve_s)))
+        return min(most, max(processes, round(self._reserve_s / max(self._interval_s, 0.001))))
 
     def room(self, held: int, processes: int) -> int:
         """How many messages to ask for now; 0: not yet, so that the next receive brings many."""

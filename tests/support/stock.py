@@ -9,6 +9,7 @@ def make_stock(app: Any) -> Any:
     app.conf.update(
         broker_transport=None,
         worker_consumer="celery.worker.consumer:Consumer",
+        task_publish_retry=True,
         broker_transport_options={
             name: value
             for name, value in app.conf.broker_transport_options.items()

@@ -7,10 +7,11 @@ from pipeline.broker.prefetch import Reserve
 from tests.support.scripted import scripted_channel, sqs_message
 
 
-def settled(reserve: Reserve, held: int, turnaround_s: float) -> Reserve:
-    """After many observations of the same."""
-    for _ in range(100):
-        reserve.observe(held, turnaround_s)
+def settled(reserve: Reserve, per_s: float, count: int = 100) -> Reserve:
+    """After so many tasks, done at this rate, in bursts of two."""
+    reserve.begin(1000.0)
+    for number in range(count):
+        reserve.done(1000.0 + (number // 2 + 1) * 2 / per_s)
     return reserve
 
 
@@ -20,41 +21,50 @@ def test_without_experience_it_holds_what_can_run() -> None:
 
 
 def test_with_fast_tasks_it_asks_for_ten_when_few_are_left() -> None:
-    reserve = settled(Reserve(5), held=10, turnaround_s=0.5)
+    reserve = settled(Reserve(5), per_s=20)
     assert reserve.limit(2) == 14
     assert [reserve.room(held, 2) for held in (0, 4, 5, 13, 14)] == [10, 10, 0, 0, 0]
 
 
 def test_with_slow_tasks_it_holds_no_reserve() -> None:
-    reserve = settled(Reserve(5), held=2, turnaround_s=30)
+    reserve = settled(Reserve(5), per_s=0.1)
     assert reserve.limit(2) == 2
     assert [reserve.room(held, 2) for held in (0, 1, 2)] == [2, 1, 0]
 
 
 def test_in_between_it_holds_the_work_of_reserve_s() -> None:
-    reserve = settled(Reserve(5), held=4, turnaround_s=2)  # two a second
-    assert reserve.limit(2) == 10
+    assert settled(Reserve(5), per_s=2).limit(2) in (9, 10, 11)
 
 
-def test_adapts_within_some_tens_of_tasks_when_they_become_slow() -> None:
-    reserve = settled(Reserve(5), held=14, turnaround_s=0.5)
-    for _ in range(60):
-        reserve.observe(2, 20)
+def test_adapts_within_some_tasks_when_they_become_slow() -> None:
+    reserve = settled(Reserve(5), per_s=20)
+    reserve.begin(5000.0)
+    for number in range(4):
+        reserve.done(5000.0 + 10 * (number + 1))
     assert reserve.limit(2) == 2
+
+
+def test_time_without_work_does_not_count() -> None:
+    reserve = settled(Reserve(5), per_s=20)
+    reserve.begin(90_000.0)
+    reserve.done(90_000.05)
+    assert reserve.limit(2) == 14
 
 
 @given(
     processes=st.integers(1, 64),
     held=st.integers(0, 300),
-    seen=st.lists(st.tuples(st.integers(1, 100), st.floats(0, 1000)), max_size=20),
+    intervals_s=st.lists(st.floats(0, 1000), max_size=20),
     reserve_s=st.integers(0, 300),
 )
 def test_never_starves_a_process_and_never_asks_for_more_than_allowed(
-    processes: int, held: int, seen: list[tuple[int, float]], reserve_s: int
+    processes: int, held: int, intervals_s: list[float], reserve_s: int
 ) -> None:
     reserve = Reserve(reserve_s)
-    for observation in seen:
-        reserve.observe(*observation)
+    now = 0.0
+    for interval_s in intervals_s:
+        now += interval_s
+        reserve.done(now)
     room, limit = reserve.room(held, processes), reserve.limit(processes)
     assert processes <= limit <= 2 * processes + 10
     assert 0 <= room <= 10
