@@ -102,8 +102,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         app = make_app(settings)
         made = Cluster(server, settings, tmp_path_factory.mktemp("cluster"), app, {}, [], exits)
         made.forbid()
-        for name in ("one", "two"):
-            made.start_worker(name)
+        made.start_worker("one", METRICS_NAMESPACE="Tests")
+        made.start_worker("two")
         for name in ("first", "second"):
             made.start_flower(name, "--address=127.0.0.1", FLOWER_DB=str(made.folder / f"{name}.db"))
         for worker in made.workers.values():
