@@ -104,8 +104,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.forbid()
         made.start_worker("one", METRICS_NAMESPACE="Tests")
         made.start_worker("two")
-        for name in ("first", "second"):
-            made.start_flower(name, "--address=127.0.0.1", FLOWER_DB=str(made.folder / f"{name}.db"))
+        made.start_flower("first", "--address=127.0.0.1", FLOWER_DB=str(made.folder / "first.db"))
+        made.start_flower("second", FLOWER_ADDRESS="127.0.0.1", FLOWER_URL_PREFIX="behind/a/balancer")
         for worker in made.workers.values():
             worker.wait_ready()
         for flower in made.flowers:
