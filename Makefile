@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 # checkov pins an old boto3, so it lives apart.
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
+BROWSER_READY := $(VENV)/.browser-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check worker bridge flower settings lock clean
+.PHONY: help demo test browser check worker bridge flower settings lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,11 +28,18 @@ $(CHECKOV_READY): requirements-checkov.txt
 	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt && touch $@ || \
 		echo "checkov could not be installed; its test is skipped (and fails in CI)."
 
+$(BROWSER_READY): $(READY) requirements-browser.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
+	@touch $@
+
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
 test: $(READY) $(CHECKOV_READY) ## Run the tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install chromium chromium-driver)
+	$(BIN)/python -m pytest -m browser tests/acceptance/test_flower_browser.py
 
 check: $(READY) ## Lint and type-check
 	$(BIN)/ruff check .
@@ -53,6 +61,7 @@ settings: $(READY) ## Renew the table of settings in README.md
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	echo "selenium>=4.40" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --constraint requirements-dev.txt --output-file requirements-browser.txt -
 	echo "checkov>=3.3" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-checkov.txt -
 
 clean: ## Remove what the other targets made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import find
+from pipeline.local.flower import start as start_flower
 from pipeline.local.run import Result, Run, State, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
@@ -39,9 +39,7 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         console.print("Starting the emulator, the bridge and the worker ...")
         stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
         if flower:
-            port = _free_port()
-            stack.start("flower", "-m", "celery", "-A", "pipeline", "flower", "--address=127.0.0.1", f"--port={port}")
-            console.print(f"Flower: http://127.0.0.1:{port}")
+            console.print(f"Flower: {start_flower(stack)}", soft_wrap=True)
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
         with _Bar(console, len(files)) as bar:
@@ -61,13 +59,6 @@ def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
         return sheet.write(out, results, seconds=seconds)
     except OSError as exc:
         raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Bar:

@@ -174,11 +174,11 @@ class LocalStack:
         file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())))
         return file
 
-    def start(self, name: str, *arguments: str) -> None:
+    def start(self, name: str, *arguments: str, **environ: str) -> None:
         """Starts one more Python process of the stack; its output goes to ``<name>.log``."""
         self._children[name] = subprocess.Popen(
             [sys.executable, *arguments],
-            env=self.environ(),
+            env=self.environ() | environ,
             stdin=subprocess.DEVNULL,
             stdout=self._log(name),
             stderr=subprocess.STDOUT,

@@ -82,7 +82,7 @@ def _ages(queues: Sequence[str]) -> dict[str, float]:
             for number, queue in enumerate(queues)
         ],
     )
-    values = {result["Id"]: result["Values"] for result in answer["MetricDataResults"]}
+    values = {result["Id"]: result["Values"] for result in answer.get("MetricDataResults", [])}
     latest = {queue: values.get(f"q{number}", []) for number, queue in enumerate(queues)}
     return {queue: found[0] for queue, found in latest.items() if found}
 

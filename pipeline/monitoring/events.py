@@ -93,9 +93,11 @@ class Dispatcher(EventDispatcher):
         super().close()
 
     def _wanted(self, type: str) -> bool:
-        if self._published and (not self.groups or celery_event.group_from(type) in self.groups):
-            return True
-        return self._metrics is not None and type in OUTCOMES
+        return self._is_published(type) or (self._metrics is not None and type in OUTCOMES)
+
+    def _is_published(self, type: str) -> bool:
+        # The groups change by remote control: enable_events, disable_events.
+        return self._published and (not self.groups or celery_event.group_from(type) in self.groups)
 
     def _remember(self, task_id: str, name: str) -> None:
         if len(self._names) >= MAX_NAMES:
@@ -115,14 +117,11 @@ class Dispatcher(EventDispatcher):
     # --- what follows runs in the outbox's thread ---
 
     def _prepared(self, event: Event) -> Event | None:
-        event = shape(event)
-        if self._metrics is not None and event["type"] in OUTCOMES:
-            self._metrics.add(event)
-        return (
-            event
-            if self._published and (not self.groups or celery_event.group_from(event["type"]) in self.groups)
-            else None
-        )
+        if "outcome" not in event:  # else it has been here before a connection was lost
+            event = shape(event)
+            if self._metrics is not None and "outcome" in event:
+                self._metrics.add(event)
+        return event if self._is_published(event["type"]) else None
 
     @contextmanager
     def _open(self) -> Iterator[Callable[[list[Event]], None]]:

@@ -45,14 +45,13 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def configure(settings: Settings, options: Any, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Prepares Flower, and returns the options to set.
+def configure(options: Any, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options to set.
 
     ``options`` are Flower's, as the environment and the command line have set them so far.
     Raises ``ConfigError`` rather than opening Flower to everyone.
     """
     environ = os.environ if environ is None else environ
-    log.quiet()
     chosen = {name: value for name, value in DEFAULTS.items() if f"FLOWER_{name.upper()}" not in environ}
     if "FLOWER_DB" in environ and "FLOWER_PERSISTENT" not in environ:
         chosen["persistent"] = True
@@ -105,6 +104,7 @@ def _is_loopback(address: str) -> bool:
 
 def install(settings: Settings) -> None:
     """Puts the SQS pages and the pipeline's metrics into Flower. Raises ``ConfigError`` when Flower has changed."""
+    log.quiet()
     ages = Ages()
     flower.views.Broker = lambda *_, **__: SqsBroker(settings.queue_prefix, ages)
     places = [place for place, route in enumerate(flower.urls.handlers) if getattr(route, "name", None) == "broker"]

@@ -8,7 +8,7 @@ from pipeline.monitoring import flower
 
 try:
     _settings = Settings.from_env()
-    globals().update(flower.configure(_settings, options))
+    globals().update(flower.configure(options))
     flower.install(_settings)
 except PipelineError as exc:
     raise SystemExit(str(exc)) from None

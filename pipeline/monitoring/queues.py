@@ -111,15 +111,22 @@ class OwnedQueues:
 
     def renew(self) -> None:
         """Moves the claims on, and removes what was released. Makes anew what somebody deleted."""
-        for queue in list(self._queues.values()):
+        for name in list(self._queues):
             try:
-                if queue.released:
-                    self._queues.pop(queue.name, None)
-                    remove(queue.url, queue.subscription_arn)
-                else:
-                    _claim(queue)
+                with self._lock:
+                    self._renew(name)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: its claim could not be renewed: %s", queue.name, exc)
+                logger.warning("%s: its claim could not be renewed: %s", name, exc)
+
+    def _renew(self, name: str) -> None:
+        queue = self._queues.get(name)
+        if queue is None:
+            return  # the process is ending
+        if queue.released:
+            del self._queues[name]
+            remove(queue.url, queue.subscription_arn)
+        else:
+            _claim(queue)
 
     def close(self) -> None:
         """Removes them all. Called at exit; a forked child leaves its parent's alone."""
@@ -146,8 +153,14 @@ def owned() -> OwnedQueues:
     return OwnedQueues()
 
 
+def _own_nothing() -> None:
+    owned.cache_clear()
+    owned()
+
+
+owned()  # now, as threads that were the first to call it at the same time would each get their own
 # A forked child owns none of its parent's.
-os.register_at_fork(after_in_child=owned.cache_clear)
+os.register_at_fork(after_in_child=_own_nothing)
 
 
 def remove(url: str, subscription_arn: str | None) -> None:

@@ -5,10 +5,12 @@ They run in order: the last ones stop what the first ones used.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -179,9 +181,10 @@ def test_the_broker_page_shows_depths_and_dead_letters(cluster: Cluster) -> None
     counts = [events[f"messages_{what}"] for what in ("ready", "unacknowledged", "delayed")]
     assert (events["messages"], counts) == (5, [2, 1, 2])
     assert rows["tasks-dlq"]["messages_ready"] == 1
-    page = cluster.flowers[0].get("/broker").text
-    assert '<tr id="tasks-dlq" class="table-danger">' in page
-    assert f'title="{prefix}events"' in page
+    for flower in cluster.flowers:
+        page = flower.get("/broker").text
+        assert '<tr id="tasks-dlq" class="table-danger">' in page
+        assert f'title="{prefix}events"' in page
 
 
 def test_metrics_and_health_need_no_password_and_all_else_does(cluster: Cluster) -> None:
@@ -271,6 +274,16 @@ def test_a_stopping_worker_still_says_how_its_last_task_ended_and_then_goodbye(c
     for each in cluster.flowers:
         wait_until(lambda flower=each: "one@test" not in flower.online(), "Flower sees it go")  # type: ignore[misc]
     assert cluster.queues(Kind.CONTROL) == set()
+
+
+def test_the_worker_has_written_embedded_metrics_to_its_output(cluster: Cluster) -> None:
+    lines = [json.loads(line) for line in cluster.workers["one@test"].log().splitlines() if line.startswith('{"_aws"')]
+    ends = Counter[tuple[str, str]]()
+    for line in lines:
+        ends[line["Task"], line["Outcome"]] += line["Tasks"]
+    assert ends["tiny.hold", "done"] == 1
+    assert ends["tiny.hold", "revoked"] + ends["tiny.note", "done"] > 0
+    assert not [line for line in cluster.workers["two@test"].log().splitlines() if line.startswith('{"_aws"')]
 
 
 @pytest.mark.parametrize(("caller", "role"), [("worker", "WorkerRole"), ("flower", "FlowerRole")])

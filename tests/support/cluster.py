@@ -102,10 +102,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         app = make_app(settings)
         made = Cluster(server, settings, tmp_path_factory.mktemp("cluster"), app, {}, [], exits)
         made.forbid()
-        for name in ("one", "two"):
-            made.start_worker(name)
-        for name in ("first", "second"):
-            made.start_flower(name, "--address=127.0.0.1", FLOWER_DB=str(made.folder / f"{name}.db"))
+        made.start_worker("one", METRICS_NAMESPACE="Tests")
+        made.start_worker("two")
+        made.start_flower("first", "--address=127.0.0.1", FLOWER_DB=str(made.folder / "first.db"))
+        made.start_flower("second", FLOWER_ADDRESS="127.0.0.1", FLOWER_URL_PREFIX="behind/a/balancer")
         for worker in made.workers.values():
             worker.wait_ready()
         for flower in made.flowers:

@@ -50,9 +50,9 @@ class Flower:
                 self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         wait_until(lambda: "Visit me at" in self.log()[already:] or self._ended(), "Flower listens", 30)
-        found = re.search(r"Visit me at (http://\S+:\d+)", self.log()[already:])
+        found = re.search(r"Visit me at (http://\S+)", self.log()[already:])
         assert found is not None, f"Flower did not start:\n{self.log()}"
-        self.url = found[1]
+        self.url = found[1].rstrip("/")  # with its prefix, if it has one
         return self
 
     def __exit__(

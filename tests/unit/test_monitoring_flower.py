@@ -107,7 +107,7 @@ def test_the_real_command_refuses_in_one_line(
 
 
 def configured(environ: dict[str, str], **options: Any) -> dict[str, Any]:
-    return ours.configure(Settings.from_env({}), Options(**options), environ)
+    return ours.configure(Options(**options), environ)
 
 
 def test_it_never_asks_workers_to_send_events_and_is_bounded() -> None:
