@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS
 from vine import promise
 
@@ -51,6 +52,19 @@ class Poll:
     def enter(self, state: PollState | None) -> None:
         self.state = state
         self.since = time.monotonic()
+
+
+class PollingTransport(SQS.Transport):
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Celery calls this for each connection.
+
+        After the loss of one it has reset its event loop, which kombu then no longer takes for the current one:
+        the channels of the next connection would find none, and never poll.
+        """
+        set_event_loop(loop)
+        for channel in (*self.channels, *self._avail_channels):
+            channel.hub = loop
+        super().register_with_event_loop(connection, loop)
 
 
 class Polling(SQS.Channel):

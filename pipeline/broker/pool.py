@@ -24,6 +24,6 @@ def waiting_requests(consumer: Any) -> list[Any]:
     return [*(request for request in tuple(state.reserved_requests) if request not in in_pool), *limited]
 
 
-def in_pool() -> set[str]:
-    """The delivery tags of those requests. Empty in processes that are no worker."""
-    return {request.message.delivery_tag for request in requests_in_pool()}
+def running_tags() -> set[str]:
+    """The delivery tags of what a process has begun. Empty in processes that are no worker."""
+    return {request.message.delivery_tag for request in state.active_requests}

@@ -14,7 +14,7 @@ from kombu.transport import SQS
 from pipeline import aws
 from pipeline.broker.batcher import Batcher, Failure, failed_entries
 from pipeline.broker.held import Held
-from pipeline.broker.pool import in_pool
+from pipeline.broker.pool import running_tags
 
 #: Longest pause before a message is tried again whose process was lost.
 MAX_PAUSE_S = 60
@@ -42,10 +42,10 @@ class Returning(SQS.Channel):
     def let_go(self) -> None:
         """Ends what this channel does for its messages; called when it closes.
 
-        What the pool works on stays held, and is acknowledged when it is done: receipt handles are not
-        bound to a connection. At the end of the process nothing is in the pool.
+        What a process has begun stays held, and is acknowledged when it is done: receipt handles are not bound
+        to a connection. The rest Celery forgets when it loses one. At the end of a worker nothing runs.
         """
-        running = in_pool()
+        running = running_tags()
         self.give_back(self.held.select(lambda held: held.handle not in running))
         if not self.held:
             for name in ("burials", "postponements", "deletes", "returns"):  # some end in a delete

@@ -21,7 +21,7 @@ from pipeline.broker.acknowledging import Acknowledging
 from pipeline.broker.dead_letters import DeadLetters
 from pipeline.broker.delays import Delays
 from pipeline.broker.lease import Leases
-from pipeline.broker.polling import Polling
+from pipeline.broker.polling import Polling, PollingTransport
 from pipeline.broker.prefetch import Prefetch
 from pipeline.broker.publishing import Publishing
 from pipeline.broker.queues import Queues
@@ -45,6 +45,6 @@ class Channel(
     """See the bases, each of which does one thing."""
 
 
-class Transport(SQS.Transport):
+class Transport(PollingTransport, SQS.Transport):
     Channel = Channel
     implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES, batch_publish=True)

@@ -38,7 +38,7 @@ class Stage:
     def trace_path(self) -> Path:
         return self.folder / "trace"
 
-    def worker(self, *options: str, name: str = "worker", **env: str) -> Worker:
+    def worker(self, *options: str, name: str = "worker", app: str = "tests.support.tiny", **env: str) -> Worker:
         """A worker process on this stage's queue; variables by keyword."""
         return Worker(
             self.server,
@@ -46,6 +46,7 @@ class Stage:
             "--hostname",
             f"{name}@test",
             *options,
+            app=app,
             name=name,
             env={"QUEUE_PREFIX": self.prefix, **env},
         )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kombu.asynchronous import Hub, set_event_loop
+from celery.worker.consumer import Consumer
+from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.asynchronous.aws.connection import AsyncHTTPSConnection
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.asynchronous.http.base import Request
@@ -158,6 +159,24 @@ def test_the_places_in_kombu_that_polling_is_fastened_to() -> None:
     promise(lambda *_: 1 / 0, ("queue", "url"), on_error=lambda *args: failed.append(args))({})
     assert failed[0][:2] == ("queue", "url")
     assert isinstance(failed[0][2], ZeroDivisionError)
+
+
+def test_a_reset_loop_is_the_current_one_again_for_the_next_connection() -> None:
+    hub = Hub()
+    set_event_loop(hub)
+    try:
+        hub.reset()
+        assert get_event_loop() is None  # so that a new channel finds no loop, and does not poll
+        with scripted_channel() as made:
+            made.connection.channels.append(made)
+            made.connection.register_with_event_loop(made.connection, hub)
+            assert get_event_loop() is hub
+            assert made.hub is hub
+        source = inspect.getsource(Consumer.connect)
+        assert "conn.transport.register_with_event_loop(conn.connection, self.hub)" in source
+    finally:
+        hub.close()
+        set_event_loop(None)
 
 
 def test_every_request_gets_a_time_out(monkeypatch: pytest.MonkeyPatch) -> None:

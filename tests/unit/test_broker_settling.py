@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from celery.worker import request, state
 from kombu.message import Message
 from kombu.transport import SQS, virtual
 
+from pipeline.broker.pool import requests_in_pool, waiting_requests
 from pipeline.broker.returning import Return
 from pipeline.broker.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
@@ -27,6 +29,16 @@ class Work:
 
     def __init__(self, message: Any, result: object | None) -> None:
         self.message, self._apply_result = message, result
+
+
+def test_what_waits_is_told_from_what_a_process_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, handed_over, waiting, limited = (Work(None, result) for result in (object(), object(), None, None))
+    monkeypatch.setattr(state, "reserved_requests", {begun, handed_over, waiting})
+    monkeypatch.setattr(state, "active_requests", {begun})
+    bucket = SimpleNamespace(contents=[(limited, 1)])
+    consumer = SimpleNamespace(task_buckets={"a": None, "b": bucket})
+    assert set(requests_in_pool()) == {begun, handed_over}
+    assert set(waiting_requests(consumer)) == {waiting, limited}
 
 
 def received(channel: ScriptedChannel, *numbers: int) -> list[Any]:
@@ -89,13 +101,13 @@ def test_every_way_to_settle_makes_room(channel: ScriptedChannel) -> None:
     assert len(channel.held) == 0
 
 
-def test_a_closing_channel_gives_back_what_no_process_works_on(
+def test_a_closing_channel_gives_back_what_no_process_has_begun(
     channel: ScriptedChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = received(channel, 1, 2, 3)
-    running, waiting = Work(messages[0], object()), Work(messages[1], None)
-    monkeypatch.setattr(state, "reserved_requests", {running, waiting})
-    monkeypatch.setattr(state, "active_requests", set())
+    begun, handed_over = Work(messages[0], object()), Work(messages[1], object())
+    monkeypatch.setattr(state, "reserved_requests", {begun, handed_over})
+    monkeypatch.setattr(state, "active_requests", {begun})
     channel.close()
     assert sorted(item.held.message_id for item in channel.returns) == ["m2", "m3"]
     messages[0].ack()  # done after the connection was lost: deleted all the same
