@@ -99,9 +99,9 @@ def _from_original(
     settings = task.app.settings
     limits = Limits.from_settings(settings)
     if careful:
-        there = _already(
-            settings.required("output_bucket"), prefix, wanted, recipe_name, suffixes(wanted.key, settings)
-        )
+        # An earlier try of this message may have written late, and ended before it could look: look now.
+        now = _as_it_is_now(wanted) if task.is_repeated or wanted.etag is None else wanted
+        there = _already(settings.required("output_bucket"), prefix, now, recipe_name, suffixes(now.key, settings))
         if there is not None:
             return there
     sight = Sight(lambda: _is_current(wanted.bucket, wanted.key, stored.found.etag))
@@ -148,12 +148,7 @@ def _from_resized(
 
 
 def _already(bucket: str, prefix: str, source: Source, recipe: str, endings: tuple[str, ...]) -> dict[str, Any] | None:
-    """The result when the rendition is there already; saves reading the original. Raises ``ObjectGone``."""
-    if source.etag is None:
-        now = storage.head(source.bucket, source.key)
-        if now is None:
-            raise ObjectGone(f"{source.uri} does not exist")
-        source = replace(source, etag=now.etag, version_id=now.version_id, size=now.size)
+    """The result when the rendition is there already; saves reading the original."""
     for ending in endings:
         there = storage.head(bucket, f"{prefix}{source.key}{ending}")
         if there is None:
@@ -162,6 +157,16 @@ def _already(bucket: str, prefix: str, source: Source, recipe: str, endings: tup
         if made.is_for(source.bucket, ending) and (made.etag, made.recipe) == (source.etag, recipe):
             return _duplicate(bucket, source, there)
     return None
+
+
+def _as_it_is_now(source: Source) -> Source:
+    """Raises ``ObjectGone`` or ``ObjectChanged``."""
+    now = storage.head(source.bucket, source.key)
+    if now is None:
+        raise ObjectGone(f"{source.uri} does not exist")
+    if source.etag not in (None, now.etag):
+        raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+    return replace(source, etag=now.etag, version_id=now.version_id, size=now.size)
 
 
 def _duplicate(bucket: str, source: Source, there: Found) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -134,11 +134,15 @@ class EventQueue:
 class PipelineModel:
     """``start`` first and ``close`` at the end; ``clock`` is in seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, sequencers: bool = True) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, sequencers: bool = True, env: Mapping[str, str] | None = None
+    ) -> None:
         self.clock = 1000.0
         self.s3 = S3Model(INPUT, OUTPUT, now=lambda: EPOCH + timedelta(seconds=self.clock))
         self.s3.stop = self._s3_stop
-        self.settings = Settings.from_env({"INPUT_BUCKET": INPUT, "OUTPUT_BUCKET": OUTPUT, "MAX_RETRIES": "2"})
+        self.settings = Settings.from_env(
+            {"INPUT_BUCKET": INPUT, "OUTPUT_BUCKET": OUTPUT, "MAX_RETRIES": "2", **(env or {})}
+        )
         self.events = EventQueue()
         self.tasks: list[TaskMessage] = []
         self.dead: list[TaskMessage] = []
@@ -277,6 +281,10 @@ class PipelineModel:
         for attempt in list(self.attempts):
             while not attempt.finished:
                 self.go(attempt)
+        self.settle_others(None)
+
+    def settle_others(self, stalled: Attempt | None) -> None:
+        """As ``settle``, but for one that stays where it is, and its message with it."""
         for _ in range(500):
             for _ in list(self.events.bodies):
                 self.bridge(0)
@@ -284,9 +292,10 @@ class PipelineModel:
             for message in self.dead:
                 message.receives = 0
             self.dead = []
-            if not self.tasks:
+            free = [message for message in self.tasks if stalled is None or message.holder is not stalled]
+            if not free:
                 return
-            message = min(self.tasks, key=lambda each: each.visible_at)
+            message = min(free, key=lambda each: each.visible_at)
             self.clock = max(self.clock, message.visible_at)
             attempt = self.receive(message)
             while attempt is not None and not attempt.finished:
