@@ -16,12 +16,19 @@ def main() -> int:
     log.setup()
     try:
         from bridge.consumer import Bridge
+        from bridge.failed_keys import FailedKeys
         from bridge.keep_awake import KeepAwake
         from pipeline.celery import TASKS_QUEUE, app
-        from pipeline.enqueue import process_many
+        from pipeline.enqueue import process_many, reconcile_many
 
         heartbeat = Heartbeat(Path(app.settings.health_folder), Role.BRIDGE)
-        bridge = Bridge(app.settings, aws.sqs(), partial(process_many, app=app), heartbeat)
+        bridge = Bridge(
+            app.settings,
+            aws.sqs(),
+            partial(process_many, app=app, careful=FailedKeys(app.settings).may_have_failed),
+            heartbeat,
+            partial(reconcile_many, app=app),
+        )
         keep_awake = KeepAwake(aws.sqs(), app.settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)

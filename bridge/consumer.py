@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,8 +34,9 @@ MAX_BACKOFF_S = 30.0
 class Bridge:
     """Moves events from the events queue to the tasks queue, until ``stop``.
 
-    ``publish`` sends the chains of all the given sources. A message stays in the queue if one of its sources
-    is named by the ``NotEnqueued`` that it raises; if it raises anything else, all do.
+    ``publish`` sends the chains of all the given sources, and ``reconcile`` a task for each of those that were
+    removed (without it, removals are skipped). A message stays in the queue if one of its sources is named by
+    the ``NotEnqueued`` that they raise; if they raise anything else, all do.
     Raises ``ConfigError`` when a queue does not exist.
     """
 
@@ -45,10 +46,12 @@ class Bridge:
         sqs: SQSClient,
         publish: Callable[[Sequence[Source]], None],
         heartbeat: Heartbeat | None = None,
+        reconcile: Callable[[Sequence[Source]], None] | None = None,
     ) -> None:
         self._settings = settings
         self._sqs = sqs
         self._publish = publish
+        self._reconcile = reconcile if settings.delete_renditions else None
         self._heartbeat = heartbeat
         self._stopping = threading.Event()
         self._failures = 0
@@ -119,28 +122,24 @@ class Bridge:
     def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
         """Understands all messages, then publishes what is due of them together."""
         read = [self._read(text) for text in texts]
-        due = [source for found in read if not isinstance(found, Verdict) for source in found]
-        reason, unsent = "", set[Source]()
-        try:
-            if due:
-                self._publish(due)
-        except NotEnqueued as exc:
-            reason, unsent = str(exc), set(exc.sources)
-        except Exception as exc:  # whatever the broker layer raises: the messages must stay
-            reason, unsent = str(exc), set(due)
-        return [found if isinstance(found, Verdict) else _published(found, unsent, reason) for found in read]
+        due = [change for found in read if not isinstance(found, Verdict) for change in found]
+        sent = [_send(self._publish, [change.source for change in due if change.kind is Kind.CREATED])]
+        if self._reconcile is not None:
+            sent.append(_send(self._reconcile, [change.source for change in due if change.kind is Kind.REMOVED]))
+        unsent = {source: reason for reason, sources in sent for source in sources}
+        return [found if isinstance(found, Verdict) else _published(found, unsent) for found in read]
 
-    def _read(self, text: str) -> Verdict | list[Source]:
-        """The sources that are due, or the verdict when there are none."""
+    def _read(self, text: str) -> Verdict | list[Change]:
+        """The changes that are due, or the verdict when there are none."""
         try:
             notification = parse(text)
         except MessageError as exc:
             return Verdict(Outcome.REJECTED, str(exc))
-        due = [change.source for change in notification.changes if self._why_not(change) is None]
+        due = [change for change in notification.changes if self._why_not(change) is None]
         return due if due else Verdict(Outcome.SKIPPED, self._explained(notification))
 
     def _why_not(self, change: Change) -> str | None:
-        if change.kind is not Kind.CREATED:
+        if change.kind is Kind.OTHER or (change.kind is Kind.REMOVED and self._reconcile is None):
             return f"{change.name} needs no work"
         return skip_reason(change.source.bucket, change.source.key, self._settings)
 
@@ -181,11 +180,24 @@ class Bridge:
             )
 
 
-def _published(sources: Sequence[Source], unsent: Set[Source], reason: str) -> Verdict:
-    names = ", ".join(source.uri for source in sources)
-    if unsent.isdisjoint(sources):
+def _send(send: Callable[[Sequence[Source]], None], sources: Sequence[Source]) -> tuple[str, Sequence[Source]]:
+    """Sends the sources; returns those that are not sent, and why."""
+    try:
+        if sources:
+            send(sources)
+    except NotEnqueued as exc:
+        return str(exc), exc.sources
+    except Exception as exc:  # whatever the broker layer raises: the messages must stay
+        return str(exc), sources
+    return "", ()
+
+
+def _published(changes: Sequence[Change], unsent: Mapping[Source, str]) -> Verdict:
+    names = ", ".join(change.source.uri for change in changes)
+    reasons = {unsent[change.source] for change in changes if change.source in unsent}
+    if not reasons:
         return Verdict(Outcome.DISPATCHED, names)
-    return Verdict(Outcome.RETRY, f"{names}: could not publish: {reason}")
+    return Verdict(Outcome.RETRY, f"{names}: could not publish: {'; '.join(sorted(reasons))}")
 
 
 def _backoff_s(failures: int) -> float:

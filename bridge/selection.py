@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config import Settings
-
-#: What the pipeline itself writes; never taken as input where both buckets are the same one.
-OWN_PREFIXES = ("resized/", "thumbs/", "failed/")
+from tasks.keys import OWN_PREFIXES
 
 
 def skip_reason(bucket: str, key: str, settings: Settings) -> str | None:

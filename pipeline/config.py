@@ -114,6 +114,11 @@ class Settings(BaseModel):
         2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
     )
 
+    # Convergence: what happens to the renditions of objects that change.
+    delete_renditions: bool = Field(
+        True, description="Whether the renditions of an object are removed when the object is."
+    )
+
     poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")

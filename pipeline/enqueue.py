@@ -1,8 +1,11 @@
-"""How work gets into the tasks queue: one object, one chain of ``resize`` and ``thumbnail``."""
+"""How work gets into the tasks queue: one object, one chain of ``resize`` and ``thumbnail``.
+
+Or a ``reconcile``, which looks at what is stored of an object.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery, chain
@@ -14,16 +17,36 @@ from pipeline.source import Source
 
 RESIZE = "tasks.resize"
 THUMBNAIL = "tasks.thumbnail"
+RECONCILE = "tasks.reconcile"
 
 
-def renditions(app: Celery, source: Source) -> Signature:
-    """The chain that makes both renditions of one object; nothing is sent yet."""
+def renditions(app: Celery, source: Source, *, careful: bool = False) -> Signature:
+    """The chain that makes both renditions of one object; nothing is sent yet.
+
+    ``careful``: there may be a failure record of it, or renditions; what is enqueued without an event is always.
+    """
     shown = f"{source.bucket}/{source.key}"
+    known = {"careful": True} if careful else {}
     return chain(
-        app.signature(RESIZE, args=(source.to_json(),), options={"argsrepr": shown}),
+        app.signature(RESIZE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown}),
         app.signature(THUMBNAIL, options={"argsrepr": shown}),
         app=app,
     )
+
+
+def reconciliation(app: Celery, source: Source, *, second_look: bool = False) -> Signature:
+    """The task that makes what is stored of one object agree with the object; nothing is sent yet."""
+    known = {"second_look": True} if second_look else {}
+    shown = f"{source.bucket}/{source.key}"
+    return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
+
+
+def send(work: Signature, args: tuple[Any, ...] = (), *, countdown_s: int = 0, **options: Any) -> None:
+    """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it."""
+    try:
+        work.apply_async(args, countdown=countdown_s or None, **options)
+    except Exception as exc:  # whatever the broker layer raises
+        raise TransientError(f"could not enqueue {work.task}: {exc}") from exc
 
 
 def process(source: str | dict[str, Any] | Source, *, app: Celery | None = None) -> AsyncResult:
@@ -45,11 +68,26 @@ class NotEnqueued(TransientError):
         super().__init__(f"{len(self.sources)} objects were not enqueued, enqueue them again: {reason}")
 
 
-def process_many(sources: Iterable[Source], *, app: Celery | None = None) -> None:
-    """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``."""
+def process_many(
+    sources: Iterable[Source], *, app: Celery | None = None, careful: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``.
+
+    ``careful`` is asked for each key: see ``renditions``.
+    """
+    app = _default_app() if app is None else app
+    _enqueue_all(sources, app, lambda source: renditions(app, source, careful=careful(source.key)))
+
+
+def reconcile_many(sources: Iterable[Source], *, app: Celery | None = None) -> None:
+    """As ``process_many``, for ``reconcile``."""
+    app = _default_app() if app is None else app
+    _enqueue_all(sources, app, lambda source: reconciliation(app, source))
+
+
+def _enqueue_all(sources: Iterable[Source], app: Celery, work: Callable[[Source], Signature]) -> None:
     from pipeline.broker.publishing import PublishError, batched
 
-    app = _default_app() if app is None else app
     waiting = iter(sources)
     by_root_id: dict[str, Source] = {}
     trying: list[Source] = []
@@ -57,7 +95,7 @@ def process_many(sources: Iterable[Source], *, app: Celery | None = None) -> Non
         with batched(app):
             for source in waiting:
                 trying = [source]
-                by_root_id[_root_id(renditions(app, source).apply_async())] = source
+                by_root_id[_root_id(work(source).apply_async())] = source
                 trying = []
     except PublishError as exc:
         unsent = [source for root_id, source in by_root_id.items() if root_id in exc.root_ids]

@@ -66,6 +66,27 @@ class ImageTooLarge(PermanentError):
     advice = "Upload a smaller version, or raise the limit that the message names."
 
 
+class NameTaken(PermanentError):
+    """Another object's rendition already has the name that this object's rendition would get."""
+
+    reason = "name-taken"
+    advice = "Upload the file under another name."
+
+
+class KeyTooLong(PermanentError):
+    """The object's key leaves no room for the prefix that its rendition's key begins with."""
+
+    reason = "key-too-long"
+    advice = "Upload the file under a shorter name."
+
+
+class NotReadable(PermanentError):
+    """The object is in a storage class that has to be restored before it can be read."""
+
+    reason = "archived"
+    advice = "Restore the object, then enqueue it again."
+
+
 class TransientError(PipelineError):
     """A service did not do its part this time; trying again later is expected to help."""
 
@@ -78,3 +99,7 @@ class ObjectGone(PipelineError):
 
 class ObjectChanged(PipelineError):
     """The object was overwritten after its event was sent. Not a failure: the newer upload has its own event."""
+
+
+class OwnOutput(PipelineError):
+    """The object is itself a rendition: making renditions of it would never end. Not a failure."""

@@ -34,6 +34,11 @@ class Source:
     def uri(self) -> str:
         return f"{_SCHEME}{self.bucket}/{self.key}"
 
+    @property
+    def from_event(self) -> bool:
+        """Whether an event told of it, and not a person or a program."""
+        return self.event_time is not None or self.sequencer is not None
+
     def to_json(self) -> dict[str, Any]:
         """What is known, as a JSON object; unknown fields are left out."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -1,20 +1,48 @@
-"""The object store: exact reads, writes with their metadata, and one mapping of its errors.
+"""The object store: exact reads, conditional writes with their metadata, and one mapping of its errors.
 
 Errors are told apart by code and HTTP status alone, never by their text: object stores differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
 from pipeline import aws
-from pipeline.errors import ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
 from pipeline.source import Source
+
+#: S3's limit for one DeleteObjects.
+MAX_DELETES = 1000
+#: What XML 1.0 can't carry, and so DeleteObjects can't name.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: The action that a policy must allow, where it isn't called as the operation is.
+_ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
+_ACTIONS |= {"DeleteObjects": "DeleteObject"}
+
+
+class Conflict(PipelineError):
+    """A conditional write found something else than was expected there: look again, then decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store says about an object."""
+
+    key: str
+    etag: str  # without quotes
+    size: int  # bytes
+    modified: datetime
+    version_id: str | None = None
+    content_type: str = ""
+    metadata: Mapping[str, str] | None = None  # None where it was only listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,56 +50,150 @@ class Stored:
     """An object as it was read: its bytes and what the store says about them."""
 
     data: bytes
-    etag: str
-    version_id: str | None
-    content_type: str
+    found: Found
     metadata: Mapping[str, str]
 
 
 def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
-    """Reads exactly the version that ``source`` names: by version id where there is one, else by ETag.
+    """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
+
+    The request does not name the version: an old version can still be read by its id when the object has
+    been overwritten or deleted since, and then it is no longer what renditions should show.
 
     ``check_bytes`` is given the object's size before it is downloaded, and may raise.
-    Raises ``ObjectGone``, ``ObjectChanged`` and ``TransientError``.
+    Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
-    if source.version_id is not None:
-        request["VersionId"] = source.version_id
-    elif source.etag is not None:
+    if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
     with _errors("read", source.uri):
-        found = aws.s3().get_object(**request)
-        with closing(found["Body"]) as body:
-            check_bytes(found["ContentLength"])
+        answer = aws.s3().get_object(**request)
+        with closing(answer["Body"]) as body:
+            found = _found(source.key, answer)
+            if source.etag is None and source.version_id not in (None, found.version_id):
+                raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+            check_bytes(found.size)
             data = body.read()  # raises when fewer bytes arrive than were announced
-    return Stored(
-        data=data,
-        etag=found["ETag"].strip('"'),
-        version_id=_version(found),
-        content_type=found.get("ContentType", ""),
-        metadata=found.get("Metadata", {}),
-    )
+    return Stored(data, found, found.metadata or {})
 
 
-def write(bucket: str, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> str:
-    """Writes one object and returns its ETag. Raises ``TransientError``."""
+def head(bucket: str, key: str) -> Found | None:
+    """Looks at an object; None when there is none. Raises ``TransientError``."""
+    with _errors("look at", f"s3://{bucket}/{key}"):
+        try:
+            return _found(key, aws.s3().head_object(Bucket=bucket, Key=key))
+        except ClientError as exc:
+            if _status(exc) == 404:
+                return None
+            raise
+
+
+def current(bucket: str, key: str) -> Found | None:
+    """As ``head``, but None is certain enough to delete by: a missing bucket is an error, not a missing object."""
+    found = head(bucket, key)
+    if found is None:
+        with _errors("look at", f"s3://{bucket}"):
+            try:
+                aws.s3().head_bucket(Bucket=bucket)
+            except ClientError as exc:
+                if _status(exc) == 404:
+                    raise TransientError(f"bucket {bucket} does not exist") from exc
+                raise
+    return found
+
+
+def write(
+    bucket: str,
+    key: str,
+    data: bytes,
+    *,
+    content_type: str,
+    metadata: Mapping[str, str],
+    new: bool = False,
+    replaces: str | None = None,
+) -> str:
+    """Writes one object and returns its ETag.
+
+    ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
+    Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
+    """
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
+    if replaces is not None:
+        condition = {"IfMatch": f'"{replaces}"'}
     with _errors("write", f"s3://{bucket}/{key}"):
         answer = aws.s3().put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata)
+            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **condition
         )
     return answer["ETag"].strip('"')
 
 
-def delete(bucket: str, key: str) -> None:
-    """Deletes one object; one that isn't there is fine. Raises ``TransientError``."""
-    with _errors("delete", f"s3://{bucket}/{key}"):
-        aws.s3().delete_object(Bucket=bucket, Key=key)
+def delete(bucket: str, keys: Iterable[str]) -> None:
+    """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
+    waiting = iter(keys)
+    while batch := list(islice(waiting, MAX_DELETES)):
+        with _errors("delete", f"s3://{bucket}/{batch[0]}"):
+            for key in _delete_batch(bucket, batch):
+                aws.s3().delete_object(Bucket=bucket, Key=key)
 
 
-def _version(answer: Mapping[str, Any]) -> str | None:
-    """The version id; buckets without versioning answer none, or ``"null"``."""
-    found = answer.get("VersionId")
-    return None if found in (None, "null") else str(found)
+def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
+    """Deletes in one request what can be; returns the keys that have to be deleted one by one."""
+    named = [key for key in batch if not _NOT_XML.search(key)]
+    if len(named) < 2:
+        return batch
+    try:
+        answer = aws.s3().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
+    except ClientError as exc:
+        # Stores that don't have it, or want a checksum that today's SDKs no longer send.
+        if _code(exc) in ("MissingContentMD5", "NotImplemented") or _status(exc) in (405, 501):
+            return batch
+        raise
+    for error in answer.get("Errors", []):
+        raise TransientError(f"could not delete s3://{bucket}/{error.get('Key')}: the store says {error.get('Code')}")
+    return [key for key in batch if _NOT_XML.search(key)]
+
+
+def listed(
+    bucket: str, prefix: str = "", *, after: str = "", on_request: Callable[[str], None] = lambda _: None
+) -> Iterator[Found]:
+    """The objects whose keys begin with ``prefix`` and come after ``after``, page by page, in the store's order.
+
+    ``on_request`` is called with the operation's name for each page. Raises ``PipelineError``.
+    """
+    request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+    if after:
+        request["StartAfter"] = after
+    while True:
+        on_request("ListObjectsV2")
+        with _errors("list", f"s3://{bucket}/{prefix}"):
+            page = aws.s3().list_objects_v2(**request)
+        for item in page.get("Contents", []):
+            yield Found(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _found(key: str, answer: Any) -> Found:
+    version = answer.get("VersionId")
+    return Found(
+        key=key,
+        etag=answer["ETag"].strip('"'),
+        size=answer["ContentLength"],
+        modified=answer["LastModified"],
+        version_id=None if version in (None, "null") else str(version),  # "null": written before versioning
+        content_type=answer.get("ContentType", ""),
+        metadata=answer.get("Metadata", {}),
+    )
+
+
+def _code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+def _status(exc: ClientError) -> int | None:
+    status: int | None = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status
 
 
 @contextmanager
@@ -86,15 +208,37 @@ def _errors(verb: str, uri: str) -> Iterator[None]:
 
 
 def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
-    code = str(exc.response.get("Error", {}).get("Code", ""))
-    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code, status = _code(exc), _status(exc)
+    bucket = uri.removeprefix("s3://").partition("/")[0]
     if code == "NoSuchBucket":
-        return TransientError(f"could not {verb} {uri}: its bucket does not exist")
-    if verb == "read" and (status == 404 or code in ("NoSuchKey", "NoSuchVersion", "404")):
-        return ObjectGone(f"{uri} was deleted after its event was sent")
-    if status in (409, 412) or code == "PreconditionFailed":
-        return ObjectChanged(f"{uri} was overwritten after its event was sent")
+        return TransientError(f"could not {verb} {uri}: bucket {bucket} does not exist")
+    if verb == "read" and (read := _of_reading(code, status, uri)) is not None:
+        return read
+    if verb == "write" and (written := _of_writing(code, status, uri)) is not None:
+        return written
     if status == 403:
-        operation = exc.operation_name
-        return TransientError(f"could not {verb} {uri}: this role may not call s3:{operation} on it ({code})")
+        action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
+        resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
+        return TransientError(
+            f"could not {verb} {uri}: not allowed ({code}); these credentials need {action} on {resource}"
+        )
     return TransientError(f"could not {verb} {uri}: the store answered {status} {code}")
+
+
+def _of_reading(code: str, status: int | None, uri: str) -> PipelineError | None:
+    if status == 404:
+        return ObjectGone(f"{uri} was deleted after its event was sent")
+    if status == 412:
+        return ObjectChanged(f"{uri} was overwritten after its event was sent")
+    if code == "InvalidObjectState":
+        return NotReadable(f"{uri} is archived, so it can't be read.")
+    return None
+
+
+def _of_writing(code: str, status: int | None, uri: str) -> PipelineError | None:
+    # 409: two conditional writes at once; 404: nothing there to replace.
+    if status in (404, 409, 412):
+        return Conflict(f"{uri} was written by somebody else meanwhile")
+    if code == "KeyTooLongError":
+        return KeyTooLong(f"The object's name is too long: {uri} is longer than S3 allows.")
+    return None

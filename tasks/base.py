@@ -1,4 +1,4 @@
-"""What every task about one object has in common: how its errors end."""
+"""What every task about one object has in common: how its errors end, and what is looked at again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from celery import Task
+from celery import Task, signature
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
+from pipeline import enqueue
 from pipeline.errors import (
     MessageError,
     ObjectChanged,
     ObjectGone,
+    OwnOutput,
     PermanentError,
     PipelineError,
     TransientError,
@@ -21,17 +23,22 @@ from pipeline.errors import (
 from pipeline.monitoring.report import Report
 from pipeline.source import Source
 from tasks import failures
+from tasks.convergence import FOLLOW_UP_S, State, reconcile
 
 logger = logging.getLogger(__name__)
 
-#: Outcomes in a task's result that end its chain: there is nothing left to make.
+#: Outcomes in a task's result. All but the first two end its chain: there is nothing left to make.
+DONE = "done"
+DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
 GONE = "gone"
-DONE = "done"
+SKIPPED = "skipped"
 
 
 class ObjectTask(Task):
     """A task about one object. Its body calls ``settle`` with the work to do."""
+
+    throws = (PipelineError,)  # told by ``settle``; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
@@ -40,40 +47,88 @@ class ObjectTask(Task):
         # In a worker the result is also shown, in logs and events: there it has a short repr.
         return result if self.request.is_eager else Report(result)
 
-    def settle(self, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    @property
+    def is_repeated(self) -> bool:
+        """Whether an earlier try of this message, or of the one it retries, may have done part of the work."""
+        delivery = self.request.delivery_info or {}
+        return self.request.retries > 0 or bool(delivery.get("redelivered"))
+
+    def settle(self, source: Source, work: Callable[[], dict[str, Any]], *, record: bool = True) -> dict[str, Any]:
         """Does the work and decides how its errors end; returns the task's result.
 
         - object gone or overwritten: a result that says so, and the chain ends;
         - transient: retried later with back-off and jitter; after the last try, a failure record;
         - permanent, or unexpected: a failure record at once;
         - the record can't be written: the message is left to SQS, which delivers it again
-          and in the end moves it to the dead-letter queue.
+          and in the end moves it to the dead-letter queue; it goes there at once where there is to be no record.
         """
         try:
-            return work()
-        except ObjectGone as exc:
-            return self._ended(GONE, source, exc)
-        except ObjectChanged as exc:
-            return self._ended(SUPERSEDED, source, exc)
+            return self._attempt(source, work)
         except PermanentError as exc:
-            self._record(source, exc, retryable=False)
-            raise
+            return self._failed(source, exc, exc, retryable=False, record=record)
         except (TransientError, MemoryError) as exc:
             # Celery takes a MemoryError as the whole worker's, and stops it.
             error = exc if isinstance(exc, TransientError) else TransientError(f"{source.uri}: out of memory")
             max_retries = self.app.settings.max_retries
             if self.request.retries < max_retries:
                 raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=max_retries) from exc
-            self._record(source, error, retryable=True)
-            raise error from exc
+            return self._failed(source, error, exc, retryable=True, record=record)
         except SoftTimeLimitExceeded as exc:
             limit_s = self.app.settings.soft_time_limit_s
             error = TransientError(f"{source.uri} took longer than SOFT_TIME_LIMIT_S={limit_s}")
-            self._record(source, error, retryable=True)
-            raise error from exc
+            return self._failed(source, error, exc, retryable=True, record=record)
         except Exception as exc:
-            self._record(source, exc, retryable=False)
-            raise
+            return self._failed(source, exc, exc, retryable=False, record=record)
+
+    def _attempt(self, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            result = work()
+            self._pass_on(result)
+        except ObjectGone as exc:
+            return self._outdated(GONE, source, exc)
+        except ObjectChanged as exc:
+            return self._outdated(SUPERSEDED, source, exc)
+        except OwnOutput as exc:
+            return self._ended(SKIPPED, source, exc)
+        return result
+
+    def look(self, source: Source, *, again: bool = False, always: bool = False) -> State:
+        """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
+
+        ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object
+        when nothing is stored of its current version, even when an event of that version must be on its way.
+        Raises ``TransientError``.
+        """
+        settings = self.app.settings
+        state = reconcile(source, settings, remove_orphans=settings.delete_renditions)
+        mine = state.current is not None and state.current.etag == source.etag
+        if state.current is not None and state.needs_work and (always or mine or state.removed or self.is_repeated):
+            found = state.current
+            now = Source(source.bucket, source.key, version_id=found.version_id, etag=found.etag, size=found.size)
+            enqueue.send(enqueue.renditions(self.app, now))
+        if again or state.removed or self.is_repeated:
+            enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
+        return state
+
+    def _pass_on(self, result: dict[str, Any]) -> None:
+        """Publishes the next task of the chain.
+
+        Celery does that itself, but after the task: when the broker doesn't take the message it calls the task
+        failed, and acknowledges it, and the rest of the chain is lost. Here it is tried again like all else.
+        Raises ``TransientError``.
+        """
+        chain = self.request.chain
+        if chain:
+            following = signature(chain[-1], app=self.app)
+            links = {"chain": chain[:-1], "parent_id": self.request.id, "root_id": self.request.root_id}
+            enqueue.send(following, args=(result,), **links)
+            chain.clear()
+
+    def _outdated(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
+        state = self.look(source)
+        if state.removed:
+            logger.info("removed what was outdated: %s", ", ".join(state.removed), extra={"action": "removed"})
+        return self._ended(outcome, source, exc)
 
     def _ended(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
         logger.info("%s: %s", outcome, exc, extra={"action": outcome, "key": source.key, "task": self.name})
@@ -86,20 +141,34 @@ class ObjectTask(Task):
         ceiling_s = min(self.app.settings.retry_backoff_s * 2**self.request.retries, 900)
         return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 - jitter, not a secret
 
-    def _record(self, source: Source, exc: BaseException, *, retryable: bool) -> None:
+    def _failed(
+        self, source: Source, error: Exception, cause: BaseException, *, retryable: bool, record: bool
+    ) -> dict[str, Any]:
+        """Raises ``error`` when its record is safe; returns a result when the object is another one by now."""
+        extra = {"action": "failed", "key": source.key, "task": self.name}
+        if not record:
+            logger.error("failed: %s: %s", source.uri, error, extra=extra)
+            raise Reject(str(error), requeue=False) from cause
         try:
-            failures.record(self, source, exc, retryable=retryable)
+            try:
+                self.look_after(failures.record(self, source, error, retryable=retryable))
+            except ObjectGone as exc:
+                return self._outdated(GONE, source, exc)
+            except ObjectChanged as exc:
+                return self._outdated(SUPERSEDED, source, exc)
         except PipelineError as unwritten:
-            logger.exception(
-                "failed: %s (%s); its failure record could not be written, so SQS will deliver it again",
-                source.uri,
-                exc,
-                extra={"action": "failed", "key": source.key, "task": self.name},
-            )
-            raise Reject(str(unwritten), requeue=True) from exc
-        logger.warning(
-            "failed: %s: %s", source.uri, exc, extra={"action": "failed", "key": source.key, "task": self.name}
-        )
+            reason = f"{error} Its failure record could not be written: {unwritten}"
+            logger.exception("failed: %s: %s", source.uri, reason, extra=extra)
+            raise Reject(reason, requeue=True) from cause
+        logger.warning("failed: %s: %s", source.uri, error, extra=extra)
+        raise error from (None if error is cause else cause)
+
+    def look_after(self, source: Source) -> None:
+        """After a failure: removes what earlier versions left, now and once more later."""
+        try:
+            self.look(source, again=True)
+        except TransientError:
+            enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
 
 
 def parse_source(value: Any) -> Source:

@@ -1,28 +1,31 @@
-"""Failure records: ``failed/<key>.json`` in the output bucket, one per object that could not be processed."""
+"""Failure records: ``failed/<key>.json`` in the output bucket, one per object that could not be processed.
+
+Their schema is docs/failure-record.schema.json. The object's metadata says which version has failed, and why in
+one word, so that nobody has to download the record to count it.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from celery import Task
 
 from pipeline import storage
-from pipeline.errors import PermanentError, PipelineError
+from pipeline.errors import ObjectChanged, ObjectGone, PermanentError, PipelineError, TransientError
 from pipeline.source import Source
-
-PREFIX = "failed/"
-
-
-def key_of(source: Source) -> str:
-    return f"{PREFIX}{source.key}.json"
+from tasks.keys import failure_key
+from tasks.provenance import Provenance
 
 
-def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> None:
-    """Writes what went wrong with one object, and what to do about it.
+def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Source:
+    """Writes what went wrong with one object, and what to do about it; returns the version that it is about.
 
-    Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
+    Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
+    record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
     """
+    source = _as_it_is_now(source)
     reason, advice = _explained(exc, retryable)
     body = {
         "reason": reason,
@@ -38,11 +41,25 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
     }
     storage.write(
         task.app.settings.required("output_bucket"),
-        key_of(source),
+        failure_key(source.key),
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
         content_type="application/json",
-        metadata={},
+        metadata=Provenance.of(source).metadata() | {"reason": reason},
     )
+    return source
+
+
+def _as_it_is_now(source: Source) -> Source:
+    """With its ETag, where only the store knows it. Without, when the store can't be asked: that may be the failure."""
+    try:
+        current = storage.current(source.bucket, source.key)
+    except TransientError:
+        return source
+    if current is None:
+        raise ObjectGone(f"{source.uri} was deleted after its event was sent")
+    if source.etag not in (None, current.etag):
+        raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+    return replace(source, etag=current.etag)
 
 
 def _explained(exc: BaseException, retryable: bool) -> tuple[str, str]:

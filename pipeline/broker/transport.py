@@ -7,6 +7,7 @@ Each concern is a class of its own module; here they are only put together. A me
     delays      gives SQS the waiting to do
     polling     receives for ever; ``receiving`` makes each receive end
     prefetch    decides how many to receive
+    redelivered tells the task that it is not the first to have it
     lease       keeps what is held hidden from others
     acknowledging, returning, dead_letters   settle it: done, not now, never
 
@@ -25,6 +26,7 @@ from pipeline.broker.polling import Polling, PollingTransport
 from pipeline.broker.prefetch import Prefetch
 from pipeline.broker.publishing import Publishing
 from pipeline.broker.queues import Queues
+from pipeline.broker.redelivered import Redelivered
 from pipeline.broker.returning import Returning
 from pipeline.monitoring.fanout import EXCHANGE_TYPES, Fanout
 
@@ -39,6 +41,7 @@ class Channel(
     Acknowledging,
     Returning,
     DeadLetters,
+    Redelivered,
     Queues,
     SQS.Channel,
 ):

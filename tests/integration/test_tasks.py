@@ -27,6 +27,16 @@ def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return stack
 
 
+@pytest.fixture(autouse=True)
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
+    """What the tasks enqueue, with its delay in seconds."""
+    found: list[tuple[Any, int]] = []
+    monkeypatch.setattr(
+        "pipeline.enqueue.send", lambda work, args=(), countdown_s=0, **_: found.append((work, countdown_s))
+    )
+    return found
+
+
 def put(key: str, data: bytes) -> dict[str, Any]:
     etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
     return {"bucket": INPUT_BUCKET, "key": key, "etag": etag}
@@ -124,6 +134,7 @@ def broken(*_: object, **__: object) -> Any:
 
 
 def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("a.jpg", jpeg())
     monkeypatch.setattr("tasks.renditions.storage.read", broken)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     waits = []
@@ -139,6 +150,7 @@ def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pyte
 def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    put("a.jpg", jpeg())
     monkeypatch.setattr("tasks.renditions.storage.read", broken)
     with pytest.raises(TransientError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)

@@ -1,0 +1,57 @@
+"""Which objects have a failure record, so that the next good version of one removes it.
+
+A fresh upload writes its renditions without looking at anything, so somebody has to tell it when there is a record
+to be removed. The bridge can: one listing of ``failed/`` a minute, however many events there are. A record that was
+written after that listing is looked at again by the task that wrote it, later than the listing is good for
+(``tasks.convergence.FOLLOW_UP_S``), and is then removed when it isn't about the newest version.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from time import monotonic
+
+from pipeline import storage
+from pipeline.config import Settings
+from pipeline.errors import PipelineError
+from tasks.keys import FAILED_PREFIX, failure_key
+
+#: Seconds that a listing is good for; must be below FOLLOW_UP_S.
+GOOD_FOR_S = 60.0
+#: Records that are listed and kept in memory (about 150 bytes each); where there are more, every object may have one.
+MAX_RECORDS = 10_000
+
+logger = logging.getLogger(__name__)
+
+
+class FailedKeys:
+    """``may_have_failed`` answers for one key; it is certain of False only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.output_bucket
+        self._known: frozenset[str] | None = None  # keys of records; None: any object may have one
+        self._good_until = 0.0
+        self._complained = False
+
+    def may_have_failed(self, key: str) -> bool:
+        if monotonic() >= self._good_until:
+            self._good_until = monotonic() + GOOD_FOR_S  # from before the listing
+            self._known = self._listed()
+        return self._known is None or failure_key(key) in self._known
+
+    def _listed(self) -> frozenset[str] | None:
+        if self._bucket is None:
+            return None
+        try:
+            records = [found.key for found in islice(storage.listed(self._bucket, FAILED_PREFIX), MAX_RECORDS + 1)]
+        except PipelineError as exc:
+            if not self._complained:
+                self._complained = True
+                logger.warning(
+                    "bridge: can't list the failure records, so every object costs a look for one: %s",
+                    exc,
+                    extra={"action": "not-listed"},
+                )
+            return None
+        return frozenset(records) if len(records) <= MAX_RECORDS else None

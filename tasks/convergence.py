@@ -1,0 +1,187 @@
+"""The output bucket converges to the newest version of each object, in whatever order the work is done.
+
+The common case pays nothing for it: what is written for the first time is written at once, under the condition
+that nothing is there. Everything else is rare, and pays:
+
+- A write that finds something there looks at it, and at the source, then decides again.
+- Whoever removes something, or records a failure, looks at the source again afterwards.
+- A write that landed late, too long after its source was last seen, is checked. One that landed in time is seen
+  by the second look which follows each removal and each failure, ``FOLLOW_UP_S`` later.
+
+``reconcile`` is that look. It compares what is stored with the object as it is now, and removes what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from time import monotonic
+
+from pipeline import storage
+from pipeline.config import Settings
+from pipeline.errors import NameTaken, TransientError
+from pipeline.source import Source
+from pipeline.storage import Found
+from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, failure_key, suffixes
+from tasks.provenance import Provenance
+
+#: Seconds after a look at the source within which a write may land without being checked.
+LANDS_WITHIN_S = 60.0
+#: Seconds after a removal or a failure record of the second look; above LANDS_WITHIN_S, with room for clocks.
+FOLLOW_UP_S = 90
+#: Times that a decision is made anew when others write at the same time, before it is left for later.
+MAX_TURNS = 8
+
+
+def clock() -> float:
+    """Seconds; tests set it."""
+    return monotonic()
+
+
+class Wrote(Enum):
+    DONE = "done"
+    DUPLICATE = "duplicate"  # the same rendition was there already
+    SUPERSEDED = "superseded"  # the source is not what the rendition was made from any more
+
+
+@dataclass(slots=True)
+class Sight:
+    """When the source was last seen to be what is being worked on (``clock()``)."""
+
+    is_current: Callable[[], bool]  # looks again
+    seen_at: float = field(default_factory=clock)
+
+    def again(self) -> bool:
+        now = clock()
+        if not self.is_current():
+            return False
+        self.seen_at = now
+        return True
+
+    @property
+    def is_too_old(self) -> bool:
+        return clock() - self.seen_at > LANDS_WITHIN_S
+
+
+def put(
+    bucket: str,
+    key: str,
+    data: bytes,
+    *,
+    content_type: str,
+    source: Source,
+    made: Provenance,
+    facts: Mapping[str, str],
+    sight: Sight,
+) -> tuple[Wrote, str]:
+    """Writes a rendition unless it is there already, or a newer one is; returns what happened and the ETag there.
+
+    Raises ``NameTaken`` where another object's rendition has the name, and ``TransientError``.
+    """
+    replaces: str | None = None
+    for _ in range(MAX_TURNS):
+        try:
+            etag = storage.write(
+                bucket,
+                key,
+                data,
+                content_type=content_type,
+                metadata=made.metadata() | dict(facts),
+                new=replaces is None,
+                replaces=replaces,
+            )
+        except storage.Conflict:
+            pass
+        else:
+            return (Wrote.SUPERSEDED if sight.is_too_old and not sight.again() else Wrote.DONE), etag
+        there = storage.head(bucket, key)
+        if there is None:
+            replaces = None
+            if not sight.again():
+                return Wrote.SUPERSEDED, ""
+            continue
+        found = Provenance.read(there.metadata)
+        if not found.is_for(source.bucket, made.key_suffix):
+            raise NameTaken(f"The name {key} belongs to the rendition of another object.")
+        if (found.etag, found.recipe) == (made.etag, made.recipe):
+            return Wrote.DUPLICATE, there.etag
+        if not found.is_older(source) and not sight.again():
+            return Wrote.SUPERSEDED, there.etag
+        replaces = there.etag
+    raise TransientError(f"s3://{bucket}/{key}: others write it all the time")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What ``reconcile`` found and left behind."""
+
+    current: Found | None  # the source
+    is_complete: bool  # both renditions are those of the current version
+    has_failed: bool  # a failure record of the current version is there
+    removed: tuple[str, ...]
+
+    @property
+    def needs_work(self) -> bool:
+        """Nothing is stored of the current version: it has still to be processed, or to be processed again."""
+        if self.current is None or self.is_complete or self.has_failed:
+            return False
+        return not Provenance.read(self.current.metadata).is_rendition
+
+
+def reconcile(source: Source, settings: Settings, *, remove_orphans: bool) -> State:
+    """Removes what the output bucket holds of an object and should not: see the module's text.
+
+    ``remove_orphans``: also the renditions of an object that does not exist any more.
+    Raises ``TransientError``.
+    """
+    bucket = settings.required("output_bucket")
+    removed: list[str] = []
+    for _ in range(MAX_TURNS):
+        current = storage.current(source.bucket, source.key)
+        held = _held(bucket, source, SUFFIXES if current is None else suffixes(source.key, settings))
+        wrong, is_complete, has_failed = judge(current, held, remove_orphans=remove_orphans)
+        if wrong:
+            storage.delete(bucket, wrong)
+            removed += wrong
+            again = storage.current(source.bucket, source.key)
+            if (again and again.etag) != (current and current.etag):
+                continue
+        return State(current, is_complete, has_failed, tuple(removed))
+    raise TransientError(f"{source.uri}: it changes all the time")
+
+
+def _held(bucket: str, source: Source, names: tuple[str, ...]) -> dict[str, Provenance]:
+    """What is stored of this object, by key."""
+    held = {}
+    for prefix in (RESIZED_PREFIX, THUMBS_PREFIX):
+        for suffix in names:
+            there = storage.head(bucket, f"{prefix}{source.key}{suffix}")
+            if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, suffix):
+                held[there.key] = made
+    record = storage.head(bucket, failure_key(source.key))
+    if record is not None:
+        held[record.key] = Provenance.read(record.metadata)
+    return held
+
+
+def judge(
+    current: Found | None, held: Mapping[str, Provenance], *, remove_orphans: bool
+) -> tuple[list[str], bool, bool]:
+    """What of the held is wrong; whether the renditions are complete; whether the current version has failed."""
+    records = [key for key in held if key.startswith(FAILED_PREFIX)]
+    if current is None:
+        return (list(held) if remove_orphans else records), False, False
+    right = {key for key, made in held.items() if key not in records and made.etag == current.etag}
+    complete = {
+        key for key in right if {RESIZED_PREFIX + key.partition("/")[2], THUMBS_PREFIX + key.partition("/")[2]} <= right
+    }
+    if complete:
+        # Also renditions of earlier versions, which got other names, and a record of a failure since repaired.
+        return [key for key in held if key not in complete], True, False
+    # A failure before anything was known of the version counts as the current one's, until that is done.
+    failed = [key for key in records if held[key].etag in (None, current.etag)]
+    if failed:
+        return [key for key in held if key not in right and key not in failed], False, True
+    # What is left of an earlier version stays until that of the current one replaces it.
+    return records, False, False

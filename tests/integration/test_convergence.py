@@ -1,0 +1,229 @@
+"""Whatever happens in whatever order: once quiet, what is stored is of the newest version, or there is nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from PIL import Image
+
+from tasks.images import Recipe, render
+from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX, failure_key
+from tests.support.pipeline_model import INPUT, Attempt, PipelineModel
+
+#: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
+STEPS = 10
+EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "60"))
+#: Shrinking takes minutes: CONVERGENCE_SHRINK=1 asks for it.
+PHASES = [Phase.generate, *([Phase.shrink] if "CONVERGENCE_SHRINK" in os.environ else [])]
+
+
+def picture(form: str, colour: int, mode: str = "RGB") -> bytes:
+    out = io.BytesIO()
+    image = Image.new(mode, (5, 4), (colour, 0, 9, 99)[: len(mode)])
+    image.save(out, form)
+    return out.getvalue()
+
+
+PICTURES = {
+    "red": picture("PNG", 10),
+    "bright": picture("PNG", 200),
+    "bitmap": picture("BMP", 60),
+    "scan": picture("TIFF", 10),
+    "clear scan": picture("TIFF", 10, "RGBA"),
+    "other clear scan": picture("TIFF", 90, "RGBA"),
+    "webp": picture("WEBP", 5),
+    "text": b"no picture",
+    "note": b"no scan",
+    "half": picture("PNG", 77)[:45],
+}
+#: Keys, and what may be uploaded under each. A scan's renditions are named after what is in it.
+CONTENTS = {
+    "a.png": ["red", "bright", "bitmap", "text", "half"],
+    "b/c.tif": ["scan", "clear scan", "other clear scan", "webp", "note", "half"],
+}
+
+
+TROUBLE = ["crash", "lease", "fault", "wait", "delete", "undo", "repeat"]
+
+
+@cache
+def expected(data: bytes) -> tuple[bytes, bytes, str] | None:
+    """Both renditions' bytes and the content type; None for what is no picture."""
+    if data in (PICTURES["text"], PICTURES["note"], PICTURES["half"]):
+        return None
+    resized = render(data, Recipe((1024, 768)))
+    return resized.data, render(resized.data, Recipe((192, 192))).data, resized.content_type
+
+
+ENDINGS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+
+
+def names(key: str, content_type: str) -> tuple[str, str]:
+    ending = ENDINGS[content_type] if key.endswith(".tif") else ""
+    return f"{RESIZED_PREFIX}{key}{ending}", f"{THUMBS_PREFIX}{key}{ending}"
+
+
+def check(model: PipelineModel, key: str, *, faults: bool) -> None:
+    """What is stored of one object, once everything is quiet."""
+    found = {
+        name: version
+        for name, version in model.stored().items()
+        if name.removeprefix(RESIZED_PREFIX).removeprefix(THUMBS_PREFIX).removeprefix(FAILED_PREFIX).startswith(key)
+    }
+    source = model.s3.buckets[INPUT].current(key)
+    if source is None or source.data is None:
+        assert found == {}, "renditions or a record of what does not exist"
+        return
+    pictures = expected(source.data)
+    record = found.pop(failure_key(key), None)
+    if record is not None:
+        assert record.metadata["source-etag"] == source.etag, "a record of an old version"
+        assert pictures is None or (faults and b'"retryable": true' in (record.data or b"")), "a record without reason"
+        assert all(version.metadata["source-etag"] == source.etag for version in found.values()), "stale"
+        assert len(found) < 2
+        return
+    assert pictures is not None, "no record of a failure"
+    resized, thumb = names(key, pictures[2])
+    assert set(found) == {resized, thumb}
+    assert (found[resized].data, found[thumb].data) == pictures[:2]
+    for version in found.values():
+        assert version.metadata["source-etag"] == source.etag
+        assert version.content_type == pictures[2]
+
+
+class Convergence(RuleBasedStateMachine):
+    """Episodes about one object: a person does a few things while machines do their steps; then all comes to rest.
+
+    A slip shows only where nothing that happens later repairs it, so each episode is short and each example has
+    only some kinds of trouble.
+    """
+
+    def __init__(self, model: PipelineModel) -> None:
+        super().__init__()
+        self.model = model
+        self.trouble: set[str] = set()
+        self.key = ""
+        self.left = 0  # what the person will still do
+        self.faults = False
+
+    @initialize(trouble=st.sets(st.sampled_from(TROUBLE)))
+    def choose(self, trouble: set[str]) -> None:
+        self.trouble = trouble
+
+    @rule(
+        key=st.sampled_from(sorted(CONTENTS)),
+        first=st.integers(0, 255),
+        left=st.integers(0, 4),
+        choices=st.binary(min_size=300, max_size=300),
+    )
+    def episode(self, key: str, first: int, left: int, choices: bytes) -> None:
+        """Two bytes for what happens next, one for the details of what a person does."""
+        self.key, self.left = key, left
+        self.upload(first)
+        for high, low, detail in zip(choices[::3], choices[1::3], choices[2::3], strict=False):
+            moves = self.moves(detail)
+            if not moves:
+                break
+            moves[(high * 256 + low) % len(moves)]()
+        self.come_to_rest()
+
+    def moves(self, detail: int) -> list[Callable[[], object]]:
+        """What may happen next, each as often as it is likely."""
+        model, trouble, key = self.model, self.trouble, self.key
+        moves: list[Callable[[], object]] = []
+        for index in range(len(model.events.bodies)):
+            moves += [partial(model.bridge, index)] * 9
+            moves += [partial(model.bridge, index, crash=True)] * ("crash" in trouble)
+        for message in model.visible():
+            moves += [partial(model.receive, message)] * 6
+        for attempt in model.attempts:
+            # Some are slow: what is stale is written by those.
+            moves += [partial(model.go, attempt)] * (1 if attempt.serial % 2 == 0 else 40)
+            moves += [partial(model.go, attempt, "crash")] * ("crash" in trouble)
+            moves += [partial(model.lose_lease, attempt)] * ("lease" in trouble)
+            moves += [partial(self.fault, attempt, "fail"), partial(self.fault, attempt, "lose")] * ("fault" in trouble)
+        if model.tasks and "wait" in trouble:
+            moves += [partial(self.wait, seconds) for seconds in (5, 59, 61, 91, 91, 91)]
+        if self.left:
+            moves += [partial(self.act, self.upload, detail)] * 6
+            if "delete" in trouble and model.s3.buckets[INPUT].current(key) is not None:
+                moves += [partial(self.act, model.delete, key)] * 2
+            if "undo" in trouble and model.s3.buckets[INPUT].versions.get(key):
+                moves.append(partial(self.act, model.undo, key))
+        if "repeat" in trouble and model.past_events:
+            event = model.past_events[-1 - detail % min(len(model.past_events), 4)]
+            moves.append(partial(model.events.bodies.append, event))
+        return moves
+
+    def act(self, action: Callable[..., object], *details: object) -> None:
+        self.left -= 1
+        action(*details)
+
+    def upload(self, detail: int) -> None:
+        names = CONTENTS[self.key]
+        self.model.upload(self.key, PICTURES[names[detail % len(names)]])
+
+    def fault(self, attempt: Attempt, order: str) -> None:
+        self.faults = True
+        self.model.go(attempt, order)
+
+    def wait(self, seconds: int) -> None:
+        self.model.clock += seconds
+
+    def come_to_rest(self) -> None:
+        self.model.settle()
+        for key in CONTENTS:
+            check(self.model, key, faults=self.faults)
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+        finally:
+            self.model.close()
+
+
+@contextmanager
+def modelled(*, sequencers: bool) -> Iterator[Callable[[], Convergence]]:
+    """Makes state machines, each on a fresh model."""
+    patches: list[pytest.MonkeyPatch] = []
+
+    def fresh() -> Convergence:
+        while patches:
+            patches.pop().undo()
+        patches.append(pytest.MonkeyPatch())
+        return Convergence(PipelineModel(patches[-1], sequencers=sequencers))
+
+    try:
+        yield fresh
+    finally:
+        while patches:
+            patches.pop().undo()
+
+
+@pytest.mark.parametrize("sequencers", [True, False], ids=["sequencers", "no sequencers"])
+def test_it_converges(sequencers: bool) -> None:
+    with modelled(sequencers=sequencers) as fresh:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            fresh,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                derandomize="CONVERGENCE_EXAMPLES" not in os.environ,
+                phases=[
+                    Phase.explicit,
+                    Phase.generate,
+                    *([Phase.shrink] if "CONVERGENCE_SHRINK" in os.environ else []),
+                ],
+                suppress_health_check=list(HealthCheck),
+                database=None,
+            ),
+        )
