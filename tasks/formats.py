@@ -21,7 +21,7 @@ class Format:
 
 #: The defaults are measured (benchmarks/results/images.md): each lossy format has the quality at which the luma
 #: of a detailed photo comes as close to the original as at JPEG quality 85 (38 dB), and the least effort, since
-#: more costs 2 to 300 times the time for 5 to 15 % of the bytes. PNG effort 3 is half the time of 6, with 6 %
+#: more costs 2 to 10 times the time for 1 to 16 % of the bytes. PNG effort 3 is half the time of 6, with 6 %
 #: more bytes on photos, and fewer on graphics.
 WRITTEN = {
     "JPEG": Format("JPEG", "image/jpeg", ".jpg", quality=85, effort=0),
