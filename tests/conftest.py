@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pipeline import aws
 from pipeline.config import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
 from tests.support.queues import take_all
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Nothing in the tests may ever reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
