@@ -58,6 +58,11 @@ def cpu_s(pids: list[int]) -> float:
     return total / TICKS
 
 
+def children(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
+
+
 @contextmanager
 def place(server: AwsServer) -> Iterator[str]:
     """A tasks queue and both topics under a new prefix."""
@@ -69,8 +74,9 @@ def place(server: AwsServer) -> Iterator[str]:
     yield prefix
 
 
-def run(server: AwsServer, folder: Path, task: str, number: int, env: dict[str, str]) -> Run:
-    with place(server) as prefix:
+def run(server: AwsServer, task: str, number: int, env: dict[str, str]) -> Run:
+    # A folder of its own, as a log that says "ready" must be this worker's.
+    with place(server) as prefix, tempfile.TemporaryDirectory() as folder:
         os.environ.update(server.env)
         aws.forget_clients()
         app = make_app(Settings(queue_prefix=prefix))
@@ -81,10 +87,10 @@ def run(server: AwsServer, folder: Path, task: str, number: int, env: dict[str, 
         options = ("--concurrency", str(PROCESSES), "--hostname", "worker@benchmark")
         # Its tasks wait from the start on, so it is at full load as soon as it is ready.
         with Worker(
-            server, folder, *options, app=APP, env={"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", **env}
+            server, Path(folder), *options, app=APP, env={"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", **env}
         ) as worker:
             worker.wait_ready()
-            began, pids = time.monotonic(), [worker.process.pid, *worker.children()]
+            began, pids = time.monotonic(), [worker.process.pid, *children(worker.process.pid)]
             before = cpu_s(pids)
             wait_until_empty(server, f"{prefix}tasks")
             took = time.monotonic() - began
@@ -102,13 +108,13 @@ def wait_until_empty(server: AwsServer, queue: str) -> None:
         time.sleep(0.1)
 
 
-def compare(server: AwsServer, folder: Path, task: str, number: int, rounds: int) -> tuple[str, float]:
+def compare(server: AwsServer, task: str, number: int, rounds: int) -> tuple[str, float]:
     """A row of the table, and the overhead as a share of the CPU time."""
     found: dict[str, list[Run]] = {"off": [], "on": []}
     for each in range(rounds):
         order = [("off", OFF), ("on", ON)]
         for name, env in order if each % 2 == 0 else reversed(order):
-            found[name].append(run(server, folder, task, number, env))
+            found[name].append(run(server, task, number, env))
             print(f"{task} {each + 1}/{rounds} {name}: {found[name][-1]}", flush=True)
     ratios = [on.cpu_s / off.cpu_s for on, off in zip(found["on"], found["off"], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
@@ -123,11 +129,11 @@ def compare(server: AwsServer, folder: Path, task: str, number: int, rounds: int
     return row, middle - 1
 
 
-def idle(server: AwsServer, folder: Path, seconds: float) -> Counter[str]:
+def idle(server: AwsServer, seconds: float) -> Counter[str]:
     """Requests of a worker with production's defaults in so many seconds, by what they are for."""
-    with place(server) as prefix:
+    with place(server) as prefix, tempfile.TemporaryDirectory() as folder:
         env = {"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX}
-        with Worker(server, folder, "--concurrency", str(PROCESSES), app=APP, env=env) as worker:
+        with Worker(server, Path(folder), "--concurrency", str(PROCESSES), app=APP, env=env) as worker:
             worker.wait_ready()
             time.sleep(5)  # what a start costs is not what idling costs
             server.reset()
@@ -161,12 +167,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=300, help="rendering tasks a round")
     parser.add_argument("--idle-s", type=float, default=120)
     arguments = parser.parse_args()
-    with AwsServer() as server, tempfile.TemporaryDirectory() as folder:
+    with AwsServer() as server:
         rows = [
-            compare(server, Path(folder), "benchmark.resize", arguments.tasks, arguments.rounds),
-            compare(server, Path(folder), "benchmark.nothing", arguments.tasks * 10, arguments.rounds),
+            compare(server, "benchmark.resize", arguments.tasks, arguments.rounds),
+            compare(server, "benchmark.nothing", arguments.tasks * 10, arguments.rounds),
         ]
-        counts = idle(server, Path(folder), arguments.idle_s)
+        counts = idle(server, arguments.idle_s)
     text = "\n".join(
         [
             "# What monitoring costs a worker",
