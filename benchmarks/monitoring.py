@@ -11,6 +11,7 @@ Against the in-memory SQS and SNS server of the tests, whose own time is not cou
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import secrets
@@ -26,8 +27,10 @@ from pathlib import Path
 from pipeline import aws
 from pipeline.celery import make_app
 from pipeline.config import Settings
+from pipeline.monitoring.report import Report
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
+from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
 RESULTS = ROOT / "benchmarks" / "results" / "monitoring.md"
@@ -97,6 +100,58 @@ def run(server: AwsServer, task: str, number: int, env: dict[str, str]) -> Run:
             return Run(cpu_s(pids) - before, number / took, server.counts()[f"Publish {prefix}celeryev"])
 
 
+def events_cpu_ms(server: AwsServer, tasks: int, batches: int = 20) -> float:
+    """CPU time a task that its three events and its metrics take in a worker's main process, in milliseconds.
+
+    Measured alone, in this process, with so many tasks in one message: what the noise of whole workers hides.
+    """
+    with place(server) as prefix:
+        os.environ.update(server.env)
+        aws.forget_clients()
+        app = make_app(
+            Settings(
+                queue_prefix=prefix,
+                topic_arn_prefix=TOPIC_ARN_PREFIX,
+                metrics_namespace="Benchmark",
+                events_interval_s=60,
+            )
+        )
+        result = repr(Report(EXAMPLE))
+        with app.connection() as connection, app.events.Dispatcher(connection, hostname="worker@host") as dispatcher:
+            dispatcher._metrics.out = io.StringIO()
+            dispatcher.send("worker-online", freq=2, active=0)  # the first publish makes the client
+            wait_until(lambda: not dispatcher._outbox._pending and not dispatcher._outbox._unsent, "it is sent")
+            began = time.process_time()
+            for batch in range(batches):
+                for each in range(tasks):
+                    task_id = f"7f1c9a52-0000-4000-8000-{batch:06}{each:06}"
+                    dispatcher.send("task-received", **RECEIVED, uuid=task_id, root_id=task_id)
+                    dispatcher.send("task-started", uuid=task_id)
+                    dispatcher.send("task-succeeded", uuid=task_id, result=result, runtime=0.1)
+                dispatcher._outbox._hurry.set()
+                while dispatcher._outbox._pending or dispatcher._outbox._unsent:
+                    time.sleep(0.01)
+            took = time.process_time() - began
+        app.close()
+    return 1000 * took / tasks / batches
+
+
+EXAMPLE = {
+    "outcome": "done",
+    "read": {"width": 4000, "height": 3000, "bytes": 2_345_678},
+    "rendition": {"width": 1024, "height": 768, "bytes": 93_912},
+}
+RECEIVED = {
+    "name": "tasks.resize",
+    "args": "bucket/photos/2026/11/24/IMG_0001.jpg",
+    "kwargs": "{}",
+    "parent_id": None,
+    "retries": 0,
+    "eta": None,
+    "expires": None,
+}
+
+
 def wait_until_empty(server: AwsServer, queue: str) -> None:
     """Looks rarely, and with one client: what looks takes its time from what is measured."""
     client = server.client()
@@ -109,7 +164,7 @@ def wait_until_empty(server: AwsServer, queue: str) -> None:
 
 
 def compare(server: AwsServer, task: str, number: int, rounds: int) -> tuple[str, float]:
-    """A row of the table, and the overhead as a share of the CPU time."""
+    """A row of the table, and the CPU time a task without monitoring, in milliseconds."""
     found: dict[str, list[Run]] = {"off": [], "on": []}
     for each in range(rounds):
         order = [("off", OFF), ("on", ON)]
@@ -126,7 +181,7 @@ def compare(server: AwsServer, task: str, number: int, rounds: int) -> tuple[str
         f"| {middle - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%}) "
         f"| {rate['off']:.0f} | {rate['on']:.0f} | {publishes:.0f} |"
     )
-    return row, middle - 1
+    return row, cpu_ms["off"]
 
 
 def idle(server: AwsServer, seconds: float) -> Counter[str]:
@@ -172,7 +227,9 @@ def main() -> None:
             compare(server, "benchmark.resize", arguments.tasks, arguments.rounds),
             compare(server, "benchmark.nothing", arguments.tasks * 10, arguments.rounds),
         ]
+        alone = {tasks: events_cpu_ms(server, tasks) for tasks in (1, 10, 50, 200)}
         counts = idle(server, arguments.idle_s)
+    cpu_ms = rows[0][1]
     text = "\n".join(
         [
             "# What monitoring costs a worker",
@@ -189,6 +246,13 @@ def main() -> None:
             "| task | CPU ms a task, off | on | overhead | tasks/s, off | on | publishes a run, on |",
             "|---|---|---|---|---|---|---|",
             *(row for row, _ in rows),
+            "",
+            "The events alone, measured in one process: three events of a task and its metrics, published together "
+            f"with those of other tasks, as a share of the {cpu_ms:.0f} ms that `benchmark.resize` takes.",
+            "",
+            "| tasks in a message | CPU ms a task | share |",
+            "|---|---|---|",
+            *(f"| {tasks} | {ms:.3f} | {ms / cpu_ms:.1%} |" for tasks, ms in alone.items()),
             "",
             "## An idle worker",
             "",
