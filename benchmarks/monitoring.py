@@ -11,6 +11,7 @@ Against the in-memory SQS and SNS server of the tests, whose own time is not cou
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import secrets
@@ -26,8 +27,10 @@ from pathlib import Path
 from pipeline import aws
 from pipeline.celery import make_app
 from pipeline.config import Settings
+from pipeline.monitoring.report import Report
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
+from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
 RESULTS = ROOT / "benchmarks" / "results" / "monitoring.md"
@@ -58,6 +61,11 @@ def cpu_s(pids: list[int]) -> float:
     return total / TICKS
 
 
+def children(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
+
+
 @contextmanager
 def place(server: AwsServer) -> Iterator[str]:
     """A tasks queue and both topics under a new prefix."""
@@ -69,8 +77,9 @@ def place(server: AwsServer) -> Iterator[str]:
     yield prefix
 
 
-def run(server: AwsServer, folder: Path, task: str, number: int, env: dict[str, str]) -> Run:
-    with place(server) as prefix:
+def run(server: AwsServer, task: str, number: int, env: dict[str, str]) -> Run:
+    # A folder of its own, as a log that says "ready" must be this worker's.
+    with place(server) as prefix, tempfile.TemporaryDirectory() as folder:
         os.environ.update(server.env)
         aws.forget_clients()
         app = make_app(Settings(queue_prefix=prefix))
@@ -81,14 +90,66 @@ def run(server: AwsServer, folder: Path, task: str, number: int, env: dict[str, 
         options = ("--concurrency", str(PROCESSES), "--hostname", "worker@benchmark")
         # Its tasks wait from the start on, so it is at full load as soon as it is ready.
         with Worker(
-            server, folder, *options, app=APP, env={"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", **env}
+            server, Path(folder), *options, app=APP, env={"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", **env}
         ) as worker:
             worker.wait_ready()
-            began, pids = time.monotonic(), [worker.process.pid, *worker.children()]
+            began, pids = time.monotonic(), [worker.process.pid, *children(worker.process.pid)]
             before = cpu_s(pids)
             wait_until_empty(server, f"{prefix}tasks")
             took = time.monotonic() - began
             return Run(cpu_s(pids) - before, number / took, server.counts()[f"Publish {prefix}celeryev"])
+
+
+def events_cpu_ms(server: AwsServer, tasks: int, batches: int = 20) -> float:
+    """CPU time a task that its three events and its metrics take in a worker's main process, in milliseconds.
+
+    Measured alone, in this process, with so many tasks in one message: what the noise of whole workers hides.
+    """
+    with place(server) as prefix:
+        os.environ.update(server.env)
+        aws.forget_clients()
+        app = make_app(
+            Settings(
+                queue_prefix=prefix,
+                topic_arn_prefix=TOPIC_ARN_PREFIX,
+                metrics_namespace="Benchmark",
+                events_interval_s=60,
+            )
+        )
+        result = repr(Report(EXAMPLE))
+        with app.connection() as connection, app.events.Dispatcher(connection, hostname="worker@host") as dispatcher:
+            dispatcher._metrics.out = io.StringIO()
+            dispatcher.send("worker-online", freq=2, active=0)  # the first publish makes the client
+            wait_until(lambda: not dispatcher._outbox._pending and not dispatcher._outbox._unsent, "it is sent")
+            began = time.process_time()
+            for batch in range(batches):
+                for each in range(tasks):
+                    task_id = f"7f1c9a52-0000-4000-8000-{batch:06}{each:06}"
+                    dispatcher.send("task-received", **RECEIVED, uuid=task_id, root_id=task_id)
+                    dispatcher.send("task-started", uuid=task_id)
+                    dispatcher.send("task-succeeded", uuid=task_id, result=result, runtime=0.1)
+                dispatcher._outbox._hurry.set()
+                while dispatcher._outbox._pending or dispatcher._outbox._unsent:
+                    time.sleep(0.01)
+            took = time.process_time() - began
+        app.close()
+    return 1000 * took / tasks / batches
+
+
+EXAMPLE = {
+    "outcome": "done",
+    "read": {"width": 4000, "height": 3000, "bytes": 2_345_678},
+    "rendition": {"width": 1024, "height": 768, "bytes": 93_912},
+}
+RECEIVED = {
+    "name": "tasks.resize",
+    "args": "bucket/photos/2026/11/24/IMG_0001.jpg",
+    "kwargs": "{}",
+    "parent_id": None,
+    "retries": 0,
+    "eta": None,
+    "expires": None,
+}
 
 
 def wait_until_empty(server: AwsServer, queue: str) -> None:
@@ -102,13 +163,13 @@ def wait_until_empty(server: AwsServer, queue: str) -> None:
         time.sleep(0.1)
 
 
-def compare(server: AwsServer, folder: Path, task: str, number: int, rounds: int) -> tuple[str, float]:
-    """A row of the table, and the overhead as a share of the CPU time."""
+def compare(server: AwsServer, task: str, number: int, rounds: int) -> tuple[str, float]:
+    """A row of the table, and the CPU time a task without monitoring, in milliseconds."""
     found: dict[str, list[Run]] = {"off": [], "on": []}
     for each in range(rounds):
         order = [("off", OFF), ("on", ON)]
         for name, env in order if each % 2 == 0 else reversed(order):
-            found[name].append(run(server, folder, task, number, env))
+            found[name].append(run(server, task, number, env))
             print(f"{task} {each + 1}/{rounds} {name}: {found[name][-1]}", flush=True)
     ratios = [on.cpu_s / off.cpu_s for on, off in zip(found["on"], found["off"], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
@@ -120,14 +181,14 @@ def compare(server: AwsServer, folder: Path, task: str, number: int, rounds: int
         f"| {middle - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%}) "
         f"| {rate['off']:.0f} | {rate['on']:.0f} | {publishes:.0f} |"
     )
-    return row, middle - 1
+    return row, cpu_ms["off"]
 
 
-def idle(server: AwsServer, folder: Path, seconds: float) -> Counter[str]:
+def idle(server: AwsServer, seconds: float) -> Counter[str]:
     """Requests of a worker with production's defaults in so many seconds, by what they are for."""
-    with place(server) as prefix:
+    with place(server) as prefix, tempfile.TemporaryDirectory() as folder:
         env = {"QUEUE_PREFIX": prefix, "POLL_WAIT_S": "20", "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX}
-        with Worker(server, folder, "--concurrency", str(PROCESSES), app=APP, env=env) as worker:
+        with Worker(server, Path(folder), "--concurrency", str(PROCESSES), app=APP, env=env) as worker:
             worker.wait_ready()
             time.sleep(5)  # what a start costs is not what idling costs
             server.reset()
@@ -161,12 +222,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=300, help="rendering tasks a round")
     parser.add_argument("--idle-s", type=float, default=120)
     arguments = parser.parse_args()
-    with AwsServer() as server, tempfile.TemporaryDirectory() as folder:
+    with AwsServer() as server:
         rows = [
-            compare(server, Path(folder), "benchmark.resize", arguments.tasks, arguments.rounds),
-            compare(server, Path(folder), "benchmark.nothing", arguments.tasks * 10, arguments.rounds),
+            compare(server, "benchmark.resize", arguments.tasks, arguments.rounds),
+            compare(server, "benchmark.nothing", arguments.tasks * 10, arguments.rounds),
         ]
-        counts = idle(server, Path(folder), arguments.idle_s)
+        alone = {tasks: events_cpu_ms(server, tasks) for tasks in (1, 10, 50, 200)}
+        counts = idle(server, arguments.idle_s)
+    cpu_ms = rows[0][1]
     text = "\n".join(
         [
             "# What monitoring costs a worker",
@@ -183,6 +246,13 @@ def main() -> None:
             "| task | CPU ms a task, off | on | overhead | tasks/s, off | on | publishes a run, on |",
             "|---|---|---|---|---|---|---|",
             *(row for row, _ in rows),
+            "",
+            "The events alone, measured in one process: three events of a task and its metrics, published together "
+            f"with those of other tasks, as a share of the {cpu_ms:.0f} ms that `benchmark.resize` takes.",
+            "",
+            "| tasks in a message | CPU ms a task | share |",
+            "|---|---|---|",
+            *(f"| {tasks} | {ms:.3f} | {ms / cpu_ms:.1%} |" for tasks, ms in alone.items()),
             "",
             "## An idle worker",
             "",

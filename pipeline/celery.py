@@ -122,7 +122,7 @@ def _setup_logging(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
 
 
-@signals.worker_init.connect
+@signals.worker_ready.connect
 def _say_what_is_off(**_: object) -> None:
     if app.settings.topic_arn_prefix is None:
         logging.getLogger(__name__).warning(

@@ -69,6 +69,8 @@ def shape(event: dict[str, Any]) -> dict[str, Any]:
         if known is not None:
             shaped |= {name: value for name, value in known.items() if name == "outcome" or name in NUMBERS}
             shaped["result"] = _sentence(known)
+            if shaped["outcome"] != "done":
+                shaped.pop("bytes_out", None)  # of a rendition that was there already
     elif event["type"] == "task-failed":
         shaped["reason"] = reason_of(str(event.get("exception", "")))
         shaped["result"] = f"{shaped['reason']}: {_message(str(event.get('exception', '')))}"
@@ -95,7 +97,7 @@ def _parsed(result: Any) -> dict[str, Any] | None:
 
 
 def _sentence(known: dict[str, Any]) -> str:
-    if "width" not in known:
+    if not known.get("width"):
         return str(known["outcome"])
     made = f"→ {known['width']}x{known['height']}, {decimal(known['bytes_out'])}"
     return made if known["outcome"] == "done" else f"{known['outcome']} {made}"

@@ -12,7 +12,7 @@ from kombu.utils.json import dumps, loads
 from pipeline.errors import ImageTooLarge, TransientError
 from pipeline.monitoring.report import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "outcome": "done",
     "source": {"bucket": "in", "key": "a/b's \\ ümlaut.jpg", "etag": "e" * 32},
     "read": {"width": 4000, "height": 3000, "bytes": 2_345_678},
@@ -50,9 +50,17 @@ def test_an_outcome_without_rendition_is_its_word() -> None:
     assert "bytes_in" not in event
 
 
-def test_an_outcome_other_than_done_is_said_with_its_rendition() -> None:
+def test_a_duplicate_is_said_with_its_rendition_which_does_not_count_as_written() -> None:
     event = shape(succeeded(Report(RESULT | {"outcome": "duplicate"})))
     assert event["result"] == "duplicate → 1024x768, 93.9 kB"
+    assert "bytes_out" not in event
+    assert event["bytes_in"] == 2_345_678
+
+
+def test_a_rendition_of_unknown_size_is_not_described() -> None:
+    rendition = RESULT["rendition"] | {"width": 0, "height": 0}
+    event = shape(succeeded(Report(RESULT | {"outcome": "duplicate", "rendition": rendition})))
+    assert event["result"] == "duplicate"
 
 
 @pytest.mark.parametrize("result", [None, 3, "text", ["a"], {"a": 1}, '{"outcome"', '{"outcome": }'])
