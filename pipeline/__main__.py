@@ -24,6 +24,20 @@ class _Group(click.Group):
             ctx.exit(130)
 
 
+class _Unanswered(click.ClickException):
+    exit_code = 2
+
+
+class _Asking(click.Command):
+    """A verb that asks a question: status 1 is an answer, so what kept it from answering is 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as exc:
+            raise _Unanswered(str(exc)) from exc
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """What lands in S3 becomes resized images and thumbnails.
@@ -97,6 +111,71 @@ def sweep() -> None:
     for name in found.removed:
         click.echo(f"removed {name}")
     click.echo(str(found))
+
+
+@cli.command(cls=_Asking)
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
+@click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
+@click.option("--examples", default=5, show_default=True, help="Keys shown of each kind.")
+@click.option("--repair", is_flag=True, help="Enqueue what is missing or stale; remove what is orphaned or left over.")
+@click.option("--yes", is_flag=True, help="Repair without asking.")
+def audit(
+    target: str | None, as_json: bool, full: bool, older_than: str | None, examples: int, repair: bool, yes: bool
+) -> None:
+    """Is every upload accounted for? Compares the buckets, and counts what is done, failed, missing, stale, orphaned.
+
+    TARGET is s3://bucket/prefix; without it INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing or
+    stale, 1 something is, 2 the audit could not be done.
+
+    \b
+    Examples:
+      python -m pipeline audit
+      python -m pipeline audit s3://uploads/2026/ --older-than 15m --json
+      python -m pipeline audit --repair
+    """
+    from pipeline.audit.command import audit as run
+
+    sys.exit(
+        run(
+            target,
+            as_json=as_json,
+            full=full,
+            older_than=older_than,
+            examples=examples,
+            repair=repair,
+            yes=yes,
+        )
+    )
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
+@click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
+@click.option(
+    "--max-queued",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Wait while so many messages are in the tasks queue.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be enqueued, one URI a line, and enqueue nothing.")
+def backfill(target: str, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> None:
+    """Enqueue the objects below TARGET, s3://bucket or s3://bucket/prefix, that are there already.
+
+    What is done is left alone; what was made by another recipe, or failed, is made again. When it is interrupted
+    it prints how to go on. Exit status: 0 all enqueued, 1 it stopped, 130 it was interrupted.
+
+    \b
+    Examples:
+      python -m pipeline backfill s3://uploads/2026/ --dry-run | wc -l
+      python -m pipeline backfill s3://uploads --newer-than 3d
+    """
+    from pipeline.backfill import backfill as run
+
+    sys.exit(run(target, start_after=start_after, newer_than=newer_than, max_queued=max_queued, dry_run=dry_run))
 
 
 @cli.command()
