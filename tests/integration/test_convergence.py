@@ -156,9 +156,9 @@ class Convergence(RuleBasedStateMachine):
         if self.left:
             moves += [partial(self.act, self.upload, detail)] * 15
             if "delete" in trouble and model.s3.buckets[INPUT].current(key) is not None:
-                moves += [partial(self.act, model.delete, key)] * 2
+                moves += [partial(self.act, model.delete, key)] * 8
             if "undo" in trouble and model.s3.buckets[INPUT].versions.get(key):
-                moves.append(partial(self.act, model.undo, key))
+                moves += [partial(self.act, model.undo, key)] * 5
         if "repeat" in trouble and model.past_events:
             event = model.past_events[-1 - detail % min(len(model.past_events), 4)]
             moves.append(partial(model.events.bodies.append, event))
