@@ -178,6 +178,26 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
     sys.exit(run(target, start_after=start_after, newer_than=newer_than, max_queued=max_queued, dry_run=dry_run))
 
 
+@cli.command(cls=_Asking)
+@click.argument("uri")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="Dead letters read of each queue."
+)
+def explain(uri: str, as_json: bool, limit: int) -> None:
+    """Everything that is known about one object, s3://bucket/key, and what it means.
+
+    Exit status: 0 it is accounted for, 1 something is to be done about it, 2 it could not be found out.
+
+    \b
+    Example:
+      python -m pipeline explain "s3://uploads/a b.jpg"
+    """
+    from pipeline.explain import explain as run
+
+    sys.exit(run(uri, as_json=as_json, limit=limit))
+
+
 @cli.group()
 def deadletters() -> None:
     """What could not be processed at all: see it, send it back, export it, purge it."""

@@ -38,6 +38,14 @@ def depth(url: str) -> int:
     return sum(int(found.get(name, "0")) for name in _DEPTHS)
 
 
+def waiting(settings: Settings) -> int:
+    """Messages in both queues, as far as they can be asked: 0 where they can't."""
+    try:
+        return sum(depth(url_of(settings, name)) for name in ("events", "tasks"))
+    except PipelineError:
+        return 0
+
+
 @contextmanager
 def sqs_errors(queue: str, action: str) -> Iterator[None]:
     """Turns what boto3 raises into this project's errors, naming the queue and, where it is denied, the action."""

@@ -16,7 +16,6 @@ from pipeline.audit.verdicts import Status
 from pipeline.celery import make_app
 from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
-from pipeline.errors import PipelineError
 from pipeline.source import Source, place
 from pipeline.times import moment
 
@@ -57,7 +56,7 @@ def audit(
             click.echo(json.dumps(as_dict(report), indent=2, ensure_ascii=False))
         else:
             _show(report)
-        waiting = _waiting(settings)
+        waiting = queues.waiting(settings)
         if waiting and not report.is_complete:
             shown.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
         if repair:
@@ -97,14 +96,6 @@ def _show(report: Report) -> None:
     shown.table(["status", "objects", "why", "for example"], rows, right=["objects"])
     requests = ", ".join(f"{count:,} {operation}" for operation, count in sorted(report.requests.items()))
     shown.note(f"Requests: {requests}.")
-
-
-def _waiting(settings: Settings) -> int:
-    """Messages in both queues, as far as they can be asked."""
-    try:
-        return sum(queues.depth(queues.url_of(settings, name)) for name in ("events", "tasks"))
-    except PipelineError:
-        return 0
 
 
 def _repair(run: Audit, report: Report, settings: Settings, *, yes: bool) -> None:
