@@ -24,6 +24,20 @@ class _Group(click.Group):
             ctx.exit(130)
 
 
+class _Unanswered(click.ClickException):
+    exit_code = 2
+
+
+class _Asking(click.Command):
+    """A verb that asks a question: status 1 is an answer, so what kept it from answering is 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as exc:
+            raise _Unanswered(str(exc)) from exc
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """What lands in S3 becomes resized images and thumbnails.
@@ -97,6 +111,200 @@ def sweep() -> None:
     for name in found.removed:
         click.echo(f"removed {name}")
     click.echo(str(found))
+
+
+@cli.command(cls=_Asking)
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
+@click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
+@click.option("--examples", default=5, show_default=True, help="Keys shown of each kind.")
+@click.option("--repair", is_flag=True, help="Enqueue what is missing or stale; remove what is orphaned or left over.")
+@click.option("--yes", is_flag=True, help="Repair without asking.")
+def audit(
+    target: str | None, as_json: bool, full: bool, older_than: str | None, examples: int, repair: bool, yes: bool
+) -> None:
+    """Is every upload accounted for? Compares the buckets, and counts what is done, failed, missing, stale, orphaned.
+
+    TARGET is s3://bucket/prefix; without it INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing or
+    stale, 1 something is, 2 the audit could not be done.
+
+    \b
+    Examples:
+      python -m pipeline audit
+      python -m pipeline audit s3://uploads/2026/ --older-than 15m --json
+      python -m pipeline audit --repair
+    """
+    from pipeline.audit.command import audit as run
+
+    sys.exit(
+        run(
+            target,
+            as_json=as_json,
+            full=full,
+            older_than=older_than,
+            examples=examples,
+            repair=repair,
+            yes=yes,
+        )
+    )
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
+@click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
+@click.option(
+    "--max-queued",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Wait while so many messages are in the tasks queue.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be enqueued, one URI a line, and enqueue nothing.")
+def backfill(target: str, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> None:
+    """Enqueue the objects below TARGET, s3://bucket or s3://bucket/prefix, that are there already.
+
+    What is done is left alone; what was made by another recipe, or failed, is made again. When it is interrupted
+    it prints how to go on. Exit status: 0 all enqueued, 1 it stopped, 130 it was interrupted.
+
+    \b
+    Examples:
+      python -m pipeline backfill s3://uploads/2026/ --dry-run | wc -l
+      python -m pipeline backfill s3://uploads --newer-than 3d
+    """
+    from pipeline.backfill import backfill as run
+
+    sys.exit(run(target, start_after=start_after, newer_than=newer_than, max_queued=max_queued, dry_run=dry_run))
+
+
+@cli.command(cls=_Asking)
+@click.argument("uri")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="Dead letters read of each queue."
+)
+def explain(uri: str, as_json: bool, limit: int) -> None:
+    """Everything that is known about one object, s3://bucket/key, and what it means.
+
+    Exit status: 0 it is accounted for, 1 something is to be done about it, 2 it could not be found out.
+
+    \b
+    Example:
+      python -m pipeline explain "s3://uploads/a b.jpg"
+    """
+    from pipeline.explain import explain as run
+
+    sys.exit(run(uri, as_json=as_json, limit=limit))
+
+
+@cli.group()
+def deadletters() -> None:
+    """What could not be processed at all: see it, send it back, export it, purge it."""
+
+
+_queue = click.option(
+    "--queue", "which", type=click.Choice(["events", "tasks", "all"]), default="all", show_default=True
+)
+_only = click.option("--only", metavar="REASON", help="Only those whose reason has this in it.")
+_limit = click.option(
+    "--limit", default=10_000, show_default=True, type=click.IntRange(min=1), help="Messages read of each queue."
+)
+
+
+@deadletters.command("list")
+@_queue
+@_only
+@_limit
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
+    """Count the dead letters by queue, task and reason.
+
+    \b
+    Example:
+      python -m pipeline deadletters list
+    """
+    from pipeline.deadletters.command import list_ as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, as_json=as_json))
+
+
+@deadletters.command()
+@click.argument("ids", nargs=-1)
+@_queue
+@_only
+@_limit
+def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None:
+    """Print whole messages, as JSON: those whose message ids begin with IDS, or all. Status 1: none was found.
+
+    \b
+    Example:
+      python -m pipeline deadletters show 5fea7756
+      python -m pipeline deadletters show --only "not JSON"
+    """
+    from pipeline.deadletters.command import queue_names
+    from pipeline.deadletters.command import show as run
+
+    sys.exit(run(ids, queue_names(which), only=only, limit=limit))
+
+
+@deadletters.command()
+@_queue
+@_only
+@click.option("--limit", type=click.IntRange(min=1), help="Messages read of each queue; all when left out.")
+@click.option("--rate", "per_s", type=click.FloatRange(min=0, min_open=True), help="At most so many a second.")
+def redrive(which: str, only: str | None, limit: int | None, per_s: float | None) -> None:
+    """Send dead letters back to the queue that they came from.
+
+    SQS does it by itself where it can; with --only or --limit, messages are received, sent and deleted one by one.
+
+    \b
+    Examples:
+      python -m pipeline deadletters redrive
+      python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
+    """
+    from pipeline.deadletters.command import queue_names
+    from pipeline.deadletters.command import redrive as run
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, per_s=per_s))
+
+
+@deadletters.command()
+@_queue
+@_only
+@_limit
+@click.option("--to", type=click.Path(path_type=Path), help="A new file; without it, standard output.")
+def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
+    """Write the dead letters as JSON lines; they stay where they are.
+
+    \b
+    Example:
+      python -m pipeline deadletters export | jq -r .reason | sort | uniq -c
+    """
+    from pipeline.deadletters.command import export as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, to=to))
+
+
+@deadletters.command()
+@_queue
+@_only
+@_limit
+@click.option("--to", type=click.Path(path_type=Path), help="The file to export to first; else one with the time.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) -> None:
+    """Delete dead letters for good, after exporting them, and asking.
+
+    \b
+    Example:
+      python -m pipeline deadletters purge --queue events --only "not JSON"
+    """
+    from pipeline.deadletters.command import purge as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, to=to, yes=yes))
 
 
 @cli.command()

@@ -34,9 +34,12 @@ def renditions(app: Celery, source: Source, *, careful: bool = False) -> Signatu
     )
 
 
-def reconciliation(app: Celery, source: Source, *, second_look: bool = False) -> Signature:
-    """The task that makes what is stored of one object agree with the object; nothing is sent yet."""
-    known = {"second_look": True} if second_look else {}
+def reconciliation(app: Celery, source: Source, **flags: bool) -> Signature:
+    """The task that makes what is stored of one object agree with the object; nothing is sent yet.
+
+    ``flags``: the task's, which are ``second_look`` and ``thorough``.
+    """
+    known = {name: True for name, is_set in flags.items() if is_set}
     shown = f"{source.bucket}/{source.key}"
     return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
 
@@ -79,10 +82,10 @@ def process_many(
     _enqueue_all(sources, app, lambda source: renditions(app, source, careful=careful(source.key)))
 
 
-def reconcile_many(sources: Iterable[Source], *, app: Celery | None = None) -> None:
+def reconcile_many(sources: Iterable[Source], *, app: Celery | None = None, thorough: bool = False) -> None:
     """As ``process_many``, for ``reconcile``."""
     app = _default_app() if app is None else app
-    _enqueue_all(sources, app, lambda source: reconciliation(app, source))
+    _enqueue_all(sources, app, lambda source: reconciliation(app, source, thorough=thorough))
 
 
 def _enqueue_all(sources: Iterable[Source], app: Celery, work: Callable[[Source], Signature]) -> None:

@@ -65,3 +65,11 @@ class Source:
             if found is not None and (not isinstance(found, expected) or isinstance(found, bool)):
                 raise MessageError(f"{name} of a source is {found!r}, which is not of type {expected.__name__}")
         return cls(**{**known, "bucket": known["bucket"] or "", "key": known["key"] or ""})
+
+
+def place(uri: str) -> tuple[str, str]:
+    """Bucket and prefix of ``s3://bucket`` or ``s3://bucket/prefix``. Raises ``MessageError``."""
+    bucket, _, prefix = uri.removeprefix(_SCHEME).partition("/")
+    if not uri.startswith(_SCHEME) or not bucket:
+        raise MessageError(f"{uri!r} names no bucket: write s3://bucket or s3://bucket/prefix")
+    return bucket, prefix

@@ -92,21 +92,19 @@ class ObjectTask(Task):
             return self._ended(SKIPPED, source, exc)
         return result
 
-    def look(self, source: Source, *, again: bool = False, always: bool = False) -> State:
+    def look(self, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False) -> State:
         """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
 
         ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object
-        when nothing is stored of its current version, even when an event of that version must be on its way.
-        Raises ``TransientError``.
+        when nothing is stored of its current version, even when an event of that version must be on its way;
+        ``thorough``: see ``reconcile``. Raises ``TransientError``.
         """
-        settings = self.app.settings
-        state = reconcile(source, settings, remove_orphans=settings.delete_renditions)
-        mine = state.current is not None and state.current.etag == source.etag
-        if state.current is not None and state.needs_work and (always or mine or state.removed or self.is_repeated):
+        state = reconcile(source, self.app.settings, thorough=thorough)
+        if state.current is not None and state.needs_work and (always or state.removed):
             found = state.current
             now = Source(source.bucket, source.key, version_id=found.version_id, etag=found.etag, size=found.size)
             enqueue.send(enqueue.renditions(self.app, now))
-        if again or state.removed or self.is_repeated:
+        if again or state.removed:
             enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
         return state
 
@@ -125,7 +123,7 @@ class ObjectTask(Task):
             chain.clear()
 
     def _outdated(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
-        state = self.look(source)
+        state = self.look(source, again=True)
         if state.removed:
             logger.info("removed what was outdated: %s", ", ".join(state.removed), extra={"action": "removed"})
         return self._ended(outcome, source, exc)

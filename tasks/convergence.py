@@ -3,12 +3,13 @@
 The common case pays nothing for it: what is written for the first time is written at once, under the condition
 that nothing is there. Everything else is rare, and pays:
 
-- A write that finds something there looks at it, and at the source, then decides again.
-- Whoever removes something, or records a failure, looks at the source again afterwards.
-- A write that landed late, too long after its source was last seen, is checked. One that landed in time is seen
-  by the second look which follows each removal and each failure, ``FOLLOW_UP_S`` later.
+- A write that finds something there looks at it, decides again, and looks at the source again afterwards.
+- So does a write that landed late, too long after its source was last seen.
+- One that landed in time is seen by the second look which follows, ``FOLLOW_UP_S`` later, whenever something was
+  removed, failed, or turned out to be outdated. That look also finds what was removed or replaced wrongly, because
+  the source changed meanwhile, or by a try of which nothing more is known.
 
-``reconcile`` is that look. It compares what is stored with the object as it is now, and removes what is wrong.
+``reconcile`` is such a look. It compares what is stored with the object as it is now, and removes what is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from time import monotonic
 
 from pipeline import storage
 from pipeline.config import Settings
-from pipeline.errors import NameTaken, TransientError
+from pipeline.errors import NameTaken, ObjectChanged, TransientError
 from pipeline.source import Source
 from pipeline.storage import Found
 from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, failure_key, suffixes
@@ -42,7 +43,6 @@ def clock() -> float:
 class Wrote(Enum):
     DONE = "done"
     DUPLICATE = "duplicate"  # the same rendition was there already
-    SUPERSEDED = "superseded"  # the source is not what the rendition was made from any more
 
 
 @dataclass(slots=True)
@@ -75,9 +75,9 @@ def put(
     facts: Mapping[str, str],
     sight: Sight,
 ) -> tuple[Wrote, str]:
-    """Writes a rendition unless it is there already, or a newer one is; returns what happened and the ETag there.
+    """Writes a rendition unless it is there already; returns what happened, and the ETag of what is there now.
 
-    Raises ``NameTaken`` where another object's rendition has the name, and ``TransientError``.
+    Raises ``ObjectChanged`` where a newer one is, ``NameTaken`` where another object's is, and ``TransientError``.
     """
     replaces: str | None = None
     for _ in range(MAX_TURNS):
@@ -94,20 +94,22 @@ def put(
         except storage.Conflict:
             pass
         else:
-            return (Wrote.SUPERSEDED if sight.is_too_old and not sight.again() else Wrote.DONE), etag
+            # What was replaced had the ETag of what was looked at. It may still be something else: an ETag is one of
+            # bytes, and a newer version may look the same as an older one.
+            if (replaces is not None or sight.is_too_old) and not sight.again():
+                raise ObjectChanged(f"{source.uri} was overwritten while it was being processed")
+            return Wrote.DONE, etag
         there = storage.head(bucket, key)
         if there is None:
             replaces = None
-            if not sight.again():
-                return Wrote.SUPERSEDED, ""
             continue
         found = Provenance.read(there.metadata)
-        if not found.is_for(source.bucket, made.key_suffix):
+        if found.is_rendition and not found.is_for(source.bucket, made.key_suffix):
             raise NameTaken(f"The name {key} belongs to the rendition of another object.")
         if (found.etag, found.recipe) == (made.etag, made.recipe):
             return Wrote.DUPLICATE, there.etag
         if not found.is_older(source) and not sight.again():
-            return Wrote.SUPERSEDED, there.etag
+            raise ObjectChanged(f"{source.uri} was overwritten while it was being processed")
         replaces = there.etag
     raise TransientError(f"s3://{bucket}/{key}: others write it all the time")
 
@@ -129,26 +131,20 @@ class State:
         return not Provenance.read(self.current.metadata).is_rendition
 
 
-def reconcile(source: Source, settings: Settings, *, remove_orphans: bool) -> State:
+def reconcile(source: Source, settings: Settings, *, thorough: bool = False) -> State:
     """Removes what the output bucket holds of an object and should not: see the module's text.
 
-    ``remove_orphans``: also the renditions of an object that does not exist any more.
-    Raises ``TransientError``.
+    ``thorough``: also under the names that renditions have with other settings, and also where the object is gone
+    and DELETE_RENDITIONS is off. Raises ``TransientError``.
     """
     bucket = settings.required("output_bucket")
-    removed: list[str] = []
-    for _ in range(MAX_TURNS):
-        current = storage.current(source.bucket, source.key)
-        held = _held(bucket, source, SUFFIXES if current is None else suffixes(source.key, settings))
-        wrong, is_complete, has_failed = judge(current, held, remove_orphans=remove_orphans)
-        if wrong:
-            storage.delete(bucket, wrong)
-            removed += wrong
-            again = storage.current(source.bucket, source.key)
-            if (again and again.etag) != (current and current.etag):
-                continue
-        return State(current, is_complete, has_failed, tuple(removed))
-    raise TransientError(f"{source.uri}: it changes all the time")
+    current = storage.current(source.bucket, source.key)
+    names = SUFFIXES if thorough or current is None else suffixes(source.key, settings)
+    held = _held(bucket, source, names)
+    wrong, is_complete, has_failed = judge(current, held, remove_orphans=thorough or settings.delete_renditions)
+    if wrong:
+        storage.delete(bucket, wrong)
+    return State(current, is_complete, has_failed, tuple(wrong))
 
 
 def _held(bucket: str, source: Source, names: tuple[str, ...]) -> dict[str, Provenance]:

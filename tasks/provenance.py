@@ -68,9 +68,10 @@ class Provenance:
     def is_for(self, bucket: str, suffix: str) -> bool:
         """Whether what lies at an object's key plus ``suffix`` is the rendition of that object, and no other's.
 
-        ``a.tiff`` and ``a.tiff.jpg`` both want the name ``a.tiff.jpg``.
+        ``a.tiff`` and ``a.tiff.jpg`` both want the name ``a.tiff.jpg``. What says nothing of itself counts as
+        that of the object which has the very name.
         """
-        return self.recipe is None or (self.bucket == bucket and self.key_suffix == suffix)
+        return self.key_suffix == suffix and self.bucket in (None, bucket)
 
     def is_older(self, source: Source) -> bool:
         """Whether ``source`` is certainly a later version of the same object."""

@@ -15,7 +15,7 @@ from pipeline.errors import ObjectChanged, ObjectGone, OwnOutput
 from pipeline.source import Source
 from pipeline.storage import Found
 from tasks.base import DUPLICATE, ObjectTask, parse_source
-from tasks.convergence import Sight, Wrote, put
+from tasks.convergence import Sight, put
 from tasks.images import Limits, Recipe, Rendition, render
 from tasks.keys import RESIZED_PREFIX, THUMBS_PREFIX, failure_key, suffix, suffixes
 from tasks.provenance import Provenance, Recipes
@@ -69,17 +69,20 @@ def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = Fa
 
 
 @app.task(name="tasks.reconcile", bind=True, base=ObjectTask)
-def reconcile(self: ObjectTask, source: str | dict[str, Any], second_look: bool = False) -> dict[str, Any]:
+def reconcile(
+    self: ObjectTask, source: str | dict[str, Any], second_look: bool = False, thorough: bool = False
+) -> dict[str, Any]:
     """Makes what is stored of one object agree with the object as it is now.
 
     Removes the renditions and the failure record of an object that was deleted (unless DELETE_RENDITIONS is off),
     and whatever else is not of its current version; enqueues the object when nothing is stored of that.
     Everything is looked at once more later, unless this is the ``second_look`` and it found nothing to remove.
+    ``thorough``: also removes what DELETE_RENDITIONS would keep, and what earlier settings have left.
     """
     wanted = parse_source(source)
 
     def work() -> dict[str, Any]:
-        state = self.look(wanted, again=not second_look, always=True)
+        state = self.look(wanted, again=not second_look, always=True, thorough=thorough)
         action = "removed" if state.removed else "reconciled"
         logger.info(
             "%s: %s: %s",
@@ -99,8 +102,8 @@ def _from_original(
     settings = task.app.settings
     limits = Limits.from_settings(settings)
     if careful:
-        # An earlier try of this message may have written late, and ended before it could look: look now.
-        now = _as_it_is_now(wanted) if task.is_repeated or wanted.etag is None else wanted
+        # Also because an earlier try may have written late, and ended before it could look.
+        now = _as_it_is_now(wanted)
         there = _already(settings.required("output_bucket"), prefix, now, recipe_name, suffixes(now.key, settings))
         if there is not None:
             return there
@@ -211,8 +214,6 @@ def _store(
         facts=facts | {"pixels": f"{rendition.width}x{rendition.height}"},
         sight=sight,
     )
-    if wrote is Wrote.SUPERSEDED:
-        raise ObjectChanged(f"{origin.uri} was overwritten while it was being processed")
     logger.info(
         "%s: %s -> %s/%s %dx%d",
         wrote.value,

@@ -73,13 +73,13 @@ def test_a_fresh_upload_costs_no_request_beyond_reading_and_writing(model: Pipel
     assert requests(model) == {"GetObject": 10, "PutObject": 10}
 
 
-def test_an_overwrite_costs_one_look_for_each_rendition(model: PipelineModel) -> None:
+def test_an_overwrite_costs_two_looks_for_each_rendition(model: PipelineModel) -> None:
     up(model, "red")
     model.settle()
     requests(model)
     up(model, "bright")
     model.settle()
-    assert requests(model) == {"GetObject": 2, "PutObject": 4, "HeadObject": 2}
+    assert requests(model) == {"GetObject": 2, "PutObject": 4, "HeadObject": 4}
     check(model, KEY, faults=False)
 
 
@@ -107,6 +107,33 @@ def test_a_late_writer_does_not_overwrite_a_newer_version(model: PipelineModel) 
     late = until(model, started(model), "PutObject resized/")
     up(model, "bright")
     finish(model, started(model))
+    finish(model, late)
+    model.settle()
+    check(model, KEY, faults=False)
+
+
+def test_a_version_between_two_that_have_the_same_bytes(model: PipelineModel) -> None:
+    up(model, "red")
+    model.settle()
+    up(model, "bright")
+    late = until(model, started(model), "PutObject resized/")
+    up(model, "red")
+    model.bridge(0)
+    model.settle_others(late)
+    finish(model, late)
+    model.settle()
+    check(model, KEY, faults=False)
+
+
+def test_a_late_writer_that_replaces_what_has_the_same_bytes_as_what_it_saw(model: PipelineModel) -> None:
+    up(model, "red")
+    model.settle()
+    up(model, "bright")
+    late = until(model, started(model), "HeadObject resized/")
+    until(model, late, "PutObject resized/")
+    up(model, "red")  # is made already
+    model.bridge(0)
+    model.settle_others(late)
     finish(model, late)
     model.settle()
     check(model, KEY, faults=False)

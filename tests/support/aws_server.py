@@ -66,6 +66,7 @@ class State:
         self.counts: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self.moves: dict[str, dict[str, Any]] = {}  # message move tasks, by handle
 
     def fault(self, action: str, queue: str) -> Fault | None:
         return next((fault for fault in self.faults if fault.hits(action, queue)), None)
@@ -215,6 +216,28 @@ class SqsActions:
             )
 
         return self._each(request, fault, change)
+
+    def start_message_move_task(self, request: dict[str, Any]) -> dict[str, Any]:
+        """It moves when it is looked at, or, at one message a second, not before the test has ended."""
+        handle = uuid.uuid4().hex
+        self._state.moves[handle] = {**request, "TaskHandle": handle, "Status": "RUNNING"}
+        return {"TaskHandle": handle}
+
+    def list_message_move_tasks(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = [move for move in self._state.moves.values() if move["SourceArn"] == request["SourceArn"]][::-1]
+        for move in found:
+            if move["Status"] == "RUNNING" and move.get("MaxNumberOfMessagesPerSecond") != 1:
+                source, destination = (
+                    self._sqs.find(move[end].split(":")[-1]) for end in ("SourceArn", "DestinationArn")
+                )
+                move |= {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": len(source.ready)}
+                destination.ready.extend(source.ready)
+                source.ready.clear()
+        return {"Results": found[: int(request.get("MaxResults", 1))]}
+
+    def cancel_message_move_task(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.moves[request["TaskHandle"]]["Status"] = "CANCELLED"
+        return {"ApproximateNumberOfMessagesMoved": 0}
 
     def _each(
         self, request: dict[str, Any], fault: Fault | None, work: Callable[[dict[str, Any]], Any]

@@ -1,0 +1,1 @@
+"""``python -m pipeline audit``: is every upload accounted for?"""

@@ -1,0 +1,125 @@
+"""``python -m pipeline audit``: what the person sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import click
+
+from pipeline import queues, shown
+from pipeline.audit.run import ENQUEUED, REMOVED, Audit, Report
+from pipeline.audit.verdicts import Status
+from pipeline.celery import make_app
+from pipeline.config import Settings
+from pipeline.enqueue import process_many, reconcile_many
+from pipeline.source import Source, place
+from pipeline.times import moment
+
+#: Objects that are enqueued in one go.
+BATCH = 1000
+_EXPLAINED = {
+    Status.DONE: "renditions of the current version, by the current recipe",
+    Status.FAILED: "a failure record says why",
+    Status.MISSING: "no renditions, and no record of a failure",
+    Status.STALE: "renditions that should be made anew",
+    Status.ORPHANED: "renditions or a record of an object that does not exist",
+    Status.LEFTOVER: "renditions or a record beside those that count",
+    Status.SKIPPED: "not selected for processing",
+}
+
+
+def audit(
+    target: str | None,
+    *,
+    as_json: bool,
+    full: bool,
+    older_than: str | None,
+    examples: int,
+    repair: bool,
+    yes: bool,
+) -> int:
+    """Runs the audit and shows the result; returns the exit status: 1 when something is missing or stale.
+
+    Raises ``PipelineError``.
+    """
+    settings = Settings.from_env()
+    bucket, prefix = (settings.required("input_bucket"), settings.key_prefix) if target is None else place(target)
+    before = None if older_than is None else moment(older_than)
+    with Audit(settings, bucket, prefix, full=full, before=before, examples=examples) as run:
+        with shown.progress("Comparing") as bar:
+            report = run.run(bar)
+        if as_json:
+            click.echo(json.dumps(as_dict(report), indent=2, ensure_ascii=False))
+        else:
+            _show(report)
+        waiting = queues.waiting(settings)
+        if waiting and not report.is_complete:
+            shown.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
+        if repair:
+            _repair(run, report, settings, yes=yes)
+    return 0 if report.is_complete else 1
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as JSON: ``{"complete": …, "counts": {status: n}, "reasons": {status: {reason: n}}, …}``."""
+    reasons: dict[str, dict[str, int]] = {}
+    examples: dict[str, dict[str, list[str]]] = {}
+    for (status, reason), count in sorted(report.reasons.items(), key=lambda item: (item[0][0].value, item[0][1])):
+        if reason:
+            reasons.setdefault(status.value, {})[reason] = count
+        if (status, reason) in report.examples:
+            examples.setdefault(status.value, {})[reason] = report.examples[status, reason]
+    return {
+        "complete": report.is_complete,
+        "counts": {status.value: report.counts[status] for status in Status},
+        "reasons": reasons,
+        "examples": examples,
+        "requests": dict(report.requests),
+    }
+
+
+def _show(report: Report) -> None:
+    rows = []
+    for status in Status:
+        parts = {reason: count for (each, reason), count in report.reasons.items() if each is status}
+        if not parts:
+            rows.append([status.value, "0", "", ""])
+        for reason, count in sorted(parts.items(), key=lambda item: -item[1]):
+            shown_reason = reason or _EXPLAINED[status]
+            rows.append(
+                [status.value, f"{count:,}", shown_reason, ", ".join(report.examples.get((status, reason), []))]
+            )
+    shown.table(["status", "objects", "why", "for example"], rows, right=["objects"])
+    requests = ", ".join(f"{count:,} {operation}" for operation, count in sorted(report.requests.items()))
+    shown.note(f"Requests: {requests}.")
+
+
+def _repair(run: Audit, report: Report, settings: Settings, *, yes: bool) -> None:
+    enqueued = sum(report.counts[status] for status in ENQUEUED)
+    removed = sum(report.counts[status] for status in REMOVED)
+    if not enqueued and not removed:
+        shown.note("Nothing to repair.")
+        return
+    if enqueued:
+        shown.note(f"To be enqueued: {enqueued:,} objects that are missing or stale.")
+    if removed:
+        shown.note(f"To be removed: renditions and records of {removed:,} objects that are orphaned or left over.")
+    if not yes and not click.confirm("Go on?", err=True):
+        raise click.Abort
+    app = make_app(settings)
+    with shown.progress("Enqueuing", enqueued + removed) as bar:
+        done = _in_batches(run.repairs(ENQUEUED), partial(process_many, app=app), bar, 0)
+        _in_batches(run.repairs(REMOVED), partial(reconcile_many, app=app, thorough=True), bar, done)
+    shown.note(f"Enqueued: {enqueued + removed:,} tasks. The workers do the rest.")
+
+
+def _in_batches(sources: Iterator[Source], enqueue: Callable[[list[Source]], None], bar: shown.Bar, done: int) -> int:
+    while batch := list(islice(sources, BATCH)):
+        enqueue(batch)
+        done += len(batch)
+        bar(done)
+    return done

@@ -1,0 +1,142 @@
+"""The audit: streams the listings, counts what it finds, and spools what could be repaired."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import IO
+
+from bridge.selection import skip_reason
+from pipeline import storage
+from pipeline.audit.joined import Joined, joined
+from pipeline.audit.verdicts import Finding, Judge, Status
+from pipeline.config import Settings
+from pipeline.source import Source
+from pipeline.storage import Found
+from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX
+
+#: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
+MAX_BATCH = 64
+THREADS = 16
+#: What a repair enqueues as if it were uploaded now; and what it lets ``reconcile`` remove.
+ENQUEUED = (Status.MISSING, Status.STALE)
+REMOVED = (Status.ORPHANED, Status.LEFTOVER)
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts by status, and by status and reason; the first few keys of each; the requests that it took."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    reasons: Counter[tuple[Status, str]] = field(default_factory=Counter)
+    examples: dict[tuple[Status, str], list[str]] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every upload is accounted for by its current version."""
+        return not any(self.counts[status] for status in ENQUEUED)
+
+    def add(self, finding: Finding, most_examples: int) -> None:
+        self.counts[finding.status] += 1
+        self.reasons[finding.status, finding.reason] += 1
+        if finding.status is not Status.DONE:
+            examples = self.examples.setdefault((finding.status, finding.reason), [])
+            if len(examples) < most_examples:
+                examples.append(finding.source.key)
+
+
+class Audit:
+    """One run. ``prefix``: of the keys in the input bucket; ``before``: only objects that were uploaded earlier."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bucket: str,
+        prefix: str = "",
+        *,
+        full: bool = False,
+        before: datetime | None = None,
+        examples: int = 5,
+    ) -> None:
+        self.report = Report()
+        self._settings = settings
+        self._bucket = bucket
+        self._output = settings.required("output_bucket")
+        self._prefix = prefix
+        self._before = before
+        self._most_examples = examples
+        self._lock = threading.Lock()
+        self._judge = Judge(settings, bucket, self._count, full=full)
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Audit:
+        opened = tempfile.TemporaryFile("w+", prefix="pipeline-audit-", encoding="utf-8")
+        self._spool: IO[str] = self._cleanup.enter_context(opened)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def run(self, on_progress: Callable[[int], None] = lambda _: None) -> Report:
+        """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are judged."""
+        for judged, finding in enumerate(self._findings(), 1):
+            self.report.add(finding, self._most_examples)
+            if finding.status in (*ENQUEUED, *REMOVED):
+                self._spool.write(json.dumps([finding.status.value, finding.source.to_json()]) + "\n")
+            on_progress(judged)
+        return self.report
+
+    def repairs(self, statuses: Iterable[Status]) -> Iterator[Source]:
+        """What was found with these statuses, in the order of finding."""
+        wanted = {status.value for status in statuses}
+        self._spool.seek(0)
+        for line in self._spool:
+            status, source = json.loads(line)
+            if status in wanted:
+                yield Source.parse(source)
+
+    def _findings(self) -> Iterator[Finding]:
+        doubtful: list[Joined] = []
+        size = 1
+        with ThreadPoolExecutor(THREADS) as pool:
+            for entry in self._entries():
+                finding = self._judge.quickly(entry)
+                if finding is not None:
+                    yield finding
+                    continue
+                doubtful.append(entry)
+                if len(doubtful) >= size:
+                    for found in pool.map(self._judge.carefully, doubtful):
+                        yield from found
+                    doubtful, size = [], min(2 * size, MAX_BATCH)
+            for found in pool.map(self._judge.carefully, doubtful):
+                yield from found
+
+    def _entries(self) -> Iterator[Joined]:
+        outputs = [self._listed(self._output, prefix) for prefix in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)]
+        for entry in joined(self._listed(self._bucket, ""), *outputs):
+            source = entry.source
+            if source is not None and (skip_reason(self._bucket, source.key, self._settings) is not None):
+                self.report.add(self._skipped(source), self._most_examples)
+            elif source is None or self._before is None or source.modified < self._before:
+                yield entry
+
+    def _skipped(self, source: Found) -> Finding:
+        reason = skip_reason(self._bucket, source.key, self._settings)
+        return Finding(Status.SKIPPED, Source(self._bucket, source.key), str(reason))
+
+    def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
+        for found in storage.listed(bucket, folder + self._prefix, on_request=self._count):
+            yield replace(found, key=found.key.removeprefix(folder))
+
+    def _count(self, operation: str) -> None:
+        with self._lock:
+            self.report.requests[operation] += 1

@@ -1,0 +1,102 @@
+"""Four listings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.audit.joined import Joined, UnorderedListing, joined
+from pipeline.storage import Found
+from tasks.keys import SUFFIXES
+from tests.support.s3_model import EPOCH
+
+
+def found(names: Iterable[str]) -> list[Found]:
+    return [Found(name, "e", 1, EPOCH) for name in sorted(set(names), key=str.encode)]
+
+
+def join(sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]) -> list[Joined]:
+    return list(joined(found(sources), found(resized), found(thumbs), found(f"{key}.json" for key in records)))
+
+
+def shown(entries: Iterable[Joined]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
+    return {
+        entry.key: (
+            entry.source is not None,
+            entry.record is not None,
+            sorted(entry.resized),
+            sorted(entry.thumbs),
+            entry.rivals,
+        )
+        for entry in entries
+    }
+
+
+def test_what_belongs_together_is_joined() -> None:
+    entries = join(["a.jpg", "b.heic", "c.jpg"], ["a.jpg", "b.heic.jpg"], ["a.jpg", "b.heic.jpg", "d.jpg"], ["c.jpg"])
+    assert shown(entries) == {
+        "a.jpg": (True, False, [""], [""], False),
+        "b.heic": (True, False, [".jpg"], [".jpg"], False),
+        "c.jpg": (True, True, [], [], False),
+        "d.jpg": (False, False, [], [""], False),
+    }
+
+
+def test_keys_that_sort_between_an_object_and_its_renditions() -> None:
+    """``-`` sorts before ``.``, so ``a.heic-1.jpg`` is listed between ``a.heic`` and ``a.heic.jpg``."""
+    sources = ["a.heic", "a.heic-1.jpg", "a.heic.jpg2.jpg", "a.heicz.jpg"]
+    outputs = ["a.heic.jpg", "a.heic-1.jpg", "a.heic.jpg2.jpg", "a.heicz.jpg"]
+    entries = shown(join(sources, outputs, outputs, []))
+    assert entries["a.heic"] == (True, False, [".jpg"], [".jpg"], False)
+    assert all(entry[2] and entry[3] for entry in entries.values())
+    assert set(entries) == set(sources)
+
+
+def test_two_objects_that_want_the_same_name_are_told() -> None:
+    entries = shown(join(["a.heic", "a.heic.jpg"], ["a.heic.jpg"], [], []))
+    assert entries == {
+        "a.heic": (True, False, [".jpg"], [], True),
+        "a.heic.jpg": (True, False, [""], [], True),
+    }
+
+
+def test_a_record_of_what_is_gone() -> None:
+    assert shown(join([], ["a.jpg"], [], ["a.jpg", "b.jpg"])).keys() == {"a.jpg", "b.jpg"}
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_a_store_that_lists_in_another_order_is_refused(which: int) -> None:
+    listings: list[list[Found]] = [[], [], [], []]
+    listings[which] = [Found(name, "e", 1, EPOCH) for name in ("b.json", "a.json")]
+    with pytest.raises(UnorderedListing, match=r"lists 'a\.json' after 'b\.json'"):
+        list(joined(*listings))
+
+
+KEYS = st.lists(st.text("ab./-~é", min_size=1, max_size=6), max_size=12)
+NAMES = st.lists(st.tuples(st.text("ab./-~é", min_size=1, max_size=6), st.sampled_from(SUFFIXES)), max_size=12)
+
+
+@given(KEYS, NAMES, NAMES, KEYS)
+def test_it_is_what_comparing_everything_with_everything_gives(
+    sources: list[str], big: list[tuple[str, str]], small: list[tuple[str, str]], records: list[str]
+) -> None:
+    resized, thumbs = ({key + suffix for key, suffix in names} for names in (big, small))
+    entries = join(sources, resized, thumbs, records)
+    with_source = {entry.key: entry for entry in entries if entry.source is not None}
+    assert set(with_source) == set(sources)
+    assert len(with_source) == sum(entry.source is not None for entry in entries)
+    for key, entry in with_source.items():
+        assert set(entry.resized) == {suffix for suffix in SUFFIXES if key + suffix in resized}
+        assert set(entry.thumbs) == {suffix for suffix in SUFFIXES if key + suffix in thumbs}
+        assert (entry.record is not None) == (key in records)
+        wanted = {key + suffix for suffix in [*entry.resized, *entry.thumbs]}
+        others = {other + suffix for other in sources if other != key for suffix in SUFFIXES}
+        assert entry.rivals == bool(wanted & others)
+    owned = {key + suffix for key in sources for suffix in SUFFIXES}
+    orphans = [entry for entry in entries if entry.source is None]
+    assert {entry.key for entry in orphans if entry.record} == set(records) - set(sources)
+    assert {entry.key for entry in orphans if entry.resized} == resized - owned
+    assert {entry.key for entry in orphans if entry.thumbs} == thumbs - owned
