@@ -119,7 +119,7 @@ class Running:
         source, output = self.buckets
         self.batches += 1
         self.stand.ask("POST", "empty", {"buckets": [source, output]})
-        calls, cpu = self.calls(), self._cpu_by_role()
+        calls, cpu = self.calls(), self.cpu_by_role()
         seeded = self.stand.ask(
             "POST",
             "seed",
@@ -127,7 +127,7 @@ class Running:
         )
         done = self._wait(count, deadline_s)
         time.sleep(SETTLE_S)
-        after = self._cpu_by_role()
+        after = self.cpu_by_role()
         by_role = {role: after[role] - cpu[role] for role in after}
         return Cost(count, sum(by_role.values()), done - seeded["at"], self.calls() - calls, by_role)
 
@@ -163,7 +163,7 @@ class Running:
                 found[f"{caller.removeprefix(self.prefix)} {action} {target.removeprefix(self.prefix)}"] += number
         return found
 
-    def _cpu_by_role(self) -> dict[str, float]:
+    def cpu_by_role(self) -> dict[str, float]:
         return {role: processes.cpu_s([child.pid]) for role, child in self.children.items()}
 
     def cpu_s(self) -> float:
