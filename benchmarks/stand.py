@@ -73,10 +73,6 @@ class Running:
     def buckets(self) -> tuple[str, str]:
         return f"{self.prefix}input", f"{self.prefix}output"
 
-    @property
-    def sessions(self) -> list[int]:
-        return [child.pid for child in self.children.values()]
-
     def environ(self, role: str) -> dict[str, str]:
         (self.folder / role).mkdir(exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -166,8 +162,9 @@ class Running:
     def cpu_by_role(self) -> dict[str, float]:
         return {role: processes.cpu_s([child.pid]) for role, child in self.children.items()}
 
-    def cpu_s(self) -> float:
-        return processes.cpu_s(self.sessions)
+    def restart_peaks(self) -> None:
+        for child in self.children.values():
+            processes.restart_peaks(child.pid)
 
     def memory(self) -> dict[str, list[processes.Memory]]:
         """By role: of its first process, then of those that it started."""
