@@ -1,7 +1,8 @@
-"""How long a worker and a bridge take to their first receive, beside the bare imports: ``python -m benchmarks.cold_start``.
+"""How long a worker and a bridge take to their first receive: ``python -m benchmarks.cold_start``.
 
-From the start of the process to its first ``ReceiveMessage`` at the server on the queue that brings it work: from then
-on it takes its first task. CPU seconds, since walls depend on who else uses the machine.
+From the start of the process to its first ``ReceiveMessage`` at the server on the queue that brings it work:
+from then on it takes its first task. Beside it, how long Python takes for the bare imports. CPU seconds, since
+walls depend on who else uses the machine.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--label", default="now", help="replaces the result of the same label")
     parser.add_argument("--quick", action="store_true", help="few images, nothing written")
     options = parser.parse_args()
-    found = measure({name: 10 for name in BATCHES} if options.quick else BATCHES, 1 if options.quick else ROUNDS)
+    found = measure(dict.fromkeys(BATCHES, 10) if options.quick else BATCHES, 1 if options.quick else ROUNDS)
     for name, categories in found.items():
         shown = ", ".join(f"{category} {seconds * 1000:.2f}" for category, seconds in categories.items())
         print(f"{name}: {sum(categories.values()) * 1000:.1f} ms of CPU: {shown}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import parse_qs, quote_plus, unquote
+from urllib.parse import quote_plus, unquote
 from xml.sax.saxutils import escape
 
 import tornado.httpserver
@@ -96,7 +96,11 @@ def event(bucket: str, key: str, blob: Blob, sequence: int) -> str:
         "s3": {
             "s3SchemaVersion": "1.0",
             "configurationId": "uploads",
-            "bucket": {"name": bucket, "ownerIdentity": {"principalId": "A3NL1KOZZKExample"}, "arn": f"arn:aws:s3:::{bucket}"},
+            "bucket": {
+                "name": bucket,
+                "ownerIdentity": {"principalId": "A3NL1KOZZKExample"},
+                "arn": f"arn:aws:s3:::{bucket}",
+            },
             "object": {
                 "key": quote_plus(key, safe="/"),
                 "size": len(blob.data),
@@ -303,9 +307,7 @@ async def serve() -> None:
     print(f"http://127.0.0.1:{state.port}", flush=True)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    threading.Thread(
-        target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)), daemon=True
-    ).start()
+    threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)), daemon=True).start()
     await ended.wait()
 
 

@@ -116,11 +116,8 @@ class Running:
         self.batches += 1
         self.stand.ask("POST", "empty", {"buckets": [source, output]})
         calls, cpu = self.calls(), self.cpu_by_role()
-        seeded = self.stand.ask(
-            "POST",
-            "seed",
-            {"bucket": source, "queue": f"{self.prefix}events", "prefix": f"{self.batches}/", "blobs": list(blobs), "count": count},
-        )
+        seed = {"bucket": source, "queue": f"{self.prefix}events", "prefix": f"{self.batches}/"}
+        seeded = self.stand.ask("POST", "seed", seed | {"blobs": list(blobs), "count": count})
         done = self._wait(count, deadline_s)
         time.sleep(SETTLE_S)
         after = self.cpu_by_role()
@@ -254,9 +251,7 @@ class Stand:
             dead = sqs.create_queue(QueueName=f"{prefix}{name}-dlq")["QueueUrl"]
             arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
             policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
-            sqs.create_queue(
-                QueueName=prefix + name, Attributes={"RedrivePolicy": policy, "VisibilityTimeout": "180"}
-            )
+            sqs.create_queue(QueueName=prefix + name, Attributes={"RedrivePolicy": policy, "VisibilityTimeout": "180"})
         for topic in ("celeryev", "pidbox"):
             sns.create_topic(Name=prefix + topic)
         folder = self._folder / prefix

@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+
+from tasks.resample import simd_problem
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
@@ -45,22 +47,33 @@ def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
     return Contender("ours", "this pipeline", {"bridge": (PYTHON, "-m", "bridge"), **commands})
 
 
+def _ours_simd() -> Contender:
+    return replace(
+        ours(),
+        name="ours_simd",
+        title="this pipeline, RESAMPLER=simd",
+        environ={"RESAMPLER": "simd"},
+        missing=simd_problem(),
+    )
+
+
 def _stock_celery() -> Contender:
     module = "benchmarks.contenders.stock_celery"
     worker = (PYTHON, "-m", "celery", "-A", module, "worker", "--loglevel", "INFO", "--concurrency", str(PARALLEL))
     return Contender(
-        "stock_celery", "stock Celery on SQS, two independent tasks", {"bridge": (PYTHON, "-m", module), "worker": worker}
+        "stock_celery",
+        "stock Celery on SQS, two independent tasks",
+        {"bridge": (PYTHON, "-m", module), "worker": worker},
     )
 
 
 @cache
 def _sharp_problem() -> str | None:
-    if shutil.which("node") is None:
+    node = shutil.which("node")
+    if node is None:
         return "node is not installed"
-    probe = subprocess.run(
-        ["node", str(HERE / "sharp_worker.mjs"), "--probe"], capture_output=True, text=True, check=False
-    )
-    return None if probe.returncode == 0 else "its packages are not installed: npm install --prefix benchmarks/contenders"
+    probe = subprocess.run([node, str(HERE / "sharp_worker.mjs"), "--probe"], capture_output=True, check=False)
+    return None if probe.returncode == 0 else "not installed: npm install --prefix benchmarks/contenders"
 
 
 def _sharp_worker() -> Contender:
@@ -77,6 +90,7 @@ def contenders() -> dict[str, Contender]:
     """In the order in which they are shown; the first is ours."""
     found = [
         ours(),
+        _ours_simd(),
         _loop("sample_loop", "the sample's design"),
         _loop("our_loop", "its loop with our image code"),
         _stock_celery(),
