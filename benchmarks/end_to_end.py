@@ -20,7 +20,7 @@ from benchmarks.spread import Spread, ratio
 from benchmarks.stand import Cost, Running, Stand, started
 
 #: How many of each photo a round has: so many that each process has its share, and what is gathered gets full.
-BATCHES = {"12 MP JPEG": 24, "24 MP JPEG": 12, "web JPEG 800x600": 80}
+BATCHES = {"12 MP JPEG": 24, "24 MP JPEG": 8, "web JPEG 800x600": 60}
 QUICK = {"12 MP JPEG": 12, "web JPEG 800x600": 40}
 WARM_UP = "web JPEG 800x600"
 

@@ -1,7 +1,7 @@
 """S3, SQS and SNS in the memory of one process, each request counted: ``python -m benchmarks.server``.
 
 SQS and SNS are those of the tests; the S3 here knows what an image pipeline asks of it: whole objects with
-metadata, checksums and write conditions, one delete or many, in buckets that need not be made. Prints its
+metadata, checksums and write conditions, one delete or many, lists, in buckets that need not be made. Prints its
 address, then serves until its standard input ends. ``/_bench/…`` puts objects there by the thousand, with
 their events, and tells what was written; none of that is counted. Signatures are not checked.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote
 from xml.sax.saxutils import escape
 
 import tornado.httpserver
@@ -31,6 +31,8 @@ from tests.support.aws_server import AwsHandler, State
 
 #: Objects above this are refused; the largest input of the benchmarks has 60 MB.
 MAX_BYTES = 200_000_000
+#: Of one page of a list; S3's own.
+MAX_KEYS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +151,7 @@ class Handler(AwsHandler):
     def _read(self, action: str) -> None:
         bucket, key = self._name()
         if not key:
-            if action == "HeadObject":
-                self._count("HeadBucket", bucket)
-                self.finish()
-            else:
-                self._refuse(501, "NotImplemented")
+            self._look_at(bucket, action)
             return
         self._count(action, bucket)
         stored = self._state.objects[bucket].get(key)
@@ -178,6 +176,33 @@ class Handler(AwsHandler):
         self.set_header("Content-Length", str(len(stored.blob.data)))
         self.write(stored.blob.data)
         self.finish()
+
+    def _look_at(self, bucket: str, action: str) -> None:
+        """HeadBucket, or a page of ListObjectsV2."""
+        if action == "HeadObject":
+            self._count("HeadBucket", bucket)
+            self.finish()
+            return
+        if self.get_query_argument("list-type", "") != "2":
+            self._refuse(501, "NotImplemented")
+            return
+        self._count("ListObjectsV2", bucket)
+        prefix = self.get_query_argument("prefix", "", strip=False)
+        after = self.get_query_argument("continuation-token", self.get_query_argument("start-after", ""))
+        keys = sorted(key for key in self._state.objects[bucket] if key.startswith(prefix) and key > after)
+        page, more = keys[:MAX_KEYS], len(keys) > MAX_KEYS
+        items = "".join(self._listed(key, self._state.objects[bucket][key]) for key in page)
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        self.set_header("Content-Type", "application/xml")
+        self.finish(
+            f"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>{token}{items}</ListBucketResult>"
+        )
+
+    def _listed(self, key: str, stored: Stored) -> str:
+        return (
+            f"<Contents><Key>{quote(key)}</Key><ETag>&quot;{stored.blob.etag}&quot;</ETag>"
+            f"<Size>{len(stored.blob.data)}</Size><LastModified>{stored.modified.isoformat()}</LastModified></Contents>"
+        )
 
     async def put(self, *_: str) -> None:
         bucket, key = self._name()
