@@ -8,7 +8,9 @@ Meanwhile another copy of ours has nothing to do: that is the idle stack.
 from __future__ import annotations
 
 import argparse
+import re
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +43,7 @@ class Idle:
         return {
             "seconds": round(hours * 3600),
             "requests_per_hour": record.rounded(
-                {name: number / hours for name, number in (self.running.calls() - self._calls).items()}, 0
+                {name: number / hours for name, number in plain(self.running.calls() - self._calls).items()}, 0
             ),
             "cpu_s_per_hour": record.rounded({role: (used - self._cpu[role]) / hours for role, used in cpu.items()}, 1),
         }
@@ -96,20 +98,24 @@ def measure(rounds: int, batches: dict[str, int], only: list[str]) -> dict[str, 
 
 def _facts(costs: list[Cost]) -> dict[str, Any]:
     images = sum(cost.images for cost in costs)
-    calls: dict[str, float] = {}
-    for cost in costs:
-        for name, number in cost.calls.items():
-            role, action, target = name.split(" ", 2)
-            # The queue of remote control has a name of its own in each process.
-            key = f"{role.rstrip('0123456789')} {action} {'pidbox' if target.endswith('pidbox') else target}"
-            calls[key] = calls.get(key, 0) + number / images
+    calls = plain(sum((cost.calls for cost in costs), Counter()))
     roles = {role: sum(cost.cpu_by_role_s[role] for cost in costs) / images for role in costs[0].cpu_by_role_s}
     return {
         "cpu_s": [round(cost.cpu_per_image_s, 5) for cost in costs],
         "wall_s": [round(cost.wall_per_image_s, 5) for cost in costs],
         "cpu_by_role_s": record.rounded(roles, 5),
-        "requests": record.rounded(calls),
+        "requests": record.rounded({name: number / images for name, number in calls.items()}),
     }
+
+
+def plain(calls: Counter[str]) -> Counter[str]:
+    """Without the numbers of processes, and what is random in the names of queues."""
+    found: Counter[str] = Counter()
+    for name, number in calls.items():
+        role, action, target = name.split(" ", 2)
+        kind = re.sub(r"^[0-9a-f]{20}-(.+)|(.+)-[0-9a-f]{20}$", r"…\1\2", target)
+        found[f"{role.rstrip('0123456789')} {action} {kind}"] += number
+    return found
 
 
 def _peaks(running: Running) -> dict[str, list[float]]:

@@ -31,6 +31,7 @@ def backlogs(stand: Stand, wanted: dict[int, int]) -> dict[str, Any]:
     found: dict[int, list[Cost]] = {}
     peaks: dict[int, float] = {}
     with started(stand, ours(), [SMALL], "backlog-") as running:
+        running.feed([SMALL], min(300, max(wanted)))  # the first hundred of a process take a tenth more
         for size in _spread_out(wanted):
             running.restart_peaks()
             found.setdefault(size, []).append(running.feed([SMALL], size))

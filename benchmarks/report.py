@@ -208,11 +208,11 @@ def prices(results: Results) -> list[str]:
 def idle(results: Results) -> Iterator[str]:
     found = results.end_to_end["idle"]
     rows = [
-        (role, f"{action} `{target if 'pidbox' not in target else '…pidbox'}`", f"{number:.0f}")
+        (f"{role}: {action} `{target}`", f"{number:.0f}")
         for name, number in found["requests_per_hour"].items()
         for role, action, target in [name.split(" ", 2)]
     ]
-    yield from table(("", "request", "an hour"), [(f"{role}: {request}", "", number) for role, request, number in rows])
+    yield from table(("request", f"an hour, from {found['seconds']} s"), rows)
 
 
 def cold(results: Results) -> list[str]:

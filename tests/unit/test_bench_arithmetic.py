@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from benchmarks import clocks, dollars, processes
 from benchmarks.clocks import Clocks
 from benchmarks.dollars import Assumed
+from benchmarks.end_to_end import plain
 from benchmarks.server import unchunked
 from benchmarks.spread import Spread, ratio
 
@@ -144,3 +146,21 @@ def test_a_clock_that_has_nothing_to_measure_any_more_is_an_error(tmp_path: Path
 def test_chunked_uploads_are_put_together():
     body = b"5;chunk-signature=ab\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
     assert unchunked(body) == (b"hello world", {"x-amz-checksum-crc32": "AAAAAA=="})
+
+
+def test_random_names_of_queues_are_one_kind():
+    calls = Counter(
+        {
+            "worker1 ReceiveMessage 42f7ce77eb87f42d6eb2-pidbox": 1,
+            "worker2 ReceiveMessage 02748d261b6535518749-pidbox": 2,
+            "flower ReceiveMessage celeryev-d41a7cfc65cb4c0fa19c": 3,
+            "flower TagQueue 02748d261b6535518749-reply-pidbox": 4,
+            "bridge ReceiveMessage events": 5,
+        }
+    )
+    assert plain(calls) == {
+        "worker ReceiveMessage …pidbox": 3,
+        "flower ReceiveMessage …celeryev": 3,
+        "flower TagQueue …reply-pidbox": 4,
+        "bridge ReceiveMessage events": 5,
+    }
