@@ -166,7 +166,7 @@ def money() -> None:
     figure, axis = pyplot.subplots(figsize=(9.5, 0.9 + 0.3 * len(rows)), layout="constrained")
     _stacked(axis, rows, ("S3", "SQS", "SNS", "logs", "computing"), 0.6)
     axis.set_title(f"dollars a million photos of 12 MP (us-east-1, list prices of {facts['prices_as_of']})", fontsize=9)
-    axis.legend(loc="lower right", frameon=False)
+    axis.legend(loc="upper right", frameon=False)  # the shortest bars are at the top
     _save(figure, "dollars")
 
 

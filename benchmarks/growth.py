@@ -87,7 +87,7 @@ def sizes(stand: Stand, megapixels: Sequence[int]) -> dict[str, Any]:
             data = jpeg(photo(width, width * 3 // 4))
             stand.add_blob(f"{size} MP", data)
             running.restart_peaks()
-            cost = running.feed([f"{size} MP"], max(3, round(24 / size)))
+            cost = running.feed([f"{size} MP"], max(6, round(48 / size)))
             found[str(size)] = {
                 "cpu_s": round(cost.cpu_per_image_s, 5),
                 "file_mb": round(len(data) / 1e6, 1),
