@@ -6,10 +6,12 @@ READY := $(VENV)/.ready
 # checkov pins an old boto3, so it lives apart.
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
+BENCH_STEPS := end_to_end profile growth cold_start dollars charts report
 BROWSER_READY := $(VENV)/.browser-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check worker bridge flower settings lock clean
+.PHONY: help demo test bench browser check worker bridge flower settings lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +34,14 @@ $(BROWSER_READY): $(READY) requirements-browser.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
 	@touch $@
 
+# Without npm, or offline, the benchmarks say which rows are missing.
+$(BENCH_READY): $(READY) pyproject.toml benchmarks/contenders/package.json
+	@echo "Installing what only the benchmarks need ..."
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' > $(VENV)/bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt -r $(VENV)/bench.txt
+	@! command -v npm >/dev/null || npm install --prefix benchmarks/contenders --no-package-lock --no-audit --no-fund --silent || true
+	@touch $@
+
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
@@ -40,6 +50,9 @@ test: $(READY) $(CHECKOV_READY) ## Run the tests
 
 browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser tests/acceptance/test_flower_browser.py
+
+bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
+	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
 check: $(READY) ## Lint and type-check
 	$(BIN)/ruff check .
@@ -65,4 +78,4 @@ lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	echo "checkov>=3.3" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-checkov.txt -
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(CHECKOV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) benchmarks/contenders/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-#: Libraries whose INFO lines tell an operator nothing.
-_QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL")
+#: Loggers whose INFO lines tell an operator nothing. The last one says that a task was received: its end is told.
+_QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
 
 
 def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) -> None:
@@ -30,10 +31,24 @@ def quiet() -> None:
 
 def _formatter(json_lines: bool) -> logging.Formatter:
     if json_lines:
-        return JsonFormatter(
+        return _JsonFormatter(
             "{asctime}{levelname}{name}{process}{message}",
             style="{",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             datefmt="%Y-%m-%dT%H:%M:%S%z",
         )
     return logging.Formatter("{asctime} {levelname:<7} {message}", style="{", datefmt="%H:%M:%S")
+
+
+class _JsonFormatter(JsonFormatter):
+    """Of what Celery adds to its lines about tasks, only what is searched by: all of it is in the message too."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        celery = log_data.pop("data", None)
+        if isinstance(celery, dict):
+            log_data |= {"task": celery.get("name"), "task_id": celery.get("id")}
+            if "runtime" in celery:
+                log_data["runtime_s"] = round(celery["runtime"], 3)
+        elif celery is not None:
+            log_data["data"] = celery
+        return log_data

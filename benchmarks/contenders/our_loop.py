@@ -1,0 +1,17 @@
+"""The loop with our image code: what any layer above it (Celery, retries, convergence) is measured against."""
+
+from __future__ import annotations
+
+from benchmarks.contenders.loop import run
+from tasks.images import Recipe, render
+
+RESIZED, THUMB = Recipe((1024, 768)), Recipe((192, 192))
+
+
+def make_both(data: bytes) -> tuple[bytes, bytes]:
+    resized = render(data, RESIZED).data
+    return resized, render(resized, THUMB).data
+
+
+if __name__ == "__main__":
+    run(make_both)

@@ -1,0 +1,291 @@
+"""Writes ``docs/performance.md`` from the results, and no number by hand: ``python -m benchmarks.report``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from benchmarks import dollars, profile, record
+from benchmarks.spread import Spread, ratio
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+RESULTS = "../benchmarks/results"
+TWELVE = "12 MP JPEG"
+#: What the project wants to reach.
+OF_SAMPLE, OF_LOOP, OF_SHARP = 0.45, 1.25, 1.0
+SQS_PER_IMAGE, WITH_MONITORING = 2.5, 2.8
+FLAT = 0.05
+OF_IMPORTS = 1.5
+#: A long poll an hour: the least that a process can ask of one queue.
+POLLS_PER_HOUR = 3600 / 20
+
+Row = Sequence[str]
+
+
+def table(header: Row, rows: Sequence[Row]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] + ["---:"] * (len(header) - 1), *rows)]
+
+
+def per_image(requests: dict[str, float]) -> dict[str, float]:
+    found = {"S3": 0.0, "SQS": 0.0, "SNS": 0.0}
+    for name, number in requests.items():
+        action = name.split(" ")[-2]
+        service = "S3" if action in dollars.FREE else dollars.PRICED.get(action, "SQS").partition(" ")[0]
+        found[service] += number
+    return found
+
+
+class Results:
+    def __init__(self) -> None:
+        self.end_to_end = record.load("end_to_end")
+        self.profile = record.load("profile")
+        self.growth = record.load("growth")
+        self.cold_start = record.load("cold_start")
+        self.dollars = record.load("dollars")
+
+    def cpu(self, photo: str, name: str) -> list[float] | None:
+        found = self.end_to_end["photos"][photo].get(name)
+        return None if found is None else found["cpu_s"]
+
+    def of(self, other: str, photo: str = TWELVE, mine: str = "ours") -> Spread | None:
+        a, b = self.cpu(photo, mine), self.cpu(photo, other)
+        return None if a is None or b is None else ratio(a, b)
+
+    def title(self, name: str) -> str:
+        return str(self.end_to_end["titles"][name])
+
+
+def goals(results: Results) -> list[str]:
+    rows: list[Row] = []
+
+    def add(text: str, shown: str, met: bool) -> None:
+        rows.append((text, shown, "met" if met else "**missed**"))
+
+    def at_most(text: str, found: Spread | None, bound: float) -> None:
+        if found is not None:
+            add(f"{text}: at most {bound:.2f}", found.shown(digits=2), found.middle <= bound)
+
+    at_most(f"CPU of a 12 MP photo, of {results.title('sample_loop')}", results.of("sample_loop"), OF_SAMPLE)
+    if results.cpu(TWELVE, "ours_simd") is not None:
+        at_most("the same with `RESAMPLER=simd`", results.of("sample_loop", mine="ours_simd"), OF_SAMPLE)
+    at_most(f"CPU of a 12 MP photo, of {results.title('our_loop')}", results.of("our_loop"), OF_LOOP)
+    at_most(f"CPU of a 12 MP photo, of {results.title('sharp_worker')}", results.of("sharp_worker"), OF_SHARP)
+    if results.cpu(TWELVE, "ours_simd") is not None:
+        at_most("the same with `RESAMPLER=simd`", results.of("sharp_worker", mine="ours_simd"), OF_SHARP)
+    requests = per_image(results.end_to_end["photos"][TWELVE]["ours"]["requests"])
+    sqs, sns = requests["SQS"], requests["SNS"]
+    add(f"SQS requests an image: at most {SQS_PER_IMAGE}", f"{sqs:.2f}", sqs <= SQS_PER_IMAGE)
+    whole = sqs + sns
+    add(f"with events and remote control: at most {WITH_MONITORING}", f"{whole:.2f}", whole <= WITH_MONITORING)
+    change = flatness(results)
+    add(
+        f"CPU of an image at 10,000 waiting, against 100: within {FLAT:.0%}", f"{change:+.1%}", change <= FLAT
+    )  # cheaper is welcome
+    cold = results.cold_start["cpu_s"]
+    for role in ("worker", "bridge"):
+        at_most(
+            f"CPU until a {role} takes its first message, of the bare imports",
+            ratio(cold[role], cold["imports"]),
+            OF_IMPORTS,
+        )
+    return table(("goal", "measured", ""), rows)
+
+
+def flatness(results: Results) -> float:
+    sizes = results.growth["backlogs"]["sizes"]
+    return median(sizes["10000"]["cpu_s"]) / median(sizes["100"]["cpu_s"]) - 1
+
+
+def side_by_side(results: Results) -> Iterator[str]:
+    for photo, found in results.end_to_end["photos"].items():
+        yield f"### {photo}"
+        yield ""
+        rows = []
+        for name, facts in found.items():
+            requests = per_image(facts["requests"])
+            of_it = results.of(name, photo)
+            peak = max(max(each) for each in results.end_to_end["peak_mb"][name].values())
+            rows.append(
+                (
+                    results.title(name),
+                    Spread.of(facts["cpu_s"]).shown(1000),
+                    "1" if name == "ours" or of_it is None else of_it.shown(digits=2),
+                    Spread.of(facts["wall_s"]).shown(1000, 0),
+                    f"{requests['S3']:.1f}",
+                    f"{requests['SQS']:.2f}",
+                    f"{requests['SNS']:.2f}",
+                    f"{peak:.0f}",
+                )
+            )
+        yield from table(("", "CPU ms", "ours is … of it", "wall ms", "S3", "SQS", "SNS", "largest process, MB"), rows)
+        yield ""
+
+
+def losses(results: Results) -> Iterator[str]:
+    """Whatever is cheaper than ours, in words."""
+    for photo, found in results.end_to_end["photos"].items():
+        for name in found:
+            of_it = results.of(name, photo)
+            if name not in ("ours", "ours_simd") and of_it is not None and of_it.middle > 1:
+                yield f"- {photo}: {results.title(name)} takes less CPU; ours is {of_it.shown(digits=2)} of it."
+
+
+def where(results: Results) -> Iterator[str]:
+    now = results.profile["runs"][-1]["photos"]
+    rows = []
+    for photo, parts in now.items():
+        whole = sum(parts.values())
+        rows.append((photo, f"{whole * 1000:.1f}", *(f"{parts[part] * 1000:.1f}" for part in profile.SHOWN)))
+    yield from table(("ms of CPU an image", "all", *profile.SHOWN), rows)
+
+
+def backlog_rows(results: Results) -> list[Row]:
+    return [
+        (
+            f"{int(size):,}",
+            Spread.of(found["cpu_s"]).shown(1000, 2),
+            f"{found['requests']['SQS']:.2f}",
+            f"{found['requests'].get('SNS', 0):.3f}",
+            f"{found['peak_mb']:.0f}",
+        )
+        for size, found in results.growth["backlogs"]["sizes"].items()
+    ]
+
+
+def worker_rows(results: Results) -> list[Row]:
+    return [
+        (number, Spread.of(found["cpu_s"]).shown(1000, 2), f"{found['requests']['SQS']:.2f}")
+        for number, found in results.growth["workers"].items()
+    ]
+
+
+def size_rows(results: Results) -> list[Row]:
+    return [
+        (
+            f"{size} MP",
+            f"{found['file_mb']:.1f}",
+            f"{found['cpu_s'] * 1000:.0f}",
+            f"{found['cpu_s'] * 1000 / int(size):.1f}",
+            f"{found['peak_mb']:.0f}",
+        )
+        for size, found in results.growth["megapixels"].items()
+    ]
+
+
+def money(results: Results) -> Iterator[str]:
+    rows = []
+    for title, row in results.dollars["per_million"].items():
+        computing = [name for name in row if name.startswith(("Fargate", "Lambda"))]
+        totals = {name: dollars.total(row, name) for name in computing}
+
+        def cell(kind: str, totals: dict[str, float] = totals) -> str:
+            name = next((name for name in totals if name.partition(" ")[2] == kind), None)
+            return "–" if name is None else f"{totals[name]:.2f}"
+
+        rows.append(
+            (
+                title,
+                *(f"{row[service]:.2f}" for service in ("S3", "SQS", "SNS", "logs")),
+                *(cell(kind) for kind in ("x86", "x86 Spot", "ARM", "ARM Spot")),
+            )
+        )
+    yield from table(
+        ("", "S3", "SQS", "SNS", "logs", "all, x86", "all, x86 Spot", "all, ARM †", "all, ARM Spot †"), rows
+    )
+
+
+def prices(results: Results) -> list[str]:
+    def shown(name: str, price: float) -> str:
+        small = name.startswith(("S3", "SQS", "SNS")) or name.endswith("request")
+        return f"{price * dollars.MILLION:.2f} a million" if small else f"{price:.10f}".rstrip("0")
+
+    return table(
+        ("price", "dollars"), [(name, shown(name, price)) for name, price in results.dollars["prices"].items()]
+    )
+
+
+def idle(results: Results) -> Iterator[str]:
+    found = results.end_to_end["idle"]
+    rows = [
+        (f"{role}: {action} `{target}`", f"{number:.0f}")
+        for name, number in found["requests_per_hour"].items()
+        for role, action, target in [name.split(" ", 2)]
+    ]
+    yield from table(("request", f"an hour, from {found['seconds']} s"), rows)
+
+
+def cold(results: Results) -> list[str]:
+    found = results.cold_start["cpu_s"]
+    names = {
+        "imports": f"`{results.cold_start['statements']['imports']}`",
+        "all imports": "the modules that a worker loads of these",
+    }
+    return table(
+        ("", "s of CPU", "of the bare imports"),
+        [
+            (names.get(name, name), Spread.of(cpu).shown(digits=2), ratio(cpu, found["imports"]).shown(digits=2))
+            for name, cpu in found.items()
+        ],
+    )
+
+
+def missing(results: Results) -> str:
+    found = results.end_to_end["missing"]
+    return (
+        "" if not found else "Not measured here: " + "; ".join(f"{name} ({why})" for name, why in found.items()) + "."
+    )
+
+
+def page(results: Results) -> str:
+    facts = results.end_to_end
+    assumed = results.dollars["assumed"]
+    flower = results.growth["backlogs"]["with_flower"]
+    own = sum(n for name, n in facts["idle"]["requests_per_hour"].items() if not name.startswith("flower"))
+    fill: dict[str, Callable[[], str]] = {
+        "made": lambda: facts["made"],
+        "machine": lambda: facts["machine"],
+        "rounds": lambda: str(facts["rounds"]),
+        "goals": lambda: "\n".join(goals(results)),
+        "side_by_side": lambda: "\n".join(side_by_side(results)).rstrip(),
+        "missing": lambda: missing(results),
+        "losses": lambda: "\n".join(losses(results)) or "Nowhere, among the systems above.",
+        "where": lambda: "\n".join(where(results)),
+        "backlogs": lambda: "\n".join(
+            table(("images waiting", "CPU ms an image", "SQS", "SNS", "largest process, MB"), backlog_rows(results))
+        ),
+        "workers": lambda: "\n".join(table(("workers", "CPU ms an image", "SQS"), worker_rows(results))),
+        "sizes": lambda: "\n".join(
+            table(("photo", "file MB", "CPU ms", "CPU ms a megapixel", "largest process, MB"), size_rows(results))
+        ),
+        "small": lambda: results.growth["small"],
+        "flower_sqs": lambda: f"{flower.get('SQS by Flower', 0):.2f}",
+        "money": lambda: "\n".join(money(results)),
+        "prices": lambda: "\n".join(prices(results)),
+        "prices_as_of": lambda: results.dollars["prices_as_of"],
+        "wait": lambda: f"{assumed['s3_wait_s']}",
+        "spot": lambda: f"{assumed['spot_discount']:.0%}",
+        "lambda_mb": lambda: f"{assumed['lambda_mb']}",
+        "idle": lambda: "\n".join(idle(results)),
+        "idle_own": lambda: f"{own:.0f}",
+        "idle_dollars": lambda: f"{results.dollars['idle_requests_month']['pipeline']:.2f}",
+        "idle_flower_dollars": lambda: f"{results.dollars['idle_requests_month']['Flower']:.2f}",
+        "idle_least": lambda: f"{POLLS_PER_HOUR:.0f}",
+        "cold": lambda: "\n".join(cold(results)),
+        "results": lambda: RESULTS,
+    }
+    text = (Path(__file__).parent / "performance.md.in").read_text()
+    for name, value in fill.items():
+        text = text.replace(f"{{{{{name}}}}}", value())
+    if "{{" in text:
+        raise ValueError(f"performance.md.in asks for {text.partition('{{')[2].partition('}}')[0]}, which nobody knows")
+    return text
+
+
+def main() -> None:
+    PAGE.write_text(page(Results()))
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The page about performance says what the results say, and nothing that they don't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import report
+from benchmarks.contenders import contenders
+from benchmarks.report import PAGE, Results
+
+
+@pytest.fixture
+def results() -> Results:
+    return Results()
+
+
+def test_the_page_is_what_the_results_make_it(results: Results):
+    assert PAGE.read_text() == report.page(results), "renew it: python -m benchmarks.report"
+
+
+def set_cpu(results: Results, **cpu_s: list[float]) -> None:
+    """Of two rounds, 0.2 s in both where nothing else is said."""
+    for facts in results.end_to_end["photos"].values():
+        for name in facts:
+            facts[name]["cpu_s"] = [0.2, 0.2]
+    photo: dict[str, Any] = results.end_to_end["photos"][report.TWELVE]
+    for name, values in cpu_s.items():
+        photo[name]["cpu_s"] = values
+
+
+def test_a_missed_goal_is_called_missed(results: Results):
+    set_cpu(results, ours=[0.10, 0.12], sample_loop=[0.20, 0.24], our_loop=[0.09, 0.11])
+    of_sample, of_loop = (
+        next(line for line in report.goals(results) if line.startswith(f"| CPU of a 12 MP photo, of {title}"))
+        for title in (results.title("sample_loop"), results.title("our_loop"))
+    )
+    assert of_sample.endswith("| 0.50 | **missed** |")
+    assert of_loop.endswith("| met |")
+
+
+def test_who_is_cheaper_is_named(results: Results):
+    set_cpu(results)
+    assert list(report.losses(results)) == []
+    set_cpu(results, sample_loop=[0.1, 0.1])
+    [line] = report.losses(results)
+    assert results.title("sample_loop") in line
+    assert line.endswith("ours is 2.00 of it.")
+
+
+def test_requests_are_summed_by_service():
+    requests = {
+        "worker GetObject input": 1.0,
+        "worker DeleteObject output": 0.5,
+        "worker ReceiveMessage pidbox": 0.1,
+        "worker Publish celeryev": 0.2,
+    }
+    assert report.per_image(requests) == pytest.approx({"S3": 1.5, "SQS": 0.1, "SNS": 0.2})
+
+
+def test_every_contender_has_a_title_in_the_results(results: Results):
+    assert results.end_to_end["titles"] == {name: each.title for name, each in contenders().items()}
