@@ -123,8 +123,10 @@ class Cloud:
     def depth(self, queue: str) -> int:
         sqs = self.client("sqs")
         url = sqs.get_queue_url(QueueName=f"{PSEUDO['AWS::StackName']}-{queue}")["QueueUrl"]
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        return sum(int(value) for name, value in found.items() if name.startswith("ApproximateNumberOfMessages"))
+        # Not those that are delayed: a second look at an object waits in the queue for a while.
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
 
     def put(self, key: str, body: bytes) -> None:
         self.client("s3").put_object(Bucket=self.input_bucket, Key=key, Body=body)
