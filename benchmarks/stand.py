@@ -196,6 +196,7 @@ class Stand:
         self.url = ""
 
     def __enter__(self) -> Self:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: nothing is left running
         with ExitStack() as exits:
             self._folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             server = subprocess.Popen(
