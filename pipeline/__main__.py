@@ -119,7 +119,11 @@ def sweep() -> None:
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
 @click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
 @click.option("--examples", default=5, show_default=True, help="Keys shown of each kind.")
-@click.option("--repair", is_flag=True, help="Enqueue what is missing or stale; remove what is orphaned or left over.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Enqueue what is missing or stale, or failed with a service; remove what is orphaned or left over.",
+)
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 def audit(
     target: str | None, as_json: bool, full: bool, older_than: str | None, examples: int, repair: bool, yes: bool

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline import queues, shown
-from pipeline.audit.run import ENQUEUED, REMOVED, Audit, Report
+from pipeline.audit.run import Audit, Repair, Report
 from pipeline.audit.verdicts import Status
 from pipeline.celery import make_app
 from pipeline.config import Settings
@@ -99,21 +99,20 @@ def _show(report: Report) -> None:
 
 
 def _repair(run: Audit, report: Report, settings: Settings, *, yes: bool) -> None:
-    enqueued = sum(report.counts[status] for status in ENQUEUED)
-    removed = sum(report.counts[status] for status in REMOVED)
+    enqueued, removed = (report.repairs[each] for each in (Repair.ENQUEUE, Repair.REMOVE))
     if not enqueued and not removed:
         shown.note("Nothing to repair.")
         return
     if enqueued:
-        shown.note(f"To be enqueued: {enqueued:,} objects that are missing or stale.")
+        shown.note(f"To be enqueued: {enqueued:,} objects that are missing or stale, or failed with a service.")
     if removed:
         shown.note(f"To be removed: renditions and records of {removed:,} objects that are orphaned or left over.")
     if not yes and not click.confirm("Go on?", err=True):
         raise click.Abort
     app = make_app(settings)
     with shown.progress("Enqueuing", enqueued + removed) as bar:
-        done = _in_batches(run.repairs(ENQUEUED), partial(process_many, app=app), bar, 0)
-        _in_batches(run.repairs(REMOVED), partial(reconcile_many, app=app, thorough=True), bar, done)
+        done = _in_batches(run.repairs(Repair.ENQUEUE), partial(process_many, app=app), bar, 0)
+        _in_batches(run.repairs(Repair.REMOVE), partial(reconcile_many, app=app, thorough=True), bar, done)
     shown.note(f"Enqueued: {enqueued + removed:,} tasks. The workers do the rest.")
 
 

@@ -6,11 +6,12 @@ import json
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import IO
 
 from bridge.selection import skip_reason
@@ -18,6 +19,7 @@ from pipeline import storage
 from pipeline.audit.joined import Joined, joined
 from pipeline.audit.verdicts import Finding, Judge, Status
 from pipeline.config import Settings
+from pipeline.errors import TransientError
 from pipeline.source import Source
 from pipeline.storage import Found
 from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX
@@ -25,9 +27,22 @@ from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64
 THREADS = 16
-#: What a repair enqueues as if it were uploaded now; and what it lets ``reconcile`` remove.
-ENQUEUED = (Status.MISSING, Status.STALE)
-REMOVED = (Status.ORPHANED, Status.LEFTOVER)
+
+
+class Repair(Enum):
+    """What can be done about a finding."""
+
+    ENQUEUE = "enqueue"  # as if the object were uploaded now
+    REMOVE = "remove"  # whatever is stored and should not be, by ``reconcile``
+
+
+def repair_of(finding: Finding) -> Repair | None:
+    """A failure of a service is worth another try; one of the file is not, before there is a better one."""
+    if finding.status in (Status.MISSING, Status.STALE):
+        return Repair.ENQUEUE
+    if finding.status is Status.FAILED and finding.reason == TransientError.reason:
+        return Repair.ENQUEUE
+    return Repair.REMOVE if finding.status in (Status.ORPHANED, Status.LEFTOVER) else None
 
 
 @dataclass(slots=True)
@@ -38,11 +53,12 @@ class Report:
     reasons: Counter[tuple[Status, str]] = field(default_factory=Counter)
     examples: dict[tuple[Status, str], list[str]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[Repair] = field(default_factory=Counter)
 
     @property
     def is_complete(self) -> bool:
         """Whether every upload is accounted for by its current version."""
-        return not any(self.counts[status] for status in ENQUEUED)
+        return not self.counts[Status.MISSING] and not self.counts[Status.STALE]
 
     def add(self, finding: Finding, most_examples: int) -> None:
         self.counts[finding.status] += 1
@@ -89,18 +105,19 @@ class Audit:
         """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are judged."""
         for judged, finding in enumerate(self._findings(), 1):
             self.report.add(finding, self._most_examples)
-            if finding.status in (*ENQUEUED, *REMOVED):
-                self._spool.write(json.dumps([finding.status.value, finding.source.to_json()]) + "\n")
+            repair = repair_of(finding)
+            if repair is not None:
+                self.report.repairs[repair] += 1
+                self._spool.write(json.dumps([repair.value, finding.source.to_json()]) + "\n")
             on_progress(judged)
         return self.report
 
-    def repairs(self, statuses: Iterable[Status]) -> Iterator[Source]:
-        """What was found with these statuses, in the order of finding."""
-        wanted = {status.value for status in statuses}
+    def repairs(self, wanted: Repair) -> Iterator[Source]:
+        """What was found to be repaired so, in the order of finding."""
         self._spool.seek(0)
         for line in self._spool:
-            status, source = json.loads(line)
-            if status in wanted:
+            repair, source = json.loads(line)
+            if repair == wanted.value:
                 yield Source.parse(source)
 
     def _findings(self) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pipeline import aws
 from pipeline.__main__ import cli
-from pipeline.audit.run import ENQUEUED, REMOVED, Audit, Report
+from pipeline.audit.run import Audit, Repair, Report
 from pipeline.audit.verdicts import Status
 from pipeline.config import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
@@ -39,8 +39,8 @@ def audited(settings: Settings = SETTINGS, **options: Any) -> tuple[Report, dict
     """The report, and the keys by status (but for those that are done)."""
     with Audit(settings, INPUT, examples=10**6, **options) as run:
         report = run.run()
-        assert len(list(run.repairs(ENQUEUED))) == sum(report.counts[status] for status in ENQUEUED)
-        assert len(list(run.repairs(REMOVED))) == sum(report.counts[status] for status in REMOVED)
+        for repair in Repair:
+            assert len(list(run.repairs(repair))) == report.repairs[repair]
     found: dict[Status, set[str]] = {}
     for (status, _), examples in report.examples.items():
         found.setdefault(status, set()).update(examples)
@@ -236,6 +236,16 @@ def test_a_record_of_an_old_version_does_not_count(world: Synthetic) -> None:
     assert audited()[1] == {Status.MISSING: {"a.jpg"}}
 
 
+def test_what_failed_with_a_service_is_worth_another_try(world: Synthetic) -> None:
+    for key, reason in (("file.jpg", "truncated"), ("service.jpg", "unavailable")):
+        world.upload(key)
+        world.fail(key, reason)
+    with Audit(SETTINGS, INPUT) as run:
+        assert run.run().is_complete
+        assert [source.key for source in run.repairs(Repair.ENQUEUE)] == ["service.jpg"]
+        assert list(run.repairs(Repair.REMOVE)) == []
+
+
 def test_a_copy_of_a_rendition_is_skipped(world: Synthetic) -> None:
     world.done("a.jpg")
     made = world.s3.buckets[OUTPUT].current("thumbs/a.jpg")
@@ -344,7 +354,7 @@ def test_the_command_for_programs() -> None:
 def test_repair_asks_first() -> None:
     status, _, err = invoke("--repair", answer="n\n")
     assert status == 1
-    assert "To be enqueued: 3 objects that are missing or stale." in err
+    assert "To be enqueued: 3 objects that are missing or stale" in err
     assert "Aborted" in err
     assert take_all("local-tasks") == []
 
