@@ -26,5 +26,5 @@ WORKDIR /srv
 RUN install -d -o 10001 -g 10001 /var/lib/flower
 USER 10001:10001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["python", "-m", "pipeline", "health", "worker"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=1 CMD ["python", "-m", "pipeline", "health", "worker"]
 CMD ["celery", "-A", "pipeline", "worker", "--loglevel", "INFO"]
