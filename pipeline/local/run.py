@@ -206,8 +206,11 @@ def _keys_in(body: str) -> list[str]:
     try:
         return [change.source.key for change in parse(body).changes]
     except MessageError:
-        task = json.loads(body)
-        return [task["headers"]["argsrepr"].removeprefix(f"{INPUT_BUCKET}/")]
+        pass
+    try:
+        return [json.loads(body)["headers"]["argsrepr"].removeprefix(f"{INPUT_BUCKET}/")]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return []  # somebody else's message: about no file of ours
 
 
 def prepare(out: Path) -> None:
