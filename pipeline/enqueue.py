@@ -44,10 +44,10 @@ def reconciliation(app: Celery, source: Source, **flags: bool) -> Signature:
     return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
 
 
-def send(work: Signature, args: tuple[Any, ...] = (), *, countdown_s: int = 0, **options: Any) -> None:
+def send(work: Signature, *, countdown_s: int = 0) -> None:
     """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it."""
     try:
-        work.apply_async(args, countdown=countdown_s or None, **options)
+        work.apply_async(countdown=countdown_s or None)
     except Exception as exc:  # whatever the broker layer raises
         raise TransientError(f"could not enqueue {work.task}: {exc}") from exc
 

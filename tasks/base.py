@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from celery import Task, signature
+from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from pipeline import enqueue
@@ -82,15 +82,13 @@ class ObjectTask(Task):
 
     def _attempt(self, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            result = work()
-            self._pass_on(result)
+            return work()
         except ObjectGone as exc:
             return self._outdated(GONE, source, exc)
         except ObjectChanged as exc:
             return self._outdated(SUPERSEDED, source, exc)
         except OwnOutput as exc:
             return self._ended(SKIPPED, source, exc)
-        return result
 
     def look(self, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False) -> State:
         """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
@@ -107,20 +105,6 @@ class ObjectTask(Task):
         if again or state.removed:
             enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
         return state
-
-    def _pass_on(self, result: dict[str, Any]) -> None:
-        """Publishes the next task of the chain.
-
-        Celery does that itself, but after the task: when the broker doesn't take the message it calls the task
-        failed, and acknowledges it, and the rest of the chain is lost. Here it is tried again like all else.
-        Raises ``TransientError``.
-        """
-        chain = self.request.chain
-        if chain:
-            following = signature(chain[-1], app=self.app)
-            links = {"chain": chain[:-1], "parent_id": self.request.id, "root_id": self.request.root_id}
-            enqueue.send(following, args=(result,), **links)
-            chain.clear()
 
     def _outdated(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
         state = self.look(source, again=True)

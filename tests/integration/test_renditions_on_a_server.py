@@ -33,9 +33,7 @@ def sent(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, in
     """The names of the tasks that tasks enqueue, with their delay in seconds."""
     found: list[tuple[str, int]] = []
     monkeypatch.setattr(app, "settings", stack)
-    monkeypatch.setattr(
-        "pipeline.enqueue.send", lambda work, args=(), countdown_s=0, **_: found.append((work.task, countdown_s))
-    )
+    monkeypatch.setattr("pipeline.enqueue.send", lambda work, countdown_s=0: found.append((work.task, countdown_s)))
     return found
 
 

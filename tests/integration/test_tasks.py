@@ -31,9 +31,7 @@ def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
     """What the tasks enqueue, with its delay in seconds."""
     found: list[tuple[Any, int]] = []
-    monkeypatch.setattr(
-        "pipeline.enqueue.send", lambda work, args=(), countdown_s=0, **_: found.append((work, countdown_s))
-    )
+    monkeypatch.setattr("pipeline.enqueue.send", lambda work, countdown_s=0: found.append((work, countdown_s)))
     return found
 
 

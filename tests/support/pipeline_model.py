@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from botocore.exceptions import EndpointConnectionError
 from celery.app.trace import build_tracer
 from kombu.utils.json import dumps
 
 from bridge.consumer import Bridge
 from bridge.failed_keys import FailedKeys
+from pipeline.broker.publishing import PublishError
 from pipeline.celery import app
 from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
@@ -131,6 +134,10 @@ class EventQueue:
         return {}
 
 
+def _bare(exc: BaseException) -> BaseException:
+    return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
 class PipelineModel:
     """``start`` first and ``close`` at the end; ``clock`` is in seconds."""
 
@@ -159,6 +166,7 @@ class PipelineModel:
         monkeypatch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
         monkeypatch.setattr(app, "producer_or_acquire", lambda producer=None: nullcontext(NO_PRODUCER))
         monkeypatch.setattr(app.amqp, "send_task_message", self._publish)
+        warnings.filterwarnings("ignore", message="Exception raised outside body")  # Celery's, of a publish that failed
         app.loader.import_default_modules()
         app.finalize()
         failed_keys = FailedKeys(self.settings)
@@ -243,7 +251,9 @@ class PipelineModel:
         if message.name not in self._tracers:
             self._tracers[message.name] = build_tracer(message.name, app.tasks[message.name], app=app, hostname="model")
         request = message.headers | embed | {"delivery_info": {"redelivered": message.receives > 1}, "is_eager": False}
-        _, info, _, _ = self._tracers[message.name](message.headers["id"], args, kwargs, request)
+        result, info, _, _ = self._tracers[message.name](message.headers["id"], args, kwargs, request)
+        if isinstance(result, ExceptionInfo) and isinstance(_bare(result.exception), PublishError):
+            return  # as pipeline.broker.consumer has it: not acknowledged
         attempt.halt("delete the message")
         if message.holder is not attempt or message not in self.tasks:
             return  # the receipt handle is of an earlier receive
@@ -257,7 +267,7 @@ class PipelineModel:
     def _publish(self, _producer: Any, name: str, message: Any, **_options: Any) -> None:
         attempt = getattr(self.here, "attempt", None)
         if attempt is not None and attempt.halt(f"publish {name}") != "go":
-            raise EndpointConnectionError(endpoint_url="sqs")
+            raise PublishError([])
         headers = json.loads(dumps(message.headers))
         delay_s = 0.0
         if headers.get("eta"):

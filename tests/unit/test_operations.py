@@ -1,0 +1,91 @@
+"""The commands of an operator: their help, their page, and how they show things."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import partial
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from pipeline import shown
+from pipeline.__main__ import cli
+
+PAGES = ("operations.md", "runbook.md")
+VERBS = ("audit", "explain", "backfill")
+LETTERS = ("list", "show", "redrive", "export", "purge")
+EACH = [*([name] for name in VERBS), *(["deadletters", name] for name in LETTERS)]
+
+
+def commands() -> list[str]:
+    """Every command line in the pages."""
+    text = "\n".join((Path(__file__).parents[2] / "docs" / page).read_text() for page in PAGES)
+    found = re.findall(r"python -m pipeline ((?:audit|explain|backfill|deadletters)[^`|#\n]*)", text)
+    assert len(found) > 15
+    return [line.strip(" .,;:") for line in found]
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_the_pages_name_commands_and_options_that_exist(line: str) -> None:
+    command: click.Command = cli
+    words = iter(shlex.split(line))
+    while isinstance(command, click.Group):
+        command = command.commands[next(words, "list")]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize(
+    "verb", [*([name] for name in VERBS), *(["deadletters", name] for name in LETTERS)], ids=" ".join
+)
+def test_each_has_an_example_in_its_help(verb: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*verb, "--help"])
+    assert result.exit_code == 0
+    assert f"python -m pipeline {' '.join(verb)}" in result.output
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shown, "Console", partial(Console, force_terminal=True, width=60, color_system=None))
+
+
+ROWS = [["missing", "1,234", "[bold]a[/bold]\nb\tc.jpg"], ["done", "5", ""]]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_gets_a_table_and_nothing_is_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    shown.table(["status", "objects", "for example"], ROWS, right=["objects"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "status   objects  for example",
+        "missing    1,234  [bold]a[/bold]\\nb\\tc.jpg",
+        "done           5",
+    ]
+
+
+def test_a_pipe_gets_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    shown.table(["status", "objects", "for example"], ROWS)
+    assert capsys.readouterr().out == "missing\t1,234\t[bold]a[/bold] b c.jpg\ndone\t5\t\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown.progress("Enqueuing", 20) as bar:
+        bar(10)
+        bar(20, "waiting")
+    assert "Enqueuing" in capsys.readouterr().err
+
+
+def test_elsewhere_there_is_no_bar_but_a_wait_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown.progress("Enqueuing", 20) as bar:
+        for done in range(5):
+            bar(done)
+        bar(5, "waiting: 12")
+        bar(5, "waiting: 11")
+        bar(6)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "waiting: 12\n")
