@@ -20,7 +20,7 @@ from tests.support.pipeline_model import INPUT, Attempt, PipelineModel
 
 #: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
 STEPS = 10
-EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "45"))
 #: Shrinking takes minutes: CONVERGENCE_SHRINK=1 asks for it.
 PHASES = [Phase.generate, *([Phase.shrink] if "CONVERGENCE_SHRINK" in os.environ else [])]
 
