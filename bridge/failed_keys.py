@@ -49,7 +49,7 @@ class FailedKeys:
             if not self._complained:
                 self._complained = True
                 logger.warning(
-                    "bridge: can't list the failure records, so every object costs a look for one: %s",
+                    "bridge: can't list the failure records, so every object costs a few requests more: %s",
                     exc,
                     extra={"action": "not-listed"},
                 )

@@ -125,6 +125,34 @@ def test_a_version_between_two_that_have_the_same_bytes(model: PipelineModel) ->
     check(model, KEY, faults=False)
 
 
+@pytest.mark.parametrize("sequencers", [True, False])
+def test_a_late_writer_writes_nothing_at_all(monkeypatch: pytest.MonkeyPatch, sequencers: bool) -> None:
+    """It would be repaired, but nobody is to see the older version again."""
+    model = PipelineModel(monkeypatch, sequencers=sequencers)
+    up(model, "red")
+    late = until(model, started(model), "PutObject resized/")
+    up(model, "bright")
+    model.bridge(0)
+    model.settle_others(late)
+    before = model.stored()
+    finish(model, late)
+    assert model.stored() == before
+    model.close()
+
+
+def test_a_late_failure_of_an_older_version_leaves_no_record(model: PipelineModel) -> None:
+    up(model, "text")
+    late = until(model, started(model), "HeadObject a.png")  # it has failed, and looks whether anybody cares
+    up(model, "red")
+    model.bridge(0)
+    model.settle_others(late)
+    before = model.stored()
+    requests(model)
+    until(model, late, "delete the message")
+    assert model.stored() == before
+    assert "PutObject" not in requests(model)
+
+
 def test_a_late_writer_that_replaces_what_has_the_same_bytes_as_what_it_saw(model: PipelineModel) -> None:
     up(model, "red")
     model.settle()
