@@ -24,11 +24,11 @@ from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_messag
 def app() -> Celery:
     app = Celery("poison", set_as_current=False, broker="memory://")
 
-    @app.task(name="t.two")
+    @app.task(name="t.two", shared=False)
     def two(a: int, b: int = 0) -> int:
         return a + b
 
-    @app.task(name="t.bound", bind=True)
+    @app.task(name="t.bound", bind=True, shared=False)
     def bound(self: Any, a: int) -> int:
         return a
 

@@ -18,7 +18,7 @@ def work() -> None:
 @pytest.mark.parametrize(("receives", "wanted"), [(1, False), (2, True), (9, True)])
 def test_the_task_sees_it(receives: int, wanted: bool) -> None:
     app = Celery("test", set_as_current=False)
-    task = app.task(work, name="t", lazy=False)
+    task = app.task(work, name="t", lazy=False, shared=False)
     with scripted_channel() as channel:
         received = channel.consume()
         channel.answer(sqs_message(1, receives=receives))
