@@ -21,7 +21,8 @@ _DEPTHS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-_MISSING = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
+#: Error codes for a queue that is not there, with and without the prefix of SQS's older protocol.
+MISSING = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
 
 
 def url_of(settings: Settings, name: str) -> str:
@@ -60,7 +61,7 @@ def sqs_errors(queue: str, action: str) -> Iterator[None]:
 def _meaning(exc: ClientError, queue: str, action: str) -> PipelineError:
     code = str(exc.response.get("Error", {}).get("Code", ""))
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if code in _MISSING:
+    if code in MISSING:
         return ConfigError(f"queue {queue} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX")
     if status == 403 or code in ("AccessDenied", "AccessDeniedException"):
         return TransientError(f"queue {queue}: not allowed ({code}); these credentials need sqs:{action} on it")

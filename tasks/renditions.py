@@ -180,15 +180,9 @@ def _duplicate(bucket: str, source: Source, there: Found) -> dict[str, Any]:
     return {
         "outcome": DUPLICATE,
         "source": source.to_json(),
-        "rendition": {
-            "bucket": bucket,
-            "key": there.key,
-            "etag": there.etag,
-            "width": int(width),
-            "height": int(height),
-            "bytes": there.size,
-            "content_type": there.content_type,
-        },
+        "rendition": _described(
+            bucket, there.key, there.etag, (int(width), int(height)), there.size, there.content_type
+        ),
     }
 
 
@@ -228,15 +222,25 @@ def _store(
         "outcome": wrote.value,
         "source": origin.to_json(),
         "read": {"width": rendition.source_width, "height": rendition.source_height, "bytes": read_bytes},
-        "rendition": {
-            "bucket": bucket,
-            "key": key,
-            "etag": etag,
-            "width": rendition.width,
-            "height": rendition.height,
-            "bytes": len(rendition.data),
-            "content_type": rendition.content_type,
-        },
+        "rendition": _described(
+            bucket, key, etag, (rendition.width, rendition.height), len(rendition.data), rendition.content_type
+        ),
+    }
+
+
+def _described(
+    bucket: str, key: str, etag: str, size: tuple[int, int], data_bytes: int, content_type: str
+) -> dict[str, Any]:
+    """A stored rendition, as a task's result tells of it and as the next task of the chain reads it."""
+    width, height = size
+    return {
+        "bucket": bucket,
+        "key": key,
+        "etag": etag,
+        "width": width,
+        "height": height,
+        "bytes": data_bytes,
+        "content_type": content_type,
     }
 
 

@@ -11,7 +11,7 @@ import click
 from botocore.exceptions import ClientError
 from rich.console import Console
 
-from pipeline import aws
+from pipeline import aws, queues
 from pipeline.deploy import account
 from pipeline.deploy.account import plainly
 from pipeline.deploy.command import follow
@@ -27,13 +27,6 @@ BATCH = 1000
 #: Queues whose messages are work; and those that hold what has failed.
 EVENTS = "events"
 WORK, DEAD = (EVENTS, "tasks"), ("events-dlq", "tasks-dlq")
-
-_COUNTS = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
-_NO_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,7 @@ def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool,
     for bucket in ours.buckets:
         if _bucket_exists(bucket):
             console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
-    dead = sum(_depth(ours.prefix + name) or 0 for name in DEAD)
+    dead = sum(_depth(ours.prefix + name) for name in DEAD)
     if dead:
         console.print(
             f"[red]About {dead} dead letters will be lost[/]; `python -m pipeline deadletters export` keeps them."
@@ -147,7 +140,7 @@ def _wait_until_empty(ours: Belongings, drain_s: float, console: Console, sleep:
     empty = 0
     with console.status("Draining ...") as spinner:
         while empty < LOOKS:
-            left = sum(_depth(ours.prefix + name) or 0 for name in WORK)
+            left = sum(_depth(ours.prefix + name) for name in WORK)
             empty = 0 if left else empty + 1
             if left and time.monotonic() > deadline:
                 raise PipelineError(
@@ -163,20 +156,16 @@ def _url(name: str) -> str | None:
     try:
         return sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as exc:
-        if exc.response.get("Error", {}).get("Code") in _NO_QUEUE:
+        if exc.response.get("Error", {}).get("Code") in queues.MISSING:
             return None
         raise
 
 
-def _depth(name: str) -> int | None:
-    """Messages in a queue, whatever their state; None when it does not exist."""
-    sqs: Any = aws.sqs()
+def _depth(name: str) -> int:
+    """Messages in a queue, whatever their state; none when it does not exist."""
     with plainly(f"looking at queue {name}"):
         url = _url(name)
-        if url is None:
-            return None
-        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
-    return sum(int(attributes[count]) for count in _COUNTS)
+    return 0 if url is None else queues.depth(url)
 
 
 # --- what the stack's deletion leaves

@@ -20,6 +20,7 @@ from pipeline.config import Settings
 from pipeline.errors import MessageError, PipelineError
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
+from tasks.keys import FAILED_PREFIX, FAILED_SUFFIX, RESIZED_PREFIX, THUMBS_PREFIX
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48
@@ -57,12 +58,6 @@ class Result:
     thumb: Picture | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Uploaded:
-    path: Path
-    etag: str
-
-
 class Run:
     """Uploads files to a running ``LocalStack`` and collects what comes out into a folder."""
 
@@ -75,7 +70,7 @@ class Run:
         self._results_url = self._url(RESULTS_QUEUE)
         self._dead_letter_urls = [self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")]
         self._settings = Settings.from_env(stack.environ())
-        self._in_flight: dict[str, _Uploaded] = {}  # by key
+        self._in_flight: dict[str, str] = {}  # ETags, by key
         self._checked_at = 0.0
 
     def _url(self, name: str) -> str:
@@ -129,30 +124,31 @@ class Run:
             return Result(file.key, State.FAILED, reason=reason, advice="Check its permissions.")
         except ClientError as exc:
             return Result(file.key, State.FAILED, reason=f"cannot be uploaded: {exc}", advice="Rename the file.")
-        self._in_flight[file.key] = _Uploaded(file.path, answer["ETag"].strip('"'))
+        self._in_flight[file.key] = answer["ETag"].strip('"')
         return None
 
     def _arrived(self, key: str) -> Result | None:
         """A thumbnail or a failure record ends its file's journey; a resized rendition is half of it."""
-        folder, _, name = key.partition("/")
-        if folder == "failed":
-            source_key = name.removesuffix(".json")
+        if key.startswith(FAILED_PREFIX):
+            source_key = key.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
             if source_key not in self._in_flight and not self._keep:
                 return None  # a repeated event
             record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
             failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
             return self._finish(failed, written=[key])
-        if folder != "thumbs":
+        if not key.startswith(THUMBS_PREFIX):
             return None
+        name = key.removeprefix(THUMBS_PREFIX)
+        resized_key = RESIZED_PREFIX + name
         # A rendition's key may have gained the ending of its format.
         candidates = [k for k in (name, name.rpartition(".")[0]) if k in self._in_flight]
         if not candidates and not self._keep:
             return None
         thumb, _ = self._save(key)
-        resized, metadata = self._save(f"resized/{name}")
-        etags = {k: self._in_flight[k].etag for k in candidates}
-        source_key = next((k for k in candidates if etags[k] == metadata["source-etag"]), [*candidates, name][0])
+        resized, metadata = self._save(resized_key)
+        made_from = (k for k in candidates if self._in_flight[k] == metadata["source-etag"])
+        source_key = next(made_from, [*candidates, name][0])
         done = Result(
             source_key,
             State.DONE,
@@ -161,7 +157,7 @@ class Run:
             resized=resized,
             thumb=thumb,
         )
-        return self._finish(done, written=[key, f"resized/{name}"])
+        return self._finish(done, written=[key, resized_key])
 
     def _save(self, key: str) -> tuple[Picture, dict[str, str]]:
         """Downloads one rendition to its place below the output folder."""

@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 import boto3
 
 from pipeline.errors import PipelineError
+from pipeline.monitoring.names import TOPICS
 
 REGION = "us-east-1"
 PREFIX = "local-"
@@ -90,7 +91,7 @@ class Emulator:
 def make_resources(emulator: Emulator) -> None:
     """The buckets, the queues with their dead-letter queues, the topics, and the bucket's notification."""
     s3, sqs, sns = emulator.client("s3"), emulator.client("sqs"), emulator.client("sns")
-    for topic in ("celeryev", "pidbox"):
+    for topic in TOPICS.values():
         sns.create_topic(Name=PREFIX + topic)
     for bucket in (INPUT_BUCKET, OUTPUT_BUCKET):
         s3.create_bucket(Bucket=bucket)

@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline import aws
 from pipeline.errors import PipelineError
 from pipeline.monitoring.names import Kind
+from pipeline.queues import MISSING as MISSING_QUEUE
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ RETENTION_S = {Kind.CONTROL: 60, Kind.EVENTS: 60, Kind.REPLY: 300}
 #: Longer than any retention: what was received once is never seen again, so nothing has to be deleted.
 VISIBILITY_S = 3600
 
-#: AWS's error codes for a queue or topic that is not there, with and without the prefix of SQS's older protocol.
-MISSING = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException"})
+#: AWS's error codes for a queue or topic that is not there.
+MISSING = MISSING_QUEUE | {"NotFound", "NotFoundException"}
 
 
 def is_missing(exc: ClientError) -> bool:

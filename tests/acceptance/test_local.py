@@ -19,7 +19,8 @@ import boto3
 import pytest
 from PIL import Image
 
-from tests.support.processes import marked, wait_for
+from tests.support.processes import marked
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -142,7 +143,7 @@ def test_ctrl_c_stops_everything(command: Command) -> None:
     for n in range(500):
         (photos / f"{n}.jpg").write_bytes(picture())
     process = command.start(photos, "--out", command.folder / "out")
-    wait_for(lambda: keys(command.folder / "out"), seconds=DEADLINE_S, what="the first rendition")
+    wait_until(lambda: keys(command.folder / "out"), "the first rendition", DEADLINE_S)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (130, "Stopped.\n")

@@ -24,7 +24,7 @@ from tests.stack.cloud import Cloud
 from tests.stack.gate import SLOW
 from tests.stack.iam import Call, Grant, grants
 from tests.stack.template import Stack, load
-from tests.support.processes import wait_for
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -124,17 +124,17 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         }
         wanted.add("failed/broken.jpg.json")
         try:
-            wait_for(lambda: wanted <= cloud.outputs(), what="every upload's end")
-            wait_for(lambda: cloud.depth("events-dlq") == 1, what="the dead event")
-            wait_for(lambda: cloud.depth("tasks-dlq") == 1, what="the dead task")
-            wait_for(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, what="empty queues")
-            wait_for(lambda: _answers(free_port), what="Flower")
-            wait_for(lambda: "worker@test" in _flower(free_port, "/api/workers?refresh=1"), what="remote control")
+            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end", 60)
+            wait_until(lambda: cloud.depth("events-dlq") == 1, "the dead event", 60)
+            wait_until(lambda: cloud.depth("tasks-dlq") == 1, "the dead task", 60)
+            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues", 60)
+            wait_until(lambda: _answers(free_port), "Flower", 60)
+            wait_until(lambda: "worker@test" in _flower(free_port, "/api/workers?refresh=1"), "remote control", 60)
             cloud.put("late.jpg", photo)
-            wait_for(lambda: "late.jpg" in _flower(free_port, "/api/tasks"), what="events at Flower")
+            wait_until(lambda: "late.jpg" in _flower(free_port, "/api/tasks"), "events at Flower", 60)
             assert "photos-tasks-dlq" in _flower(free_port, "/broker")
             renewed = ("worker", "sqs:TagQueue"), ("flower", "sqs:TagQueue"), ("flower", "sqs:ListQueues")
-            wait_for(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, what=str(renewed))
+            wait_until(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, str(renewed), 60)
             checked = cloud.live_check()
         except AssertionError as exc:
             tails = {who: cloud.log(who)[-3000:] for who in ROLES}

@@ -27,6 +27,7 @@ LEVELS = {
     "pipeline.config": 1,
     "pipeline.health": 1,
     "pipeline.log": 1,
+    "pipeline.queues": 1,
     "pipeline.storage": 1,
     "pipeline.errors": 0,
     "pipeline.source": 0,
