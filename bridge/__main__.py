@@ -28,6 +28,7 @@ def main() -> int:
             partial(process_many, app=app, careful=FailedKeys(app.settings).may_have_failed),
             heartbeat,
             partial(reconcile_many, app=app),
+            app.routes,
         )
         keep_awake = KeepAwake(aws.sqs(), app.settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:

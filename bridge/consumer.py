@@ -12,11 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.outcomes import Outcome, Verdict
 from bridge.s3_event import Change, Kind, Notification, parse
-from bridge.selection import skip_reason
 from pipeline.config import Settings
 from pipeline.enqueue import NotEnqueued
 from pipeline.errors import ConfigError, MessageError
 from pipeline.health import Heartbeat
+from pipeline.routes import Routes
 from pipeline.source import Source
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Bridge:
 
     ``publish`` sends the chains of all the given sources, and ``reconcile`` a task for each of those that were
     removed (without it, removals are skipped). A message stays in the queue if one of its sources is named by
-    the ``NotEnqueued`` that they raise; if they raise anything else, all do.
+    the ``NotEnqueued`` that they raise; if they raise anything else, all do. ``routes`` say what is due at all.
     Raises ``ConfigError`` when a queue does not exist.
     """
 
@@ -47,12 +47,14 @@ class Bridge:
         publish: Callable[[Sequence[Source]], None],
         heartbeat: Heartbeat | None = None,
         reconcile: Callable[[Sequence[Source]], None] | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._settings = settings
         self._sqs = sqs
         self._publish = publish
         self._reconcile = reconcile if settings.delete_renditions else None
         self._heartbeat = heartbeat
+        self._routes = Routes.load(settings) if routes is None else routes
         self._stopping = threading.Event()
         self._failures = 0
         self._queue_url = self._url_of("events")
@@ -135,13 +137,17 @@ class Bridge:
             notification = parse(text)
         except MessageError as exc:
             return Verdict(Outcome.REJECTED, str(exc))
-        due = [change for change in notification.changes if self._why_not(change) is None]
-        return due if due else Verdict(Outcome.SKIPPED, self._explained(notification))
+        try:
+            due = [change for change in notification.changes if self._why_not(change) is None]
+            return due if due else Verdict(Outcome.SKIPPED, self._explained(notification))
+        except Exception as exc:  # whatever a route's rule for the content raises: the message must stay
+            names = ", ".join(change.source.uri for change in notification.changes)
+            return Verdict(Outcome.RETRY, f"{names}: no route could be chosen: {exc!r}")
 
     def _why_not(self, change: Change) -> str | None:
         if change.kind is Kind.OTHER or (change.kind is Kind.REMOVED and self._reconcile is None):
             return f"{change.name} needs no work"
-        return skip_reason(change.source.bucket, change.source.key, self._settings)
+        return self._routes.skip_reason(change.source, is_gone=change.kind is Kind.REMOVED)
 
     def _explained(self, notification: Notification) -> str:
         if notification.is_test:

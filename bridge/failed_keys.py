@@ -15,7 +15,8 @@ from time import monotonic
 from pipeline import storage
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
-from tasks.keys import FAILED_PREFIX, failure_key
+from pipeline.routes import FAILED_PREFIX
+from tasks.keys import failure_key
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0

@@ -80,6 +80,18 @@ def settings(page: Path | None) -> None:
         page.write_text(with_table(page.read_text()))
 
 
+@cli.command(cls=_Asking)
+@click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
+def routes(uri: str | None) -> None:
+    """Show which objects are processed by which tasks, in order; with an object, which route takes it.
+
+    Exit status 1 when no route takes it.
+    """
+    from pipeline.list_routes import show
+
+    sys.exit(show(uri))
+
+
 @cli.command()
 @click.argument("role", required=False, type=click.Choice(["worker", "bridge"]))
 def health(role: str | None) -> None:

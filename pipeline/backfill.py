@@ -14,11 +14,11 @@ from functools import partial
 
 import click
 
-from bridge.selection import skip_reason
 from pipeline import queues, shown, storage
 from pipeline.celery import TASKS_QUEUE, make_app
 from pipeline.config import Settings
 from pipeline.enqueue import NotEnqueued, process_many
+from pipeline.routes import Routes
 from pipeline.source import Source, place
 from pipeline.storage import Found
 from pipeline.times import moment
@@ -37,7 +37,7 @@ class Backfill:
     ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is.
     """
 
-    settings: Settings
+    routes: Routes
     bucket: str
     enqueue: Callable[[list[Source]], None]
     has_room: Callable[[], None]
@@ -52,19 +52,18 @@ class Backfill:
         last = self.last_key
         for found in listing:
             last = found.key
-            if not self._is_due(found):
+            source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
+            if not self._is_due(source, found.modified):
                 self.skipped += 1
             else:
-                batch.append(Source(self.bucket, found.key, etag=found.etag, size=found.size))
+                batch.append(source)
             if len(batch) == BATCH:
                 self._send(batch, last, on_progress)
                 batch = []
         self._send(batch, last, on_progress)
 
-    def _is_due(self, found: Found) -> bool:
-        if skip_reason(self.bucket, found.key, self.settings) is not None:
-            return False
-        return self.newer_than is None or found.modified > self.newer_than
+    def _is_due(self, source: Source, modified: datetime) -> bool:
+        return (self.newer_than is None or modified > self.newer_than) and self.routes.of(source) is not None
 
     def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
         if batch:
@@ -100,17 +99,18 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
     listing = storage.listed(bucket, prefix, after=start_after)
+    app = make_app(settings)
     if dry_run:
-        run = Backfill(settings, bucket, _print_all, lambda: None, since, start_after)
+        run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)
         run.run(listing)
         shown.note(f"{run.enqueued:,} objects would be enqueued, {run.skipped:,} skipped.")
         return 0
     url = queues.url_of(settings, TASKS_QUEUE)
     with shown.progress("Enqueuing") as bar:
         run = Backfill(
-            settings,
+            app.routes,
             bucket,
-            partial(process_many, app=make_app(settings)),
+            partial(process_many, app=app),
             lambda: wait_for_room(url, max_queued, lambda text: bar(run.enqueued, text)),
             since,
             start_after,

@@ -13,12 +13,14 @@ from kombu import Queue
 from pipeline import log
 from pipeline.config import Settings
 from pipeline.monitoring.names import topics
+from pipeline.routes import Routes
 
 #: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
 TASKS_QUEUE = "tasks"
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
+    "pipeline.broker.startup:RouteCheck",
     "pipeline.broker.heartbeat:HeartbeatStep",
     "pipeline.broker.protection:ProtectionStep",
     "pipeline.broker.stopping:GracefulStop",
@@ -86,6 +88,14 @@ class PipelineApp(Celery):
     """A Celery app that knows the pipeline's settings; tasks read them as ``self.app.settings``."""
 
     settings: Settings
+    _routes: Routes | None = None
+
+    @property
+    def routes(self) -> Routes:
+        """What is processed by which tasks; loaded when first asked for. Raises ``ConfigError``."""
+        if self._routes is None or self._routes.settings is not self.settings:
+            self._routes = Routes.load(self.settings)
+        return self._routes
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Without declaring the queue first: a queue is found or it is an error, and asking costs a request."""

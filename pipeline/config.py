@@ -32,12 +32,22 @@ def _words(value: Any) -> Any:
     return value
 
 
+def _modules(value: Any) -> Any:
+    """``"a.b, c"`` → ``("a.b", "c")``."""
+    return tuple(name for name in re.split(r"[\s,]+", value) if name) if isinstance(value, str) else value
+
+
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
 Side = Annotated[int, Field(ge=1, le=16383)]  # what WebP can hold
 Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
+Modules = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...],
+    BeforeValidator(_modules),
+    Field(min_length=1),
+]
 Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
 
 
@@ -78,9 +88,14 @@ class Settings(BaseModel):
             ".heic",
             ".heif",
         ),
-        description="Comma-separated endings of the keys that are processed, in any case; other objects are skipped.",
+        description="Comma-separated endings of the keys that are processed as images, in any case.",
     )
     key_prefix: str = Field("", description="Only keys that begin with it are processed.")
+    routes: Modules = Field(
+        ("tasks.routes",),
+        description="Comma-separated Python modules that declare which tasks process what (docs/your-own-task.md); "
+        "the first route that takes an object is the only one. `tasks.routes` is the images'.",
+    )
 
     resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
     thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")

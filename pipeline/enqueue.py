@@ -1,4 +1,4 @@
-"""How work gets into the tasks queue: one object, one chain of ``resize`` and ``thumbnail``.
+"""How work gets into the tasks queue: one object, one chain of the tasks of its route.
 
 Or a ``reconcile``, which looks at what is stored of an object.
 """
@@ -6,7 +6,7 @@ Or a ``reconcile``, which looks at what is stored of an object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, chain
 from celery.canvas import Signature
@@ -15,21 +15,24 @@ from celery.result import AsyncResult
 from pipeline.errors import TransientError
 from pipeline.source import Source
 
-RESIZE = "tasks.resize"
-THUMBNAIL = "tasks.thumbnail"
+if TYPE_CHECKING:
+    from pipeline.celery import PipelineApp
+
 RECONCILE = "tasks.reconcile"
 
 
-def renditions(app: Celery, source: Source, *, careful: bool = False) -> Signature:
-    """The chain that makes both renditions of one object; nothing is sent yet.
+def work(app: PipelineApp, source: Source, *, route: str | None = None, careful: bool = False) -> Signature:
+    """The chain of tasks that one object is due, by its route; nothing is sent yet.
 
-    ``careful``: there may be a failure record of it, or renditions; what is enqueued without an event is always.
+    ``careful``: there may be a failure record of it, or results; what is enqueued without an event is always.
+    Raises ``MessageError`` when no route is named and none takes it.
     """
-    shown = f"{source.bucket}/{source.key}"
+    shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = {"careful": True} if careful else {}
+    first, *others = app.routes.chosen(source, route).tasks
     return chain(
-        app.signature(RESIZE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown}),
-        app.signature(THUMBNAIL, options={"argsrepr": shown}),
+        app.signature(first, args=(source.to_json(),), kwargs=known, options=shown),
+        *(app.signature(name, options=shown) for name in others),
         app=app,
     )
 
@@ -44,23 +47,26 @@ def reconciliation(app: Celery, source: Source, **flags: bool) -> Signature:
     return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
 
 
-def send(work: Signature, *, countdown_s: int = 0) -> None:
+def send(signature: Signature, *, countdown_s: int = 0) -> None:
     """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it."""
     try:
-        work.apply_async(countdown=countdown_s or None)
+        signature.apply_async(countdown=countdown_s or None)
     except Exception as exc:  # whatever the broker layer raises
-        raise TransientError(f"could not enqueue {work.task}: {exc}") from exc
+        raise TransientError(f"could not enqueue {signature.task}: {exc}") from exc
 
 
-def process(source: str | dict[str, Any] | Source, *, app: Celery | None = None) -> AsyncResult:
+def process(
+    source: str | dict[str, Any] | Source, *, route: str | None = None, app: PipelineApp | None = None
+) -> AsyncResult:
     """Enqueues one object: ``process("s3://bucket/a/b.jpg")``.
 
     ``source`` is an URI, whose key is taken literally, or a ``Source`` (or its JSON form) that also
-    names a version. Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
-    Raises ``MessageError`` for a source that names no object.
+    names a version. ``route`` names the one to take; else it is that which takes such an object.
+    Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
+    Raises ``MessageError`` for a source that names no object, or one that no route takes.
     """
     app = _default_app() if app is None else app
-    return renditions(app, Source.parse(source)).apply_async()
+    return work(app, Source.parse(source), route=route).apply_async()
 
 
 class NotEnqueued(TransientError):
@@ -72,23 +78,23 @@ class NotEnqueued(TransientError):
 
 
 def process_many(
-    sources: Iterable[Source], *, app: Celery | None = None, careful: Callable[[str], bool] = lambda _: False
+    sources: Iterable[Source], *, app: PipelineApp | None = None, careful: Callable[[str], bool] = lambda _: False
 ) -> None:
     """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``.
 
-    ``careful`` is asked for each key: see ``renditions``.
+    ``careful`` is asked for each key: see ``work``.
     """
     app = _default_app() if app is None else app
-    _enqueue_all(sources, app, lambda source: renditions(app, source, careful=careful(source.key)))
+    _enqueue_all(sources, app, lambda source: work(app, source, careful=careful(source.key)))
 
 
-def reconcile_many(sources: Iterable[Source], *, app: Celery | None = None, thorough: bool = False) -> None:
+def reconcile_many(sources: Iterable[Source], *, app: PipelineApp | None = None, thorough: bool = False) -> None:
     """As ``process_many``, for ``reconcile``."""
     app = _default_app() if app is None else app
     _enqueue_all(sources, app, lambda source: reconciliation(app, source, thorough=thorough))
 
 
-def _enqueue_all(sources: Iterable[Source], app: Celery, work: Callable[[Source], Signature]) -> None:
+def _enqueue_all(sources: Iterable[Source], app: PipelineApp, due: Callable[[Source], Signature]) -> None:
     from pipeline.broker.publishing import PublishError, batched
 
     waiting = iter(sources)
@@ -98,7 +104,7 @@ def _enqueue_all(sources: Iterable[Source], app: Celery, work: Callable[[Source]
         with batched(app):
             for source in waiting:
                 trying = [source]
-                by_root_id[_root_id(work(source).apply_async())] = source
+                by_root_id[_root_id(due(source).apply_async())] = source
                 trying = []
     except PublishError as exc:
         unsent = [source for root_id, source in by_root_id.items() if root_id in exc.root_ids]
@@ -113,7 +119,7 @@ def _root_id(result: AsyncResult) -> str:
     return root_id
 
 
-def _default_app() -> Celery:
+def _default_app() -> PipelineApp:
     from pipeline.celery import app
 
     return app

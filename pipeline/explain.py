@@ -10,18 +10,18 @@ from typing import Any
 
 import click
 
-from bridge.selection import skip_reason
 from pipeline import queues, storage
-from pipeline.audit.verdicts import Facts, Status, verdicts
+from pipeline.audit.verdicts import Facts, Status, verdicts, wanted
 from pipeline.config import Settings
 from pipeline.deadletters.command import Look
 from pipeline.deadletters.letters import DeadLetter
 from pipeline.deadletters.queue import NAMES
 from pipeline.errors import ObjectChanged, ObjectGone, PipelineError
+from pipeline.routes import Route, Routes
 from pipeline.source import Source
 from pipeline.storage import Found
-from tasks.keys import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, failure_key, suffixes
-from tasks.provenance import Provenance, Recipes
+from tasks.keys import failure_key
+from tasks.provenance import Provenance
 
 
 @dataclass(slots=True)
@@ -29,6 +29,7 @@ class Known:
     """What was found out. ``trouble``: what could not be."""
 
     source: Source
+    route: Route | None = None
     current: Found | None = None
     skipped: str | None = None
     renditions: dict[str, Found] = field(default_factory=dict)  # by key, those of this object
@@ -38,18 +39,19 @@ class Known:
     trouble: list[str] = field(default_factory=list)
 
 
-def find_out(source: Source, settings: Settings, limit: int) -> Known:
+def find_out(source: Source, routes: Routes, limit: int) -> Known:
     """Raises ``PipelineError`` when the buckets can't be read; queues are not needed."""
-    known = Known(source, skipped=skip_reason(source.bucket, source.key, settings))
-    output = settings.required("output_bucket")
-    known.current = storage.current(source.bucket, source.key)
-    for prefix in (RESIZED_PREFIX, THUMBS_PREFIX):
-        for suffix in SUFFIXES:
-            found = storage.head(output, f"{prefix}{source.key}{suffix}")
-            if found is not None and Provenance.read(found.metadata).is_for(source.bucket, suffix):
-                known.renditions[found.key] = found
+    settings = routes.settings
+    bucket = settings.required("output_bucket")
+    known = Known(source, current=storage.current(source.bucket, source.key))
+    known.route = None if known.current is None else routes.of(source)
+    known.skipped = routes.skip_reason(source, is_gone=known.current is None)
+    for output in routes.stored(source.key, ever=True):
+        found = storage.head(bucket, output.name(source.key))
+        if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.suffix):
+            known.renditions[found.key] = found
     try:
-        record = storage.read(Source(output, failure_key(source.key)), check_bytes=lambda _: None)
+        record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
         known.record_made = Provenance.read(record.metadata)
         known.record = json.loads(record.data)
     except (ObjectGone, ObjectChanged):
@@ -70,38 +72,32 @@ def _names(letter: DeadLetter, source: Source) -> bool:
     return any((each.bucket, each.key) == (source.bucket, source.key) for each in letter.sources())
 
 
-def judged(known: Known, settings: Settings) -> tuple[Status, str]:
+def judged(known: Known, routes: Routes) -> tuple[Status, str]:
     """The object's status as the audit has it, and one sentence about it."""
     uri = known.source.uri
     if known.current is None:
         if known.renditions or known.record is not None:
             return Status.ORPHANED, f"{uri} does not exist, but something is stored of it: audit --repair removes it."
         return Status.SKIPPED, f"{uri} does not exist, and nothing is stored of it."
-    if known.skipped is not None:
+    if known.route is None:
         return Status.SKIPPED, f"It is not processed: {known.skipped}."
     if Provenance.read(known.current.metadata).is_rendition:
         return Status.SKIPPED, "It is not processed: it is itself a rendition."
-    recipes = Recipes.from_settings(settings)
-    found, *_ = verdicts(_facts(known, known.current), known.source, suffixes(known.source.key, settings), recipes)
+    results = wanted(known.route, known.source.key, routes, routes.recipes())
+    found, *_ = verdicts(_facts(known, known.current), known.source, results)
     return found.status, _sentence(found.status, found.reason, known)
 
 
 def _facts(known: Known, current: Found) -> Facts:
     facts = Facts(current, record=known.record_made, reason=str((known.record or {}).get("reason", "")))
-    for suffix in SUFFIXES:
-        pair = [
-            known.renditions.get(f"{prefix}{known.source.key}{suffix}") for prefix in (RESIZED_PREFIX, THUMBS_PREFIX)
-        ]
-        if any(pair):
-            big, small = (None if each is None else Provenance.read(each.metadata) for each in pair)
-            facts.pairs[suffix] = (big, small)
+    facts.made = {key: Provenance.read(found.metadata) for key, found in known.renditions.items()}
     return facts
 
 
 def _sentence(status: Status, reason: str, known: Known) -> str:
     again = f"python -m pipeline backfill {shlex.quote(known.source.uri)}"
     if status is Status.DONE:
-        return "Done: both renditions are those of the current version, by the current recipe."
+        return "Done: all that it leads to is stored, made from the current version by the current recipe."
     if status is Status.FAILED and known.record is not None:
         return f"Failed: {known.record.get('message', reason)} {known.record.get('advice', '')}".rstrip()
     if status is Status.STALE:
@@ -112,13 +108,14 @@ def _sentence(status: Status, reason: str, known: Known) -> str:
     return f"Missing{partly}: it waits in a queue, or its event never came. Enqueue it: {again}"
 
 
-def as_dict(known: Known, settings: Settings) -> dict[str, Any]:
-    status, sentence = judged(known, settings)
-    recipes = Recipes.from_settings(settings)
+def as_dict(known: Known, routes: Routes) -> dict[str, Any]:
+    status, sentence = judged(known, routes)
+    recipes = routes.recipes()
     return {
         "object": known.source.uri,
         "status": status.value,
         "verdict": sentence,
+        "route": None if known.route is None else known.route.name,
         "version": None if known.current is None else _version(known.current),
         "renditions": [_rendition(found, known, recipes) for found in known.renditions.values()],
         "failure": known.record,
@@ -137,24 +134,24 @@ def _version(found: Found) -> dict[str, Any]:
     }
 
 
-def _rendition(found: Found, known: Known, recipes: Recipes) -> dict[str, Any]:
+def _rendition(found: Found, known: Known, recipes: Mapping[str, str]) -> dict[str, Any]:
     made, metadata = Provenance.read(found.metadata), found.metadata or {}
-    wanted = recipes.resized if found.key.startswith(RESIZED_PREFIX) else recipes.thumb
+    recipe = next(recipe for folder, recipe in recipes.items() if found.key.startswith(folder))
     return {
         "key": found.key,
         **_version(found),
         "pixels": metadata.get("pixels"),
         "made_from": {"etag": made.etag, "version_id": made.version_id, "sequencer": made.sequencer},
         "of_the_current_version": known.current is not None and made.etag == known.current.etag,
-        "by_the_current_recipe": made.recipe == wanted,
+        "by_the_current_recipe": made.recipe == recipe,
     }
 
 
 def explain(uri: str, *, as_json: bool, limit: int) -> int:
     """Returns the exit status: 1 when something is to be done. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    known = find_out(Source.parse(uri), settings, limit)
-    found = as_dict(known, settings)
+    routes = Routes.load(settings)
+    found = as_dict(find_out(Source.parse(uri), routes, limit), routes)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -170,6 +167,8 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines = [f"object:     {found['object']}"]
     version = found["version"]
     lines.append(f"version:    {'none' if version is None else _told(version)}")
+    if found["route"] is not None:
+        lines.append(f"route:      {found['route']}")
     for rendition in found["renditions"]:
         current = "current version" if rendition["of_the_current_version"] else "ANOTHER VERSION"
         recipe = "current recipe" if rendition["by_the_current_recipe"] else "ANOTHER RECIPE"

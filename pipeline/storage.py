@@ -77,6 +77,23 @@ def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
     return Stored(data, found, found.metadata or {})
 
 
+def read_beginning(source: Source, length: int) -> bytes:
+    """The first bytes of the object, if it still is what ``source`` names. Raises as ``read`` does."""
+    request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "Range": f"bytes=0-{length - 1}"}
+    if source.etag is not None:
+        request["IfMatch"] = f'"{source.etag}"'
+    with _errors("read", source.uri):
+        try:
+            answer = aws.s3().get_object(**request)
+        except ClientError as exc:
+            if _status(exc) == 416:  # an empty object has no first byte
+                return b""
+            raise
+        with closing(answer["Body"]) as body:
+            data: bytes = body.read(length)  # a store without ranges sends everything
+    return data
+
+
 def head(bucket: str, key: str) -> Found | None:
     """Looks at an object; None when there is none. Raises ``TransientError``."""
     with _errors("look at", f"s3://{bucket}/{key}"):

@@ -1,21 +1,29 @@
-"""The Celery tasks: ``from tasks import resize, thumbnail``.
+"""The Celery tasks: ``from tasks import resize, thumbnail``; and what a task of your own is made of.
 
 They are loaded when first used, so that ``tasks.images`` can be imported without Celery.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.base import ObjectTask
+    from tasks.making import derive
     from tasks.renditions import resize, thumbnail
 
-__all__ = ["resize", "thumbnail"]
+__all__ = ["ObjectTask", "derive", "resize", "thumbnail"]
+
+_HOMES = {
+    "ObjectTask": "tasks.base",
+    "derive": "tasks.making",
+    "resize": "tasks.renditions",
+    "thumbnail": "tasks.renditions",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tasks import renditions
-
-    return getattr(renditions, name)
+    return getattr(import_module(_HOMES[name]), name)

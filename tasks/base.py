@@ -97,11 +97,16 @@ class ObjectTask(Task):
         when nothing is stored of its current version, even when an event of that version must be on its way;
         ``thorough``: see ``reconcile``. Raises ``TransientError``.
         """
-        state = reconcile(source, self.app.settings, thorough=thorough)
+        state = reconcile(source, self.app.routes, thorough=thorough)
         if state.current is not None and state.needs_work and (always or state.removed):
             found = state.current
             now = Source(source.bucket, source.key, version_id=found.version_id, etag=found.etag, size=found.size)
-            enqueue.send(enqueue.renditions(self.app, now))
+            try:
+                due = enqueue.work(self.app, now)
+            except MessageError as exc:
+                logger.info("skipped: %s", exc, extra={"action": SKIPPED, "key": source.key, "task": self.name})
+            else:
+                enqueue.send(due)
         if again or state.removed:
             enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
         return state

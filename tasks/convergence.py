@@ -14,17 +14,17 @@ that nothing is there. Everything else is rare, and pays:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import monotonic
 
 from pipeline import storage
-from pipeline.config import Settings
 from pipeline.errors import NameTaken, ObjectChanged, TransientError
+from pipeline.routes import FAILED_PREFIX, Output, Routes
 from pipeline.source import Source
 from pipeline.storage import Found
-from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, failure_key, suffixes
+from tasks.keys import failure_key
 from tasks.provenance import Provenance
 
 #: Seconds after a look at the source within which a write may land without being checked.
@@ -119,7 +119,7 @@ class State:
     """What ``reconcile`` found and left behind."""
 
     current: Found | None  # the source
-    is_complete: bool  # both renditions are those of the current version
+    is_complete: bool  # all that its route leaves is there, of the current version
     has_failed: bool  # a failure record of the current version is there
     removed: tuple[str, ...]
 
@@ -131,30 +131,34 @@ class State:
         return not Provenance.read(self.current.metadata).is_rendition
 
 
-def reconcile(source: Source, settings: Settings, *, thorough: bool = False) -> State:
+def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> State:
     """Removes what the output bucket holds of an object and should not: see the module's text.
 
-    ``thorough``: also under the names that renditions have with other settings, and also where the object is gone
+    ``thorough``: also under the names that it has with other settings or routes, and also where the object is gone
     and DELETE_RENDITIONS is off. Raises ``TransientError``.
     """
+    settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    names = SUFFIXES if thorough or current is None else suffixes(source.key, settings)
-    held = _held(bucket, source, names)
-    wrong, is_complete, has_failed = judge(current, held, remove_orphans=thorough or settings.delete_renditions)
+    held = _held(bucket, source, routes.stored(source.key, ever=thorough or current is None))
+    results: list[frozenset[str]] = []
+    if current is not None:
+        now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
+        results = [frozenset(output.name(source.key) for output in result) for result in routes.results(now)]
+    remove_orphans = thorough or settings.delete_renditions
+    wrong, is_complete, has_failed = judge(current, held, results, remove_orphans=remove_orphans)
     if wrong:
         storage.delete(bucket, wrong)
     return State(current, is_complete, has_failed, tuple(wrong))
 
 
-def _held(bucket: str, source: Source, names: tuple[str, ...]) -> dict[str, Provenance]:
+def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, Provenance]:
     """What is stored of this object, by key."""
     held = {}
-    for prefix in (RESIZED_PREFIX, THUMBS_PREFIX):
-        for suffix in names:
-            there = storage.head(bucket, f"{prefix}{source.key}{suffix}")
-            if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, suffix):
-                held[there.key] = made
+    for output in outputs:
+        there = storage.head(bucket, output.name(source.key))
+        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.suffix):
+            held[there.key] = made
     record = storage.head(bucket, failure_key(source.key))
     if record is not None:
         held[record.key] = Provenance.read(record.metadata)
@@ -162,16 +166,14 @@ def _held(bucket: str, source: Source, names: tuple[str, ...]) -> dict[str, Prov
 
 
 def judge(
-    current: Found | None, held: Mapping[str, Provenance], *, remove_orphans: bool
+    current: Found | None, held: Mapping[str, Provenance], results: Sequence[frozenset[str]], *, remove_orphans: bool
 ) -> tuple[list[str], bool, bool]:
-    """What of the held is wrong; whether the renditions are complete; whether the current version has failed."""
+    """What of the held is wrong; whether any of ``results`` (keys) is whole; whether the current version has failed."""
     records = [key for key in held if key.startswith(FAILED_PREFIX)]
     if current is None:
         return (list(held) if remove_orphans else records), False, False
     right = {key for key, made in held.items() if key not in records and made.etag == current.etag}
-    complete = {
-        key for key in right if {RESIZED_PREFIX + key.partition("/")[2], THUMBS_PREFIX + key.partition("/")[2]} <= right
-    }
+    complete = {key for result in results if result <= right for key in result}
     if complete:
         # Also renditions of earlier versions, which got other names, and a record of a failure since repaired.
         return [key for key in held if key not in complete], True, False

@@ -8,13 +8,11 @@ in almost every case, where the store's conditional writes keep them in order.
 from __future__ import annotations
 
 from pipeline.config import Settings
+from pipeline.routes import FAILED_PREFIX
 
 RESIZED_PREFIX = "resized/"
 THUMBS_PREFIX = "thumbs/"
-FAILED_PREFIX = "failed/"
 FAILED_SUFFIX = ".json"
-#: All that the pipeline writes; never taken as input where both buckets are the same one.
-OWN_PREFIXES = (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
 
 #: Endings of the formats that are written, the usual one first (tests compare with tasks.formats).
 ENDINGS = {

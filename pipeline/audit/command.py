@@ -13,7 +13,7 @@ import click
 from pipeline import queues, shown
 from pipeline.audit.run import Audit, Repair, Report
 from pipeline.audit.verdicts import Status
-from pipeline.celery import make_app
+from pipeline.celery import PipelineApp, make_app
 from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
 from pipeline.source import Source, place
@@ -49,7 +49,8 @@ def audit(
     settings = Settings.from_env()
     bucket, prefix = (settings.required("input_bucket"), settings.key_prefix) if target is None else place(target)
     before = None if older_than is None else moment(older_than)
-    with Audit(settings, bucket, prefix, full=full, before=before, examples=examples) as run:
+    app = make_app(settings)
+    with Audit(app.routes, bucket, prefix, full=full, before=before, examples=examples) as run:
         with shown.progress("Comparing") as bar:
             report = run.run(bar)
         if as_json:
@@ -60,7 +61,7 @@ def audit(
         if waiting and not report.is_complete:
             shown.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
         if repair:
-            _repair(run, report, settings, yes=yes)
+            _repair(run, report, app, yes=yes)
     return 0 if report.is_complete else 1
 
 
@@ -98,7 +99,7 @@ def _show(report: Report) -> None:
     shown.note(f"Requests: {requests}.")
 
 
-def _repair(run: Audit, report: Report, settings: Settings, *, yes: bool) -> None:
+def _repair(run: Audit, report: Report, app: PipelineApp, *, yes: bool) -> None:
     enqueued, removed = (report.repairs[each] for each in (Repair.ENQUEUE, Repair.REMOVE))
     if not enqueued and not removed:
         shown.note("Nothing to repair.")
@@ -109,7 +110,6 @@ def _repair(run: Audit, report: Report, settings: Settings, *, yes: bool) -> Non
         shown.note(f"To be removed: renditions and records of {removed:,} objects that are orphaned or left over.")
     if not yes and not click.confirm("Go on?", err=True):
         raise click.Abort
-    app = make_app(settings)
     with shown.progress("Enqueuing", enqueued + removed) as bar:
         done = _in_batches(run.repairs(Repair.ENQUEUE), partial(process_many, app=app), bar, 0)
         _in_batches(run.repairs(Repair.REMOVE), partial(reconcile_many, app=app, thorough=True), bar, done)

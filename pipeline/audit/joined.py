@@ -1,4 +1,4 @@
-"""Four listings side by side: the originals, both kinds of renditions, and the failure records.
+"""Listings side by side: the originals, both kinds of renditions, the failure records, and other routes' outputs.
 
 Each is read page by page in the order of its keys, and only what belongs to the keys at hand is held in memory: what
 is held are objects whose key is the beginning of the key that is being read. So a million objects need no more
@@ -8,10 +8,11 @@ memory than a hundred.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import PipelineError
+from pipeline.routes import Output
 from pipeline.storage import Found
 from tasks.keys import FAILED_SUFFIX, SUFFIXES
 
@@ -33,19 +34,25 @@ class Joined:
     record: Found | None = None
     resized: dict[str, Found] = field(default_factory=dict)
     thumbs: dict[str, Found] = field(default_factory=dict)
+    others: dict[str, Found] = field(default_factory=dict)  # outputs of other routes than the images', by folder
     rivals: bool = False  # another object may own some of these renditions: their names end alike
 
 
 def joined(
-    sources: Iterable[Found], resized: Iterable[Found], thumbs: Iterable[Found], records: Iterable[Found]
+    sources: Iterable[Found],
+    resized: Iterable[Found],
+    thumbs: Iterable[Found],
+    records: Iterable[Found],
+    others: Sequence[tuple[Output, Iterable[Found]]] = (),
 ) -> Iterator[Joined]:
     """Each object once, about in the order of the keys; renditions without an original too.
 
     The listings' keys are relative: without prefixes, but with the suffixes that renditions and records have.
     Raises ``UnorderedListing``.
     """
-    streams = [_ordered(listing, kind) for kind, listing in enumerate((sources, resized, thumbs, records))]
-    table = _Table()
+    listings = [sources, resized, thumbs, records, *(listing for _, listing in others)]
+    streams = [_ordered(listing, kind) for kind, listing in enumerate(listings)]
+    table = _Table([output for output, _ in others])
     for name, kind, found in heapq.merge(*streams, key=lambda item: item[0]):
         yield from table.before(name)
         table.add(name, kind, found)
@@ -77,7 +84,8 @@ def _candidates(name: str) -> list[str]:
 class _Table:
     """What has been read and is not complete yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Sequence[Output]) -> None:
+        self._others = others
         self._objects: dict[str, Joined] = {}
         self._renditions: tuple[dict[str, Found], dict[str, Found]] = ({}, {})
         self._claimed: set[str] = set()  # names of renditions
@@ -88,14 +96,17 @@ class _Table:
             self._renditions[kind - 1][name] = found
             heapq.heappush(self._due, (max(map(_limit, _candidates(name))), 1, name))
             return
-        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX)
+        other = self._others[kind - 4] if kind >= 4 else None
+        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.suffix)
         if key not in self._objects:
             self._objects[key] = Joined(key)
             heapq.heappush(self._due, (_limit(key), 0, key))
         if kind == 0:
             self._objects[key].source = found
-        else:
+        elif other is None:
             self._objects[key].record = found
+        else:
+            self._objects[key].others[other.folder] = found
 
     def before(self, name: str | None) -> Iterator[Joined]:
         """What can't be added to any more once this name has been read; None: everything."""

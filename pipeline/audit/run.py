@@ -14,15 +14,14 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from bridge.selection import skip_reason
 from pipeline import storage
 from pipeline.audit.joined import Joined, joined
-from pipeline.audit.verdicts import Finding, Judge, Status
-from pipeline.config import Settings
+from pipeline.audit.verdicts import Finding, Judge, Status, others
 from pipeline.errors import TransientError
+from pipeline.routes import FAILED_PREFIX, Route, Routes
 from pipeline.source import Source
 from pipeline.storage import Found
-from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX
+from tasks.keys import RESIZED_PREFIX, THUMBS_PREFIX
 
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64
@@ -74,7 +73,7 @@ class Audit:
 
     def __init__(
         self,
-        settings: Settings,
+        routes: Routes,
         bucket: str,
         prefix: str = "",
         *,
@@ -83,14 +82,14 @@ class Audit:
         examples: int = 5,
     ) -> None:
         self.report = Report()
-        self._settings = settings
+        self._routes = routes
         self._bucket = bucket
-        self._output = settings.required("output_bucket")
+        self._output = routes.settings.required("output_bucket")
         self._prefix = prefix
         self._before = before
         self._most_examples = examples
         self._lock = threading.Lock()
-        self._judge = Judge(settings, bucket, self._count, full=full)
+        self._judge = Judge(routes, bucket, self._count, full=full)
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Audit:
@@ -121,34 +120,43 @@ class Audit:
                 yield Source.parse(source)
 
     def _findings(self) -> Iterator[Finding]:
-        doubtful: list[Joined] = []
+        doubtful: list[tuple[Joined, Route | None]] = []
         size = 1
         with ThreadPoolExecutor(THREADS) as pool:
-            for entry in self._entries():
-                finding = self._judge.quickly(entry)
+            for entry, route in self._entries():
+                finding = self._judge.quickly(entry, route)
                 if finding is not None:
                     yield finding
                     continue
-                doubtful.append(entry)
+                doubtful.append((entry, route))
                 if len(doubtful) >= size:
-                    for found in pool.map(self._judge.carefully, doubtful):
+                    for found in pool.map(self._judge.carefully, *zip(*doubtful, strict=True)):
                         yield from found
                     doubtful, size = [], min(2 * size, MAX_BATCH)
-            for found in pool.map(self._judge.carefully, doubtful):
-                yield from found
+            for entry, route in doubtful:
+                yield from self._judge.carefully(entry, route)
 
-    def _entries(self) -> Iterator[Joined]:
-        outputs = [self._listed(self._output, prefix) for prefix in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)]
-        for entry in joined(self._listed(self._bucket, ""), *outputs):
-            source = entry.source
-            if source is not None and (skip_reason(self._bucket, source.key, self._settings) is not None):
-                self.report.add(self._skipped(source), self._most_examples)
-            elif source is None or self._before is None or source.modified < self._before:
-                yield entry
-
-    def _skipped(self, source: Found) -> Finding:
-        reason = skip_reason(self._bucket, source.key, self._settings)
-        return Finding(Status.SKIPPED, Source(self._bucket, source.key), str(reason))
+    def _entries(self) -> Iterator[tuple[Joined, Route | None]]:
+        """What is to be judged, each with the route of its object; None where there is no object."""
+        beside = others(self._routes)
+        of_images = len(beside) < len(self._routes.folders)
+        resized, thumbs, records = (
+            self._listed(self._output, folder) if of_images or folder == FAILED_PREFIX else iter(())
+            for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
+        )
+        outputs = [(output, self._listed(self._output, output.folder)) for output in beside]
+        for entry in joined(self._listed(self._bucket, ""), resized, thumbs, records, outputs):
+            found = entry.source
+            if found is None:
+                yield entry, None
+                continue
+            source = Source(self._bucket, found.key, etag=found.etag, size=found.size)
+            route = self._routes.of(source)
+            if route is None:
+                reason = str(self._routes.skip_reason(source))
+                self.report.add(Finding(Status.SKIPPED, source, reason), self._most_examples)
+            elif self._before is None or found.modified < self._before:
+                yield entry, route
 
     def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
         for found in storage.listed(bucket, folder + self._prefix, on_request=self._count):

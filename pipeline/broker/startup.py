@@ -8,6 +8,22 @@ from celery import bootsteps
 
 from pipeline import aws
 from pipeline.broker.dead_letters import dead_letter_url
+from pipeline.errors import ConfigError
+
+
+class RouteCheck(bootsteps.Step):
+    """A worker does not start with a route that it can't read, or whose tasks it does not have."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        """Raises ``ConfigError``, which ends the worker."""
+        for route in parent.app.routes.all:
+            missing = [name for name in route.tasks if name not in parent.app.tasks]
+            if missing:
+                raise ConfigError(
+                    f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
+                    "ROUTES names, or correct the route"
+                )
+        super().__init__(parent, **options)
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):

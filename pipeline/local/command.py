@@ -6,14 +6,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline import aws
 from pipeline.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import find
@@ -40,6 +41,9 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
         if flower:
             console.print(f"Flower: {start_flower(stack)}", soft_wrap=True)
+        cleanup.enter_context(
+            _environment(stack.environ())
+        )  # a route's rule for the content reads by the usual variables
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
         with _Bar(console, len(files)) as bar:
@@ -52,6 +56,19 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         if keep:
             _stay(console, stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
     return 1 if any(result.state is State.FAILED for result in results) else 0
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    aws.forget_clients()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        aws.forget_clients()
 
 
 def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import ClientError
 from PIL import Image
 
 from bridge.s3_event import parse
-from bridge.selection import skip_reason
 from pipeline.config import Settings
 from pipeline.errors import MessageError, PipelineError
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
-from tasks.keys import FAILED_PREFIX, FAILED_SUFFIX, RESIZED_PREFIX, THUMBS_PREFIX
+from pipeline.routes import FAILED_PREFIX, Route, Routes
+from pipeline.source import Source
+from tasks.keys import FAILED_SUFFIX, RESIZED_PREFIX, THUMBS_PREFIX
+from tasks.routes import ImageRoute
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48
@@ -45,6 +48,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """One stored output of a route of the user's own: where it is below the output folder."""
+
+    path: str
+    bytes: int
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
 
@@ -56,6 +68,7 @@ class Result:
     source_bytes: int = 0
     resized: Picture | None = None
     thumb: Picture | None = None
+    outputs: tuple[Written, ...] = ()  # of a route of the user's own
 
 
 class Run:
@@ -69,7 +82,8 @@ class Run:
         self._sqs = stack.emulator.client("sqs")
         self._results_url = self._url(RESULTS_QUEUE)
         self._dead_letter_urls = [self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")]
-        self._settings = Settings.from_env(stack.environ())
+        self._routes = Routes.load(Settings.from_env(stack.environ()))
+        self._seen: dict[str, set[str]] = {}  # outputs of the user's own routes that have arrived, by the file's key
         self._in_flight: dict[str, str] = {}  # ETags, by key
         self._checked_at = 0.0
 
@@ -113,7 +127,8 @@ class Run:
         """Puts a file into the input bucket, or tells why not."""
         if file.problem is not None:
             return Result(file.key, State.FAILED, reason=file.problem, advice="Rename or replace the file.")
-        skipped = skip_reason(INPUT_BUCKET, file.key, self._settings)
+        source = Source(INPUT_BUCKET, file.key)
+        skipped = self._routes.skip_reason(source, is_gone=True)  # it is not there yet
         if skipped is not None:
             return Result(file.key, State.SKIPPED, reason=skipped)
         try:
@@ -125,10 +140,14 @@ class Run:
         except ClientError as exc:
             return Result(file.key, State.FAILED, reason=f"cannot be uploaded: {exc}", advice="Rename the file.")
         self._in_flight[file.key] = answer["ETag"].strip('"')
+        if all(route.content is not None for route in self._routes.candidates(file.key)):
+            skipped = self._routes.skip_reason(source)
+            if skipped is not None:
+                return self._finish(Result(file.key, State.SKIPPED, reason=skipped), written=[])
         return None
 
     def _arrived(self, key: str) -> Result | None:
-        """A thumbnail or a failure record ends its file's journey; a resized rendition is half of it."""
+        """A thumbnail, a failure record or the last output of a route ends its file's journey."""
         if key.startswith(FAILED_PREFIX):
             source_key = key.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
             if source_key not in self._in_flight and not self._keep:
@@ -137,6 +156,13 @@ class Run:
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
             failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
             return self._finish(failed, written=[key])
+        for route in self._routes.all:
+            if not isinstance(route, ImageRoute):
+                for output in route.outputs:
+                    if key.startswith(output.folder):
+                        return self._output_arrived(
+                            key.removeprefix(output.folder).removesuffix(output.suffix), key, route
+                        )
         if not key.startswith(THUMBS_PREFIX):
             return None
         name = key.removeprefix(THUMBS_PREFIX)
@@ -159,8 +185,30 @@ class Run:
         )
         return self._finish(done, written=[key, resized_key])
 
+    def _output_arrived(self, source_key: str, key: str, route: Route) -> Result | None:
+        if source_key not in self._in_flight and not self._keep:
+            return None
+        seen = self._seen.setdefault(source_key, set())
+        seen.add(key)
+        wanted = [output.name(source_key) for output in route.outputs]
+        if not seen.issuperset(wanted):
+            return None
+        del self._seen[source_key]
+        size = self._s3.head_object(Bucket=INPUT_BUCKET, Key=source_key)["ContentLength"]
+        outputs = tuple(
+            Written(name, path.stat().st_size, found["ContentType"])
+            for name, (path, found) in zip(wanted, map(self._download, wanted), strict=True)
+        )
+        return self._finish(Result(source_key, State.DONE, source_bytes=size, outputs=outputs), written=wanted)
+
     def _save(self, key: str) -> tuple[Picture, dict[str, str]]:
-        """Downloads one rendition to its place below the output folder."""
+        path, found = self._download(key)
+        with Image.open(path) as image:
+            width, height = image.size
+        return Picture(key, width, height, path.stat().st_size), found["Metadata"]
+
+    def _download(self, key: str) -> tuple[Path, Any]:
+        """To its place below the output folder; returns that, and what the store says."""
         found = self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)
         path = self._out / key
         try:
@@ -168,9 +216,7 @@ class Run:
             path.write_bytes(found["Body"].read())
         except OSError as exc:
             raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
-        with Image.open(path) as image:
-            width, height = image.size
-        return Picture(key, width, height, path.stat().st_size), found["Metadata"]
+        return path, found
 
     def _finish(self, result: Result, written: list[str]) -> Result:
         """Takes a file off the list; removes its objects, so that the emulator stays small."""

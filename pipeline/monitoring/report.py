@@ -80,10 +80,15 @@ def shape(event: dict[str, Any]) -> dict[str, Any]:
 def reason_of(exception: str) -> str:
     """The short fixed word for an exception, given its ``repr``: that of a failure record."""
     name = re.match(r"\w*", exception)
-    kind = getattr(errors, name[0], None) if name is not None else None
-    if isinstance(kind, type) and issubclass(kind, errors.PipelineError):
-        return kind.reason
-    return "internal-error"
+    return _reasons(errors.PipelineError).get("" if name is None else name[0], "internal-error")
+
+
+def _reasons(kind: type[errors.PipelineError]) -> dict[str, str]:
+    """The reason of an error and of all that are derived from it, also in modules of a user's own, by name."""
+    found = {kind.__name__: kind.reason}
+    for each in kind.__subclasses__():
+        found |= _reasons(each)
+    return found
 
 
 def _parsed(result: Any) -> dict[str, Any] | None:
@@ -97,9 +102,10 @@ def _parsed(result: Any) -> dict[str, Any] | None:
 
 
 def _sentence(known: dict[str, Any]) -> str:
-    if not known.get("width"):
+    if "bytes_out" not in known:
         return str(known["outcome"])
-    made = f"→ {known['width']}x{known['height']}, {decimal(known['bytes_out'])}"
+    size = f"{known['width']}x{known['height']}, " if known.get("width") else ""
+    made = f"→ {size}{decimal(known['bytes_out'])}"
     return made if known["outcome"] == "done" else f"{known['outcome']} {made}"
 
 

@@ -19,6 +19,7 @@ from pipeline.audit.run import Audit, Repair, Report
 from pipeline.audit.verdicts import Status
 from pipeline.config import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.routes import Routes
 from tasks.keys import failure_key
 from tasks.provenance import Recipes
 from tests.support.queues import headers, take_all
@@ -37,7 +38,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Synthetic:
 
 def audited(settings: Settings = SETTINGS, **options: Any) -> tuple[Report, dict[Status, set[str]]]:
     """The report, and the keys by status (but for those that are done)."""
-    with Audit(settings, INPUT, examples=10**6, **options) as run:
+    with Audit(Routes.load(settings), INPUT, examples=10**6, **options) as run:
         report = run.run()
         for repair in Repair:
             assert len(list(run.repairs(repair))) == report.repairs[repair]
@@ -101,7 +102,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(monkeypatch: pytest.Mon
         monkeypatch.setattr("pipeline.aws.s3", lambda: Endless(count))
         tracemalloc.start()
         try:
-            with Audit(SETTINGS, INPUT) as run:
+            with Audit(Routes.load(SETTINGS), INPUT) as run:
                 report = run.run()
             assert report.counts == {Status.DONE: count}
             return tracemalloc.get_traced_memory()[1]
@@ -240,7 +241,7 @@ def test_what_failed_with_a_service_is_worth_another_try(world: Synthetic) -> No
     for key, reason in (("file.jpg", "truncated"), ("service.jpg", "unavailable")):
         world.upload(key)
         world.fail(key, reason)
-    with Audit(SETTINGS, INPUT) as run:
+    with Audit(Routes.load(SETTINGS), INPUT) as run:
         assert run.run().is_complete
         assert [source.key for source in run.repairs(Repair.ENQUEUE)] == ["service.jpg"]
         assert list(run.repairs(Repair.REMOVE)) == []

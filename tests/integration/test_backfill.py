@@ -20,6 +20,7 @@ from pipeline.config import Settings
 from pipeline.enqueue import NotEnqueued
 from pipeline.errors import TransientError
 from pipeline.local.stack import INPUT_BUCKET
+from pipeline.routes import Routes
 from pipeline.source import Source
 from pipeline.storage import Found
 from tests.support.queues import depth, headers, take_all, url
@@ -34,7 +35,7 @@ def listing(count: int, start: int = 0) -> list[Found]:
 
 
 def made(enqueue: Any, newer_than: datetime | None = None, **more: Any) -> Backfill:
-    return Backfill(SETTINGS, "b", enqueue, lambda: None, newer_than, **more)
+    return Backfill(Routes.load(SETTINGS), "b", enqueue, lambda: None, newer_than, **more)
 
 
 def test_it_enqueues_in_batches_exactly_what_was_listed() -> None:

@@ -77,9 +77,12 @@ def test_done(settings: Settings) -> None:
     lines = out.splitlines()
     assert lines[0] == f"object:     {URI}"
     assert "1 bytes, 20" in lines[1]
-    assert lines[2].startswith(f"rendition:  resized/{KEY}: 4x3 pixels, 1 bytes, ")
+    assert lines[2] == "route:      images"
+    assert lines[3].startswith(f"rendition:  resized/{KEY}: 4x3 pixels, 1 bytes, ")
     assert lines[3].endswith(f"; from {etag}: current version, current recipe")
-    assert lines[4] == "verdict:    Done: both renditions are those of the current version, by the current recipe."
+    assert lines[4] == (
+        "verdict:    Done: all that it leads to is stored, made from the current version by the current recipe."
+    )
 
 
 def test_failed(settings: Settings) -> None:
@@ -113,7 +116,7 @@ def test_missing(settings: Settings) -> None:
     aws.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
     status, out, _ = explain()
     assert status == 1
-    assert "Missing (one of its renditions)" in out
+    assert "Missing (only a part of it)" in out
     assert "queues:     1 messages wait; it may be among them" in out
 
 

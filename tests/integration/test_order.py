@@ -9,7 +9,7 @@ import pytest
 from bridge.failed_keys import GOOD_FOR_S
 from pipeline.celery import app
 from pipeline.config import Settings
-from pipeline.enqueue import process, renditions
+from pipeline.enqueue import process, work
 from pipeline.source import Source
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S
 from tests.integration.test_convergence import PICTURES, check
@@ -320,7 +320,7 @@ def test_a_rendition_is_never_an_original(model: PipelineModel) -> None:
     model.settle()
     made = model.stored()["resized/a.png"]
     copied = model.s3.put(INPUT, "copy.png", made.data or b"", metadata=made.metadata)
-    renditions(app, Source(INPUT, "copy.png", etag=copied.etag)).apply_async()
+    work(app, Source(INPUT, "copy.png", etag=copied.etag)).apply_async()
     model.settle()
     assert set(model.stored()) == {"resized/a.png", "thumbs/a.png"}
 

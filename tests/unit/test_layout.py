@@ -28,6 +28,7 @@ LEVELS = {
     "pipeline.health": 1,
     "pipeline.log": 1,
     "pipeline.queues": 1,
+    "pipeline.routes": 1,
     "pipeline.storage": 1,
     "pipeline.errors": 0,
     "pipeline.source": 0,

@@ -1,9 +1,14 @@
 import pytest
 
-from bridge.selection import skip_reason
 from pipeline.config import Settings
+from pipeline.routes import Routes
+from pipeline.source import Source
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out", "KEY_PREFIX": "in/"})
+
+
+def skip_reason(bucket: str, key: str, settings: Settings) -> str | None:
+    return Routes.load(settings).skip_reason(Source(bucket, key))
 
 
 @pytest.mark.parametrize("key", ["in/a.jpg", "in/a.JPEG", "in/b.c/ü 1.HeIC", "in/resized/a.png"])

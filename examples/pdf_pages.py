@@ -1,0 +1,49 @@
+"""The first page of every PDF as a picture: a task of your own, in one file (docs/your-own-task.md).
+
+ROUTES=examples.pdf_pages,tasks.routes
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from pipeline import app
+from pipeline.errors import PermanentError
+from pipeline.routes import Output, Route
+from tasks import ObjectTask, derive
+
+LONGEST_SIDE = 1024  # pixels
+
+#: Raise `recipe` when the same PDF would give another picture: audit then finds those that are out of date.
+FIRST_PAGE = Output(folder="pages/", suffix=".png", content_type="image/png", recipe="1")
+
+
+class NotAPdf(PermanentError):
+    """Trying again can't help; the failure record tells the person who uploaded it what to do."""
+
+    reason = "not-a-pdf"
+    advice = "Check that the file opens in a PDF viewer without a password, and upload it again."
+
+
+def render(data: bytes) -> bytes:
+    """The first page of a PDF as a PNG. Raises ``NotAPdf``."""
+    import pypdfium2  # here, since the bridge loads this module too, and draws nothing
+
+    try:
+        with pypdfium2.PdfDocument(data) as document:
+            page = document[0]
+            picture = page.render(scale=LONGEST_SIDE / max(page.get_size())).to_pil()
+    except (pypdfium2.PdfiumError, IndexError, ZeroDivisionError) as exc:
+        raise NotAPdf(f"Its first page can't be drawn: {exc}") from exc
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+@app.task(name="examples.first_page", bind=True, base=ObjectTask)
+def first_page(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
+    return derive(self, source, FIRST_PAGE, render, careful=careful)
+
+
+ROUTES = [Route(name="pdf", suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]

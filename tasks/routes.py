@@ -1,0 +1,40 @@
+"""The route of the images: what SUFFIXES says becomes a resized rendition and a thumbnail of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.config import Settings
+from pipeline.routes import Output, Route
+from tasks.keys import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRoute(Route):
+    """Its renditions' names and recipes follow from the settings, and some names from what is in the picture."""
+
+    def endings(self, settings: Settings) -> tuple[str, ...]:
+        return settings.suffixes
+
+    def refusal(self, key: str, settings: Settings) -> str | None:
+        return None if key.lower().endswith(settings.suffixes) else "its key ends in none of SUFFIXES"
+
+    def results(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
+        return tuple(_pair(suffix) for suffix in suffixes(key, settings))
+
+    def remains(self, key: str) -> tuple[Output, ...]:
+        return tuple(output for suffix in SUFFIXES for output in _pair(suffix))
+
+    def recipes(self, settings: Settings) -> dict[str, str]:
+        from tasks.provenance import Recipes  # needs Pillow, which the bridge does not
+
+        made = Recipes.from_settings(settings)
+        return {RESIZED_PREFIX: made.resized, THUMBS_PREFIX: made.thumb}
+
+
+def _pair(suffix: str) -> tuple[Output, ...]:
+    return tuple(Output(folder=folder, suffix=suffix) for folder in (RESIZED_PREFIX, THUMBS_PREFIX))
+
+
+IMAGES = ImageRoute(name="images", tasks=("tasks.resize", "tasks.thumbnail"), outputs=_pair(""))
+ROUTES = (IMAGES,)
