@@ -26,7 +26,7 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
     record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
     """
     source = _as_it_is_now(source)
-    reason, advice = _explained(exc, retryable)
+    reason, advice = _explained(task.name, exc, retryable)
     body = {
         "reason": reason,
         "error": type(exc).__name__,
@@ -62,11 +62,11 @@ def _as_it_is_now(source: Source) -> Source:
     return replace(source, etag=current.etag)
 
 
-def _explained(exc: BaseException, retryable: bool) -> tuple[str, str]:
+def _explained(task: str, exc: BaseException, retryable: bool) -> tuple[str, str]:
     if isinstance(exc, PermanentError):
         return exc.reason, exc.advice
     if retryable:
         return "unavailable", "The file may be fine: enqueue the object again when the service has recovered."
     if isinstance(exc, PipelineError):
         return "refused", "The message says what to correct."
-    return "internal-error", "This is a defect of the pipeline, not of the file: report it with this record."
+    return "internal-error", f"This is a defect of the task {task}, not of the file: report it with this record."

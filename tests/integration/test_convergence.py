@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from PIL import Image
 
 from tasks.images import Recipe, render
-from tasks.keys import FAILED_PREFIX, RESIZED_PREFIX, THUMBS_PREFIX, failure_key
+from tasks.keys import RESIZED_PREFIX, THUMBS_PREFIX, failure_key
+from tests.support import own_route
 from tests.support.pipeline_model import INPUT, Attempt, PipelineModel
 
 #: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
@@ -43,60 +44,61 @@ PICTURES = {
     "text": b"no picture",
     "note": b"no scan",
     "half": picture("PNG", 77)[:45],
+    "nul": b"\0",
 }
 #: Keys, and what may be uploaded under each. A scan's renditions are named after what is in it.
 CONTENTS = {
     "a.png": ["red", "bright", "bitmap", "text", "half"],
     "b/c.tif": ["scan", "clear scan", "other clear scan", "webp", "note", "half"],
+    "d.own": ["text", "note", "nul"],  # two tasks of a user's own
 }
 
 
 TROUBLE = ["crash", "lease", "fault", "wait", "delete", "undo", "repeat"]
 
 
-@cache
-def expected(data: bytes) -> tuple[bytes, bytes, str] | None:
-    """Both renditions' bytes and the content type; None for what is no picture."""
-    if data in (PICTURES["text"], PICTURES["note"], PICTURES["half"]):
-        return None
-    resized = render(data, Recipe((1024, 768)))
-    return resized.data, render(resized.data, Recipe((192, 192))).data, resized.content_type
-
-
 ENDINGS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 
 
-def names(key: str, content_type: str) -> tuple[str, str]:
-    ending = ENDINGS[content_type] if key.endswith(".tif") else ""
-    return f"{RESIZED_PREFIX}{key}{ending}", f"{THUMBS_PREFIX}{key}{ending}"
+@cache
+def expected(key: str, data: bytes) -> dict[str, tuple[bytes, str]] | None:
+    """Bytes and content type by the name of what is made of it; None for what is bad."""
+    if key.endswith(".own"):
+        if b"\0" in data:
+            return None
+        return {
+            own_route.UPPER.name(key): (own_route.upper(data), own_route.UPPER.content_type),
+            own_route.LENGTH.name(key): (own_route.length(data), own_route.LENGTH.content_type),
+        }
+    if data in (PICTURES["text"], PICTURES["note"], PICTURES["half"]):
+        return None
+    resized = render(data, Recipe((1024, 768)))
+    thumb = render(resized.data, Recipe((192, 192)))
+    name = key + (ENDINGS[resized.content_type] if key.endswith(".tif") else "")
+    return {
+        RESIZED_PREFIX + name: (resized.data, resized.content_type),
+        THUMBS_PREFIX + name: (thumb.data, resized.content_type),
+    }
 
 
 def check(model: PipelineModel, key: str, *, faults: bool) -> None:
     """What is stored of one object, once everything is quiet."""
-    found = {
-        name: version
-        for name, version in model.stored().items()
-        if name.removeprefix(RESIZED_PREFIX).removeprefix(THUMBS_PREFIX).removeprefix(FAILED_PREFIX).startswith(key)
-    }
+    found = {name: version for name, version in model.stored().items() if name.partition("/")[2].startswith(key)}
     source = model.s3.buckets[INPUT].current(key)
     if source is None or source.data is None:
         assert found == {}, "renditions or a record of what does not exist"
         return
-    pictures = expected(source.data)
+    wanted = expected(key, source.data)
     record = found.pop(failure_key(key), None)
     if record is not None:
         assert record.metadata["source-etag"] == source.etag, "a record of an old version"
-        assert pictures is None or (faults and b'"retryable": true' in (record.data or b"")), "a record without reason"
+        assert wanted is None or (faults and b'"retryable": true' in (record.data or b"")), "a record without reason"
         assert all(version.metadata["source-etag"] == source.etag for version in found.values()), "stale"
         assert len(found) < 2
         return
-    assert pictures is not None, "no record of a failure"
-    resized, thumb = names(key, pictures[2])
-    assert set(found) == {resized, thumb}
-    assert (found[resized].data, found[thumb].data) == pictures[:2]
-    for version in found.values():
-        assert version.metadata["source-etag"] == source.etag
-        assert version.content_type == pictures[2]
+    assert wanted is not None, "no record of a failure"
+    assert {name: (version.data, version.content_type) for name, version in found.items()} == wanted
+    assert all(version.metadata["source-etag"] == source.etag for version in found.values()), "stale"
 
 
 class Convergence(RuleBasedStateMachine):
@@ -200,7 +202,7 @@ def modelled(*, sequencers: bool) -> Iterator[Callable[[], Convergence]]:
         while patches:
             patches.pop().undo()
         patches.append(pytest.MonkeyPatch())
-        return Convergence(PipelineModel(patches[-1], sequencers=sequencers))
+        return Convergence(PipelineModel(patches[-1], sequencers=sequencers, env={"ROUTES": own_route.NAMES}))
 
     try:
         yield fresh

@@ -148,6 +148,21 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "roles_belong_to_this_accounts_tasks",
     ),
     "action on everything": (_set("*", *_WORKER_POLICY, "Statement", 2, "Resource"), "every_action_has_its_resource"),
+    "own tasks not allowed to write": (
+        _drop(*_WORKER_POLICY, "Statement", 4, "Resource", 3),
+        "own_tasks_have_their_folder_and_no_more",
+    ),
+    "own tasks allowed without being asked for": (
+        _set({"Fn::Sub": "${OutputBucket.Arn}/${OwnFolder}*"}, *_WORKER_POLICY, "Statement", 4, "Resource", 3),
+        "own_tasks_have_their_folder_and_no_more",
+    ),
+    "bridge may not look inside": (
+        _set(
+            [{"Fn::Sub": "${InputBucket.Arn}/*"}],
+            *_properties("BridgeRole", "Policies", 0, "PolicyDocument", "Statement", 3, "Fn::If", 1, "Resource"),
+        ),
+        "own_tasks_have_their_folder_and_no_more",
+    ),
     "all actions": (_set("s3:*", *_WORKER_POLICY, "Statement", 2, "Action"), "every_action_has_its_resource"),
     "protection not permitted": (
         _without_statement("ProtectFromScaleIn", *_WORKER_POLICY),

@@ -27,7 +27,16 @@ def variants(template: Template) -> list[Stack]:
     }
     return [
         Stack(template),
-        Stack(template, {"ScaleIn": "idle", "MinWorkers": 1, "KeyPrefix": "in/", "AlarmEmail": "a@example.com"}),
+        Stack(
+            template,
+            {
+                "ScaleIn": "idle",
+                "MinWorkers": 1,
+                "KeyPrefix": "in/",
+                "OwnFolder": "own/",
+                "AlarmEmail": "a@example.com",
+            },
+        ),
         Stack(template, {"InputBucketName": "my-input", "OutputBucketName": "my-output", "OnDemandWeight": 0}),
         Stack(template, balanced),
         Stack(template, {"Flower": "no", "SpotWeight": 0}),

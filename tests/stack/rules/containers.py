@@ -14,6 +14,7 @@ MAX_STOP_TIMEOUT_S = 120
 #: Settings that the template sets from one of its parameters; their defaults must agree.
 PARAMETER_OF_SETTING = {
     "KEY_PREFIX": "KeyPrefix",
+    "ROUTES": "Routes",
     "RESIZE_BOX": "ResizeBox",
     "THUMB_BOX": "ThumbBox",
     "SOFT_TIME_LIMIT_S": "SoftTimeLimit",

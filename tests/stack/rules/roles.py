@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.stack.iam import grants
+from tests.stack.iam import Call, grants
 from tests.stack.rules.base import Template, rule
 from tests.stack.template import Stack
 
@@ -43,6 +43,24 @@ def every_action_has_its_resource(template: Template) -> Iterator[str]:
                 yield f"{role}/{grant.sid}: {grant.action} is more than one action"
             if "*" in grant.resources and grant.action not in WITHOUT_RESOURCE:
                 yield f"{role}/{grant.sid}: {grant.action} on everything"
+
+
+@rule
+def own_tasks_have_their_folder_and_no_more(template: Template) -> Iterator[str]:
+    inputs, outputs = (f"arn:aws:s3:::photos-{kind}-123456789012-us-east-1" for kind in ("input", "output"))
+    needed = {
+        "WorkerRole": [Call(f"s3:{verb}Object", f"{outputs}/own/a") for verb in ("Get", "Put", "Delete")],
+        "BridgeRole": [Call("s3:GetObject", f"{inputs}/a"), Call("s3:ListBucket", inputs)],
+    }
+    for folder in ("", "own/"):
+        stack = Stack(template, {"OwnFolder": folder})
+        for role, calls in needed.items():
+            for call in calls:
+                if any(grant.allows(call) for grant in grants(stack, role)) != bool(folder):
+                    yield f"{role} with OwnFolder={folder!r}: {call} is {'refused' if folder else 'allowed'}"
+        elsewhere = Call("s3:PutObject", f"{outputs}/else/a")
+        if any(grant.allows(elsewhere) for grant in grants(stack, "WorkerRole")):
+            yield f"WorkerRole with OwnFolder={folder!r} writes to other folders"
 
 
 @rule

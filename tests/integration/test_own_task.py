@@ -1,0 +1,260 @@
+"""A task and a route of a user's own: what holds for images holds for them, without a line of theirs."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+from celery.exceptions import Retry
+from click.testing import CliRunner
+from PIL import Image
+
+from bridge.consumer import Bridge
+from bridge.outcomes import Outcome
+from pipeline import aws
+from pipeline.__main__ import cli
+from pipeline.celery import app, make_app
+from pipeline.config import Settings
+from pipeline.enqueue import process_many, reconcile_many
+from pipeline.errors import TransientError
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from tasks import resize, thumbnail
+from tasks.renditions import reconcile
+from tests.support import own_route
+from tests.support.own_route import NoText, make_length, make_magic, make_upper
+from tests.support.queues import depth, headers, take_all
+
+KEY = "a/ü b+c 100%.own"
+
+
+@pytest.fixture(autouse=True)
+def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("ROUTES", own_route.NAMES)
+    found = Settings.from_env()
+    monkeypatch.setattr(app, "settings", found)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The names of the tasks that tasks enqueue, with their delay in seconds."""
+    found: list[tuple[str, int]] = []
+    monkeypatch.setattr("pipeline.enqueue.send", lambda work, countdown_s=0: found.append((work.task, countdown_s)))
+    return found
+
+
+def put(data: bytes, key: str = KEY) -> dict[str, Any]:
+    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+    return {"bucket": INPUT_BUCKET, "key": key, "etag": etag, "event_time": "2026-01-01T00:00:00Z"}
+
+
+def run(task: Any, source: Any, retries: int = 0) -> Any:
+    """Calls the task as a worker would, on its given try; returns or raises what it does."""
+    task.push_request(args=(source,), retries=retries, id="task-1", called_directly=False, is_eager=False)
+    try:
+        return task.run(source)
+    finally:
+        task.pop_request()
+
+
+def outputs() -> dict[str, bytes]:
+    s3 = aws.s3()
+    names = [found["Key"] for found in s3.list_objects_v2(Bucket=OUTPUT_BUCKET).get("Contents", [])]
+    return {name: s3.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read() for name in names}
+
+
+def record(key: str = KEY) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(outputs()[f"failed/{key}.json"])
+    return found
+
+
+def png() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (5, 4), "red").save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_chain_of_two_leaves_both_outputs_with_their_provenance() -> None:
+    source = put("straße".encode())
+    first = run(make_upper, source)
+    assert first["outcome"] == "done"
+    assert first["read"] == {"bytes": 7}
+    assert first["rendition"] | {"etag": ""} == {
+        "bucket": OUTPUT_BUCKET,
+        "key": f"upper/{KEY}.txt",
+        "etag": "",
+        "bytes": 7,
+        "content_type": "text/plain",
+    }
+    assert run(make_length, first)["rendition"]["key"] == f"length/{KEY}"
+    assert outputs() == {f"upper/{KEY}.txt": "straße".encode().upper(), f"length/{KEY}": b"7"}
+    stored = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"upper/{KEY}.txt")
+    assert stored["ContentType"] == "text/plain"
+    known = stored["Metadata"]
+    assert (known["source-etag"], known["recipe"], known["key-suffix"]) == (source["etag"], "u1", ".txt")
+
+
+def test_a_second_delivery_is_a_duplicate_and_an_old_version_is_superseded(sent: list[tuple[str, int]]) -> None:
+    old = put(b"old")
+    run(make_upper, old)
+    assert run(make_upper, old)["outcome"] == "duplicate"
+    new = put(b"new")
+    assert run(make_upper, old)["outcome"] == "superseded"
+    assert run(make_upper, new)["outcome"] == "done"
+    assert outputs() == {f"upper/{KEY}.txt": b"NEW"}
+    assert sent == [("tasks.reconcile", 90)]
+
+
+def test_a_bad_file_ends_as_a_record_with_the_task_s_own_reason_and_the_next_good_one_removes_it() -> None:
+    with pytest.raises(NoText):
+        run(make_upper, put(b"\0"))
+    found = record()
+    assert (found["reason"], found["message"], found["advice"]) == ("no-text", "It has a NUL.", "Upload text.")
+    assert (found["task"], found["retryable"]) == ("own.upper", False)
+    good = put(b"good") | {"event_time": None}  # enqueued by hand, so it looks at what is there
+    run(make_length, run(make_upper, good))
+    assert set(outputs()) == {f"upper/{KEY}.txt", f"length/{KEY}"}
+
+
+def test_a_defect_of_the_task_is_told_as_one() -> None:
+    with pytest.raises(ValueError, match="a defect"):
+        run(make_upper, put(b"defect"))
+    assert record()["reason"] == "internal-error"
+    assert "defect of the task own.upper" in record()["advice"]
+
+
+def test_a_service_that_fails_is_tried_again_and_then_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: Any, **__: Any) -> None:
+        raise TransientError("the store is away")
+
+    source = put(b"text")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.storage.read", unavailable)
+        patch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
+        with pytest.raises(Retry):
+            run(make_upper, source)
+        with pytest.raises(TransientError):
+            run(make_upper, source, retries=app.settings.max_retries)
+    assert record()["retryable"] is True
+
+
+def test_what_is_too_large_is_not_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "settings", settings.model_copy(update={"max_bytes": 3}))
+    with pytest.raises(Exception, match="4 bytes; the limit MAX_BYTES is 3"):
+        run(make_upper, put(b"text"))
+    assert record()["reason"] == "too-large"
+
+
+def test_the_outputs_go_with_the_object(sent: list[tuple[str, int]]) -> None:
+    source = put(b"text")
+    run(make_length, run(make_upper, source))
+    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    done = run(reconcile, source)
+    assert set(done["removed"]) == {f"upper/{KEY}.txt", f"length/{KEY}"}
+    assert outputs() == {}
+
+
+def test_an_object_whose_content_changes_its_route_leaves_nothing_of_the_old_one() -> None:
+    key = "any/a.png"
+    run(make_magic, put(b"MAGIC", key))
+    assert set(outputs()) == {f"magic/{key}.txt"}
+    run(thumbnail, run(resize, put(png(), key)))
+    assert set(outputs()) == {f"resized/{key}", f"thumbs/{key}"}
+    run(make_magic, put(b"magic", key))
+    assert set(outputs()) == {f"magic/{key}.txt"}
+
+
+def bridge(settings: Settings) -> Bridge:
+    own = make_app(settings)
+    return Bridge(
+        settings,
+        aws.sqs(),
+        partial(process_many, app=own),
+        reconcile=partial(reconcile_many, app=own),
+        routes=own.routes,
+    )
+
+
+def test_the_bridge_sends_each_object_to_its_tasks(settings: Settings) -> None:
+    for key, data in ((KEY, b"text"), ("any/a", b"MAGIC!"), ("any/b", b"else"), ("c.png", png())):
+        put(data, key)
+    wanted = [Outcome.DISPATCHED, Outcome.DISPATCHED, Outcome.SKIPPED, Outcome.DISPATCHED]
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(wanted):
+        outcomes += bridge(settings).step()
+    assert sorted(outcomes, key=str) == sorted(wanted, key=str)
+    assert sorted(found["task"] for found in map(headers, take_all("local-tasks"))) == [
+        "own.magic",
+        "own.upper",
+        "tasks.resize",
+    ]
+
+
+def test_an_event_stays_when_the_content_can_t_be_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: Any) -> bytes:
+        raise TransientError("the store is away")
+
+    put(b"MAGIC!", "any/a")
+    monkeypatch.setattr("pipeline.storage.read_beginning", unavailable)
+    assert bridge(settings).step() == [Outcome.RETRY]
+    assert depth("local-events") == (0, 1)
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, [*arguments])
+    return result.exit_code, result.stdout
+
+
+def counts() -> dict[str, int]:
+    status, out = invoke("audit", "--json")
+    found = {name: count for name, count in json.loads(out)["counts"].items() if count}
+    assert status == (1 if found.keys() & {"missing", "stale"} else 0)
+    return found
+
+
+def test_audit_and_explain_know_what_is_stored_of_every_route() -> None:
+    put(b"something else", "any/b")
+    source = put(b"text")
+    assert counts() == {"missing": 1, "skipped": 1}
+    first = run(make_upper, source)
+    status, out = invoke("explain", f"s3://{INPUT_BUCKET}/{KEY}")
+    assert status == 1
+    assert "route:      own" in out
+    assert "verdict:    Missing (only a part of it)" in out
+    run(make_length, first)
+    assert counts() == {"done": 1, "skipped": 1}
+    status, out = invoke("explain", f"s3://{INPUT_BUCKET}/{KEY}")
+    assert status == 0
+    assert f"rendition:  upper/{KEY}.txt: 4 bytes" in out
+    put(b"newer")
+    assert counts() == {"stale": 1, "skipped": 1}
+    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    assert counts() == {"orphaned": 1, "skipped": 1}
+
+
+def test_audit_finds_what_was_made_by_another_recipe_or_lies_beside() -> None:
+    key = "any/a.own.png"
+    run(make_magic, put(b"MAGIC", key))
+    assert counts() == {"done": 1}
+    aws.s3().put_object(
+        Bucket=OUTPUT_BUCKET, Key=f"thumbs/{key}", Body=b"x", Metadata={"source-bucket": INPUT_BUCKET, "recipe": "r"}
+    )
+    assert counts() == {"done": 1, "leftover": 1}
+    metadata = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt")["Metadata"]
+    aws.s3().put_object(
+        Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt", Body=b"x", Metadata=metadata | {"recipe": "older"}
+    )
+    assert counts() == {"stale": 1, "leftover": 1}
+
+
+def test_backfill_enqueues_what_any_route_takes() -> None:
+    for key, data in ((KEY, b"text"), ("any/a", b"MAGIC!"), ("any/b", b"else"), ("c.png", png()), ("d.txt", b"d")):
+        put(data, key)
+    status, out = invoke("backfill", f"s3://{INPUT_BUCKET}", "--dry-run")
+    assert status == 0
+    assert out.splitlines() == [f"s3://{INPUT_BUCKET}/{key}" for key in (KEY, "any/a", "c.png")]

@@ -1,0 +1,61 @@
+"""A route of a user's own with two tasks in a chain, and one that is chosen by content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline import app
+from pipeline.errors import PermanentError
+from pipeline.routes import Output, Route, begins_with
+from tasks import ObjectTask, derive
+
+UPPER = Output(folder="upper/", suffix=".txt", content_type="text/plain", recipe="u1")
+LENGTH = Output(folder="length/", recipe="l1")
+MAGIC = Output(folder="magic/", suffix=".txt")
+
+
+class NoText(PermanentError):
+    """The test's own kind of bad file."""
+
+    reason = "no-text"
+    advice = "Upload text."
+
+
+def upper(data: bytes) -> bytes:
+    if b"\0" in data:
+        raise NoText("It has a NUL.")
+    if data == b"defect":
+        raise ValueError("a defect")
+    return data.upper()
+
+
+def length(data: bytes) -> bytes:
+    return str(len(data)).encode()
+
+
+@app.task(name="own.upper", bind=True, base=ObjectTask, shared=False)
+def make_upper(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
+    return derive(self, source, UPPER, upper, careful=careful)
+
+
+@app.task(name="own.length", bind=True, base=ObjectTask, shared=False)
+def make_length(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
+    return derive(self, source, LENGTH, length, careful=careful)
+
+
+@app.task(name="own.magic", bind=True, base=ObjectTask, shared=False)
+def make_magic(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
+    return derive(self, source, MAGIC, upper, careful=careful)
+
+
+ROUTES = (
+    Route(name="own", suffixes=(".own",), tasks=(make_upper.name, make_length.name), outputs=(UPPER, LENGTH)),
+    Route(
+        name="magic",
+        prefix="any/",
+        content=begins_with(b"MAGIC", b"magic"),
+        tasks=(make_magic.name,),
+        outputs=(MAGIC,),
+    ),
+)
+NAMES = "tests.support.own_route,tasks.routes"
