@@ -24,11 +24,13 @@ LEVELS = {
     "pipeline.broker": 2,
     "pipeline.monitoring": 2,
     "pipeline.aws": 1,
+    "pipeline.aws_errors": 1,
     "pipeline.config": 1,
     "pipeline.health": 1,
     "pipeline.log": 1,
     "pipeline.queues": 1,
     "pipeline.storage": 1,
+    "pipeline.batches": 0,
     "pipeline.errors": 0,
     "pipeline.source": 0,
 }
