@@ -67,7 +67,7 @@ def test_without_credentials_the_store_and_the_queues_say_so(nowhere: pytest.Mon
 
 def test_an_address_that_is_none_is_named(nowhere: pytest.MonkeyPatch) -> None:
     nowhere.setenv("AWS_ENDPOINT_URL", "localhost:4566")
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL=localhost:4566.*written http://host:port"):
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL=localhost:4566.*written http://host:port"):
         storage.head("b", "k")
 
 
