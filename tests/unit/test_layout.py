@@ -16,6 +16,7 @@ PACKAGES = ("pipeline", "tasks", "bridge")
 #: Longest match wins. Rooms of one level may import each other.
 LEVELS = {
     "pipeline.__main__": 6,
+    "pipeline.cli": 6,
     "pipeline": 5,  # the verbs' modules, unless named below
     "bridge": 4,
     "tasks": 3,
@@ -33,6 +34,7 @@ LEVELS = {
     "pipeline.batches": 0,
     "pipeline.errors": 0,
     "pipeline.source": 0,
+    "pipeline.version": 0,
 }
 #: What these import must stay light, or pure.
 PURE = {
