@@ -9,6 +9,7 @@ COPY requirements.txt /tmp/requirements.txt
 RUN python -m venv /opt/pipeline \
  && /opt/pipeline/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /tmp/requirements.txt \
  && /opt/pipeline/bin/python -m pip uninstall --quiet --yes pip
+COPY pyproject.toml /srv/pyproject.toml
 COPY pipeline /srv/pipeline
 COPY bridge /srv/bridge
 COPY tasks /srv/tasks

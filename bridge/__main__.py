@@ -22,6 +22,7 @@ def main() -> int:
         from pipeline.enqueue import process_many, reconcile_many
 
         heartbeat = Heartbeat(Path(app.settings.health_folder), Role.BRIDGE)
+        heartbeat.touch()  # or it would end after its first turn
         bridge = Bridge(
             app.settings,
             aws.sqs(),

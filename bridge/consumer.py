@@ -12,10 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.outcomes import Outcome, Verdict
 from bridge.s3_event import Change, Kind, Notification, parse
+from pipeline.aws_errors import told
 from pipeline.config import Settings
 from pipeline.enqueue import NotEnqueued
-from pipeline.errors import ConfigError, MessageError
+from pipeline.errors import MessageError
 from pipeline.health import Heartbeat
+from pipeline.queues import sqs_errors
 from pipeline.routes import Routes
 from pipeline.source import Source
 
@@ -37,7 +39,7 @@ class Bridge:
     ``publish`` sends the chains of all the given sources, and ``reconcile`` a task for each of those that were
     removed (without it, removals are skipped). A message stays in the queue if one of its sources is named by
     the ``NotEnqueued`` that they raise; if they raise anything else, all do. ``routes`` say what is due at all.
-    Raises ``ConfigError`` when a queue does not exist.
+    Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be asked for.
     """
 
     def __init__(
@@ -62,12 +64,8 @@ class Bridge:
 
     def _url_of(self, name: str) -> str:
         name = self._settings.queue_prefix + name
-        try:
+        with sqs_errors(name, "GetQueueUrl"):
             return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        except self._sqs.exceptions.QueueDoesNotExist:
-            raise ConfigError(
-                f"queue {name} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX"
-            ) from None
 
     def stop(self) -> None:
         """Ends the loop after the batch in hand; safe in a signal handler."""
@@ -82,7 +80,7 @@ class Bridge:
             except (ClientError, BotoCoreError) as exc:
                 trouble = True
                 if self._failures == 0:
-                    logger.warning("bridge: SQS fails, backing off: %s", exc, extra={"action": "outage"})
+                    logger.warning("bridge: SQS fails, backing off: %s", told(exc), extra={"action": "outage"})
             if trouble:
                 self._failures += 1
                 self._stopping.wait(_backoff_s(self._failures))
@@ -165,7 +163,9 @@ class Bridge:
                 MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
             )
         except (ClientError, BotoCoreError) as exc:
-            logger.warning("bridge: could not dead-letter a message, leaving it: %s", exc, extra={"action": "retry"})
+            logger.warning(
+                "bridge: could not dead-letter a message, so it stays: %s", told(exc), extra={"action": "retry"}
+            )
             return False
         return True
 

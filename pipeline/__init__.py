@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import PipelineError
+
 if TYPE_CHECKING:
     from pipeline.broker.publishing import batched
     from pipeline.celery import app
@@ -26,4 +28,14 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except PipelineError as exc:
+        import click
+
+        context = click.get_current_context(silent=True)
+        if context is None or context.find_root().command.name != "celery":
+            raise
+        # Celery's command line would show a traceback.
+        click.echo(f"Error: {exc}", err=True)
+        raise SystemExit(2) from None

@@ -1,4 +1,7 @@
-"""The one place that makes AWS clients: plain boto3, so the usual AWS variables decide where they go."""
+"""The one place that makes AWS clients: plain boto3, so the usual AWS variables decide where they go.
+
+AWS_REGION is one of them here, as for AWS's command line and other SDKs; boto3 itself reads AWS_DEFAULT_REGION only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -23,15 +28,21 @@ def _client(service: str, read_timeout_s: int) -> Any:
     from botocore.config import Config
 
     session: Any = boto3
-    return session.client(
-        service,
-        config=Config(
-            connect_timeout=5,
-            read_timeout=read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            user_agent_extra="batch-image-pipeline",
-        ),
+    config = Config(
+        connect_timeout=5,
+        read_timeout=read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        user_agent_extra="batch-image-pipeline",
     )
+    try:
+        return session.client(service, region_name=os.environ.get("AWS_REGION") or None, config=config)
+    except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
+        variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
+        given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)
+        raise ConfigError(
+            f"no address of {service.upper()} follows from {given} ({exc}): an endpoint is written http://host:port, "
+            "a region eu-west-1"
+        ) from exc
 
 
 def s3() -> S3Client:

@@ -242,9 +242,11 @@ class Settings(BaseModel):
 
 
 def _sentence(error: Any) -> str:
-    message = error["msg"].removeprefix("Value error, ")
+    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"
+    if error["type"] in ("int_parsing", "float_parsing"):
+        message = "must be a whole number" if error["type"] == "int_parsing" else "must be a number"
     return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message[0].lower()}{message[1:]}"
 
 

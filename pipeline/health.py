@@ -12,7 +12,7 @@ import time
 from enum import Enum
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 
 
 class Role(Enum):
@@ -43,11 +43,15 @@ class Heartbeat:
     """The file of one process. One process of a role for each folder."""
 
     def __init__(self, folder: Path, role: Role) -> None:
+        self._folder = folder
         self._path = heartbeat_path(folder, role)
 
     def touch(self) -> None:
-        """Call it after something was achieved, not just because time has passed."""
-        self._path.write_text(f"{os.getpid()}\n")
+        """Call it after something was achieved, not just because time has passed. Raises ``ConfigError``."""
+        try:
+            self._path.write_text(f"{os.getpid()}\n")
+        except OSError as exc:
+            raise ConfigError(f"HEALTH_FOLDER={self._folder}: {self._path} can't be written: {exc.strerror}") from exc
 
     def remove(self) -> None:
         """At the end: a process that has stopped is not healthy."""

@@ -6,7 +6,10 @@ import logging
 import sys
 from typing import Any
 
+from celery.exceptions import Reject
 from pythonjsonlogger.json import JsonFormatter
+
+from pipeline.errors import PipelineError
 
 #: Loggers whose INFO lines tell an operator nothing. The last one says that a task was received: its end is told.
 _QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
@@ -18,6 +21,7 @@ def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) ->
     ``json_lines`` None chooses by whether standard error is a terminal.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_without_needless_traceback)
     handler.setFormatter(_formatter(not sys.stderr.isatty() if json_lines is None else json_lines))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     quiet()
@@ -27,6 +31,23 @@ def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) ->
 def quiet() -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _without_needless_traceback(record: logging.LogRecord) -> bool:
+    """An error that was raised on purpose says what happened, and what to do; a traceback would only hide that."""
+    exc = record.exc_info[1] if record.exc_info else None
+    if isinstance(exc, (PipelineError, Reject)):
+        record.exc_info = record.exc_text = None
+        if isinstance(record.args, tuple):
+            record.args = tuple(_Words(each) if each is exc else each for each in record.args)
+    return True
+
+
+class _Words(str):
+    """Also to ``%r``."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def _formatter(json_lines: bool) -> logging.Formatter:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
+from pipeline.aws_errors import code, is_denied, is_missing_queue, told
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, PipelineError, TransientError
 
@@ -21,8 +22,6 @@ _DEPTHS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-#: Error codes for a queue that is not there, with and without the prefix of SQS's older protocol.
-MISSING = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
 
 
 def url_of(settings: Settings, name: str) -> str:
@@ -55,14 +54,17 @@ def sqs_errors(queue: str, action: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, queue, action) from exc
     except BotoCoreError as exc:
-        raise TransientError(f"queue {queue}: {exc}") from exc
+        raise TransientError(f"queue {queue}: {told(exc)}") from exc
 
 
 def _meaning(exc: ClientError, queue: str, action: str) -> PipelineError:
-    code = str(exc.response.get("Error", {}).get("Code", ""))
-    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if code in MISSING:
-        return ConfigError(f"queue {queue} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX")
-    if status == 403 or code in ("AccessDenied", "AccessDeniedException"):
-        return TransientError(f"queue {queue}: not allowed ({code}); these credentials need sqs:{action} on it")
-    return TransientError(f"queue {queue}: SQS answered {status} {code} to {action}")
+    if is_missing_queue(exc):
+        return ConfigError(missing(queue))
+    if is_denied(exc):
+        return TransientError(f"queue {queue}: not allowed ({code(exc)}); these credentials need sqs:{action} on it")
+    return TransientError(f"queue {queue}: {told(exc)}")
+
+
+def missing(queue: str) -> str:
+    """What to say of a queue that is not there; its full name."""
+    return f"queue {queue} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX or AWS_REGION"

@@ -47,7 +47,10 @@ class Bar(Protocol):
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Bar]:
-    """A bar with count and rate on standard error, where that is a terminal; elsewhere only the texts, as lines."""
+    """A bar with count and rate on standard error, where that is a terminal; elsewhere only the texts, as lines.
+
+    There a text is printed when the one before it was empty: it says why nothing moves, once.
+    """
     console = Console(file=sys.stderr, highlight=False)
     bar = Progress(
         SpinnerColumn(),
@@ -60,6 +63,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Bar]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # else what is for the pipe would end on the terminal
     )
     task = bar.add_task(what, total=total, rate="", text="")
     shown = ""

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
+from pipeline.aws_errors import code, is_denied, status, told
+from pipeline.batches import batches
 from pipeline.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
 from pipeline.source import Source
 
@@ -86,7 +87,7 @@ def read_beginning(source: Source, length: int) -> bytes:
         try:
             answer = aws.s3().get_object(**request)
         except ClientError as exc:
-            if _status(exc) == 416:  # an empty object has no first byte
+            if status(exc) == 416:  # an empty object has no first byte
                 return b""
             raise
         with closing(answer["Body"]) as body:
@@ -100,7 +101,7 @@ def head(bucket: str, key: str) -> Found | None:
         try:
             return _found(key, aws.s3().head_object(Bucket=bucket, Key=key))
         except ClientError as exc:
-            if _status(exc) == 404:
+            if status(exc) == 404:
                 return None
             raise
 
@@ -113,8 +114,8 @@ def current(bucket: str, key: str) -> Found | None:
             try:
                 aws.s3().head_bucket(Bucket=bucket)
             except ClientError as exc:
-                if _status(exc) == 404:
-                    raise TransientError(f"bucket {bucket} does not exist") from exc
+                if status(exc) == 404:
+                    raise TransientError(_no_bucket(bucket)) from exc
                 raise
     return found
 
@@ -146,8 +147,7 @@ def write(
 
 def delete(bucket: str, keys: Iterable[str]) -> None:
     """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
-    waiting = iter(keys)
-    while batch := list(islice(waiting, MAX_DELETES)):
+    for batch in batches(keys, MAX_DELETES):
         with _errors("delete", f"s3://{bucket}/{batch[0]}"):
             for key in _delete_batch(bucket, batch):
                 aws.s3().delete_object(Bucket=bucket, Key=key)
@@ -162,7 +162,7 @@ def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
         answer = aws.s3().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
     except ClientError as exc:
         # Stores that don't have it, or want a checksum that today's SDKs no longer send.
-        if _code(exc) in ("MissingContentMD5", "NotImplemented") or _status(exc) in (405, 501):
+        if code(exc) in ("MissingContentMD5", "NotImplemented") or status(exc) in (405, 501):
             return batch
         raise
     for error in answer.get("Errors", []):
@@ -204,15 +204,6 @@ def _found(key: str, answer: Any) -> Found:
     )
 
 
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", ""))
-
-
-def _status(exc: ClientError) -> int | None:
-    status: int | None = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
-
-
 @contextmanager
 def _errors(verb: str, uri: str) -> Iterator[None]:
     """Turns what boto3 raises into this project's errors, naming the object."""
@@ -220,42 +211,45 @@ def _errors(verb: str, uri: str) -> Iterator[None]:
         yield
     except ClientError as exc:
         raise _meaning(exc, verb, uri) from exc
-    except (BotoCoreError, HTTPClientError, IncompleteReadError, OSError) as exc:
-        raise TransientError(f"could not {verb} {uri}: {exc}") from exc
+    except (BotoCoreError, OSError) as exc:
+        raise TransientError(f"could not {verb} {uri}: {told(exc)}") from exc
+
+
+def _no_bucket(bucket: str) -> str:
+    return f"bucket {bucket} does not exist: make it, or correct the name"
 
 
 def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
-    code, status = _code(exc), _status(exc)
     bucket = uri.removeprefix("s3://").partition("/")[0]
-    if code == "NoSuchBucket":
-        return TransientError(f"could not {verb} {uri}: bucket {bucket} does not exist")
-    if verb == "read" and (read := _of_reading(code, status, uri)) is not None:
+    if code(exc) == "NoSuchBucket":
+        return TransientError(f"could not {verb} {uri}: {_no_bucket(bucket)}")
+    if verb == "read" and (read := _of_reading(exc, uri)) is not None:
         return read
-    if verb == "write" and (written := _of_writing(code, status, uri)) is not None:
+    if verb == "write" and (written := _of_writing(exc, uri)) is not None:
         return written
-    if status == 403:
+    if is_denied(exc):
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
         return TransientError(
-            f"could not {verb} {uri}: not allowed ({code}); these credentials need {action} on {resource}"
+            f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}"
         )
-    return TransientError(f"could not {verb} {uri}: the store answered {status} {code}")
+    return TransientError(f"could not {verb} {uri}: {told(exc)}")
 
 
-def _of_reading(code: str, status: int | None, uri: str) -> PipelineError | None:
-    if status == 404:
+def _of_reading(exc: ClientError, uri: str) -> PipelineError | None:
+    if status(exc) == 404:
         return ObjectGone(f"{uri} was deleted after its event was sent")
-    if status == 412:
+    if status(exc) == 412:
         return ObjectChanged(f"{uri} was overwritten after its event was sent")
-    if code == "InvalidObjectState":
+    if code(exc) == "InvalidObjectState":
         return NotReadable(f"{uri} is archived, so it can't be read.")
     return None
 
 
-def _of_writing(code: str, status: int | None, uri: str) -> PipelineError | None:
+def _of_writing(exc: ClientError, uri: str) -> PipelineError | None:
     # 409: two conditional writes at once; 404: nothing there to replace.
-    if status in (404, 409, 412):
+    if status(exc) in (404, 409, 412):
         return Conflict(f"{uri} was written by somebody else meanwhile")
-    if code == "KeyTooLongError":
+    if code(exc) == "KeyTooLongError":
         return KeyTooLong(f"The object's name is too long: {uri} is longer than S3 allows.")
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from pipeline import queues, shown
 from pipeline.audit.run import Audit, Repair, Report
 from pipeline.audit.verdicts import Status
+from pipeline.batches import batches
 from pipeline.celery import PipelineApp, make_app
 from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
@@ -117,7 +117,7 @@ def _repair(run: Audit, report: Report, app: PipelineApp, *, yes: bool) -> None:
 
 
 def _in_batches(sources: Iterator[Source], enqueue: Callable[[list[Source]], None], bar: shown.Bar, done: int) -> int:
-    while batch := list(islice(sources, BATCH)):
+    for batch in batches(sources, BATCH):
         enqueue(batch)
         done += len(batch)
         bar(done)

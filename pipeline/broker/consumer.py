@@ -1,4 +1,4 @@
-"""Celery's consumer, which sends poison to the dead-letter queue with the reason.
+"""Celery's consumer, which sends poison to the dead-letter queue with the reason, and takes its time to reconnect.
 
 Poison is what fails in the same way each time: not a Celery message, an unknown task, arguments that the
 task doesn't take. Celery rejects some of these, deletes others, and runs the last.
@@ -7,22 +7,40 @@ task doesn't take. Celery rejects some of these, deletes others, and runs the la
 from __future__ import annotations
 
 import logging
+import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import InvalidTaskError, Reject
+from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, Reject
 from celery.worker import consumer, request
-from celery.worker.state import task_ready
+from celery.worker.consumer.consumer import CONNECTION_RETRY, INVALID_TASK_ERROR, UNKNOWN_FORMAT, UNKNOWN_TASK_ERROR
+from celery.worker.state import maybe_shutdown, task_ready
 
+from pipeline.aws_errors import told
 from pipeline.broker.publishing import PublishError
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
 #: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+#: Longest pause before connecting anew, and the time without a loss after which the next one is the first again.
+MAX_PAUSE_S = 15.0
+STABLE_S = 60.0
 
 logger = logging.getLogger(__name__)
+#: What Celery's consumer logs and is told better here: that a message was deleted, which it is not, with all of its
+#: text (where it went is said by ``dead_letters``); and that a connection is lost.
+_TOLD_BETTER = (INVALID_TASK_ERROR, UNKNOWN_FORMAT, UNKNOWN_TASK_ERROR, CONNECTION_RETRY)
+
+
+def _is_needed(record: logging.LogRecord) -> bool:
+    first = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return record.msg not in _TOLD_BETTER and first not in _TOLD_BETTER
+
+
+logging.getLogger("celery.worker.consumer.consumer").addFilter(_is_needed)
 
 
 class Request(request.Request):
@@ -58,6 +76,30 @@ class Request(request.Request):
 
 
 class Consumer(consumer.Consumer):
+    _losses = 0
+    _lost_at = float("-inf")
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Also what a worker comes to that can't reach SQS when it starts: here, connecting costs nothing and proves
+        nothing. Celery would try again at once, some ten times a second."""
+        with warnings.catch_warnings():
+            # That running tasks are not cancelled is meant.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
+        self._losses = self._losses + 1 if time.monotonic() - self._lost_at < STABLE_S else 1
+        pause_s = min(MAX_PAUSE_S, 2.0 ** (self._losses - 2)) if self._losses > 1 else 0.0
+        logger.warning(
+            "SQS can't be used, trying again %s: %s",
+            f"in {pause_s:.0f} s" if pause_s else "at once",
+            told(exc),
+            extra={"action": "connection-lost", "failures": self._losses},
+        )
+        ends_at = time.monotonic() + pause_s
+        while time.monotonic() < ends_at:
+            maybe_shutdown()
+            time.sleep(0.1)
+        self._lost_at = time.monotonic()
+
     def update_strategies(self) -> None:
         for task in self.app.tasks.values():
             if task.Request == STOCK_REQUEST:

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import SQS
 
 from pipeline import aws
+from pipeline.batches import batches
 from pipeline.broker.batcher import MAX_ENTRIES, failed_entries
 from pipeline.broker.held import Held, HeldMessages
 
@@ -128,9 +128,7 @@ class LeaseKeeper:
 def _batches(messages: Sequence[Held]) -> Iterator[list[Held]]:
     """Of one queue each, at most as many as a batch call takes."""
     for url in {held.url for held in messages}:
-        same = iter([held for held in messages if held.url == url])
-        while batch := list(islice(same, MAX_ENTRIES)):
-            yield batch
+        yield from batches((held for held in messages if held.url == url), MAX_ENTRIES)
 
 
 class Pulse:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from kombu.transport import SQS
 from kombu.transport.SQS.exceptions import UndefinedQueueException
 
-from pipeline import aws
+from pipeline import aws, queues
+from pipeline.errors import ConfigError
+
+
+class MissingQueue(ConfigError, UndefinedQueueException):
+    """To kombu it is its own error."""
 
 
 class Queues(SQS.Channel):
@@ -27,6 +33,10 @@ class Queues(SQS.Channel):
         self._queue_cache[queue_name_prefix] = found["QueueUrl"]
 
     def _create_queue(self, queue_name: str, attributes: dict[str, Any]) -> Any:
-        raise UndefinedQueueException(
-            f"queue {queue_name} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX"
-        )
+        raise MissingQueue(queues.missing(queue_name))
+
+    @cached_property
+    def region(self) -> str:
+        """What kombu's asynchronous client signs for: that of the project's clients."""
+        name: str = aws.sqs().meta.region_name
+        return name

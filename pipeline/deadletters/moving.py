@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import aws, queues
+from pipeline.aws_errors import code, status
 from pipeline.deadletters.letters import DeadLetter
 from pipeline.deadletters.queue import BATCH, DeadLetterQueue, Pace
 from pipeline.errors import TransientError
@@ -38,9 +39,7 @@ def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progre
         try:
             handle = aws.sqs().start_message_move_task(**request)["TaskHandle"]
         except ClientError as exc:
-            code = str(exc.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
-            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _UNSUPPORTED or status in (404, 405, 500, 501):
+            if code(exc).rpartition(".")[2] in _UNSUPPORTED or status(exc) in (404, 405, 500, 501):
                 raise Unsupported from None
             raise
         try:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline import aws, queues
+from pipeline.batches import batches
 from pipeline.config import Settings
 from pipeline.deadletters.letters import DeadLetter
 from pipeline.errors import TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
-
-Item = TypeVar("Item")
 
 #: The queues that have a dead-letter queue.
 NAMES = ("events", "tasks")
@@ -62,7 +60,7 @@ class DeadLetterQueue:
 
     def give_back(self, handles: Iterable[str]) -> None:
         """Makes messages visible again at once. One that can't be, will be after ``HIDDEN_S``."""
-        for batch in _in_tens(handles):
+        for batch in batches(handles, BATCH):
             with queues.sqs_errors(self._full_name, "ChangeMessageVisibility"):
                 aws.sqs().change_message_visibility_batch(
                     QueueUrl=self.url,
@@ -92,7 +90,7 @@ class DeadLetterQueue:
         return len(sent)
 
     def delete(self, letters: Iterable[DeadLetter]) -> None:
-        for batch in _in_tens(letters):
+        for batch in batches(letters, BATCH):
             with queues.sqs_errors(self._full_name, "DeleteMessage"):
                 reply = aws.sqs().delete_message_batch(
                     QueueUrl=self.url,
@@ -126,9 +124,3 @@ def _entry(n: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:
     if attributes:
         entry["MessageAttributes"] = attributes
     return entry
-
-
-def _in_tens(items: Iterable[Item]) -> Iterator[list[Item]]:
-    waiting = iter(items)
-    while batch := list(islice(waiting, BATCH)):
-        yield batch

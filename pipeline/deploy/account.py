@@ -1,34 +1,15 @@
-"""The account that is deployed to: who asks, what a first deployment needs there, and AWS's errors in plain words."""
+"""The account that is deployed to: who asks, and what a first deployment needs there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
+from botocore.exceptions import ClientError
 
 from pipeline import aws
+from pipeline.aws_errors import plainly
 from pipeline.errors import PipelineError
-
-#: AWS's error codes, which differ from service to service.
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
-_INVALID = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "SignatureDoesNotMatch",
-    "AuthFailure",
-}
 
 #: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
 ECS_ROLE = "AWSServiceRoleForECS"
@@ -56,26 +37,6 @@ class Network:
             "SubnetIds": ",".join(self.subnets),
             "AssignPublicIp": "ENABLED" if self.public_ip else "DISABLED",
         }
-
-
-@contextmanager
-def plainly(doing: str) -> Iterator[None]:
-    """Turns what boto3 raises while ``doing`` something into a ``PipelineError`` that says what to do."""
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as exc:
-        raise PipelineError(f"no AWS credentials ({exc}): run `aws configure`, or set AWS_PROFILE") from exc
-    except NoRegionError as exc:
-        raise PipelineError("no AWS region: set AWS_REGION, for example AWS_REGION=eu-west-1") from exc
-    except ClientError as exc:
-        code, text = (str(exc.response.get("Error", {}).get(part, "")) for part in ("Code", "Message"))
-        if code in _INVALID:
-            raise PipelineError(f"AWS does not accept these credentials ({code}): log in again") from exc
-        if code in _DENIED:
-            raise PipelineError(f"{doing}: you may not call {exc.operation_name}: {text}") from exc
-        raise PipelineError(f"{doing}: {code}: {text}") from exc
-    except BotoCoreError as exc:
-        raise PipelineError(f"{doing}: {exc}") from exc
 
 
 def current() -> Account:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import aws
-from pipeline.deploy.account import plainly
+from pipeline.aws_errors import plainly
 from pipeline.errors import PipelineError
 
 #: CloudFormation needs some seconds to work out the changes.

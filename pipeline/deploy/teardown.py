@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from pipeline import aws, queues
+from pipeline.aws_errors import is_missing_queue, plainly, status
 from pipeline.deploy import account
-from pipeline.deploy.account import plainly
 from pipeline.deploy.command import follow
 from pipeline.deploy.follow import Follower
 from pipeline.errors import PipelineError
@@ -156,7 +156,7 @@ def _url(name: str) -> str | None:
     try:
         return sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as exc:
-        if exc.response.get("Error", {}).get("Code") in queues.MISSING:
+        if is_missing_queue(exc):
             return None
         raise
 
@@ -188,7 +188,7 @@ def _bucket_exists(bucket: str) -> bool:
         try:
             aws.s3().head_bucket(Bucket=bucket)
         except ClientError as exc:
-            if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            if status(exc) == 404:
                 return False
             raise
     return True

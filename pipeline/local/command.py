@@ -12,12 +12,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline import aws
+from pipeline import aws, shown
 from pipeline.errors import PipelineError
 from pipeline.local import sheet
-from pipeline.local.files import find
+from pipeline.local.files import File, find
 from pipeline.local.flower import start as start_flower
 from pipeline.local.run import Result, Run, State, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
@@ -34,22 +33,17 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
     console = Console(highlight=False)
     files = find(paths, leave_out=out)
     prepare(out)
-    results: list[Result] = []
     with ExitStack() as cleanup:
         logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-local-")))
         console.print("Starting the emulator, the bridge and the worker ...")
         stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
         if flower:
             console.print(f"Flower: {start_flower(stack)}", soft_wrap=True)
-        cleanup.enter_context(
-            _environment(stack.environ())
-        )  # a route's rule for the content reads by the usual variables
+        # A route's rule for the content reads where the usual variables point.
+        cleanup.enter_context(_environment(stack.environ()))
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
-        with _Bar(console, len(files)) as bar:
-            for result in run.process(files):
-                results.append(result)
-                bar.advance(result)
+        results = _collect(console, run, files)
         seconds = time.monotonic() - started
         page = _write_sheet(out, results, seconds)
         _summary(console, results, page, seconds)
@@ -78,42 +72,22 @@ def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
         raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
 
 
-class _Bar:
-    """A progress bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._counts = dict.fromkeys(State, 0)
-        self._started = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("0 done", total=total, rate="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self, result: Result) -> None:
-        self._counts[result.state] += 1
-        finished = sum(self._counts.values())
-        rate = f"{finished / max(time.monotonic() - self._started, 1e-3):.1f}/s"
-        text = " ".join(f"{count} {state.value}" for state, count in self._counts.items())
-        self._progress.update(self._task, advance=1, description=text, rate=rate)
-        if result.state is State.FAILED:
-            self._console.print(f"failed: {escape(result.key)}: {escape(result.reason)}", soft_wrap=True)
-        if not self._console.is_terminal and (finished % PLAIN_EVERY == 0 or finished == self._total):
-            self._console.print(f"{finished}/{self._total} files: {text}, {rate}")
+def _collect(console: Console, run: Run, files: Sequence[File]) -> list[Result]:
+    """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere."""
+    results: list[Result] = []
+    counts = dict.fromkeys(State, 0)
+    with shown.progress("Files", len(files)) as bar:
+        for result in run.process(files):
+            results.append(result)
+            counts[result.state] += 1
+            text = " ".join(f"{count} {state.value}" for state, count in counts.items())
+            if result.state is State.FAILED:
+                console.print(f"failed: {escape(result.key)}: {escape(result.reason)}", soft_wrap=True)
+            if console.is_terminal:
+                bar(len(results), text)
+            elif len(results) % PLAIN_EVERY == 0 or len(results) == len(files):
+                console.print(f"{len(results)}/{len(files)} files: {text}")
+    return results
 
 
 def _summary(console: Console, results: Sequence[Result], page: Path, seconds: float) -> None:
@@ -133,6 +107,7 @@ def _stay(
         f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
         f"From another terminal: `source {variables}`, and for example\n"
         f"  aws s3 cp photo.jpg s3://{INPUT_BUCKET}/\n"
+        f"  {sys.executable} -m pipeline audit\n"
         f"  {sys.executable} -m celery -A pipeline inspect stats",
         soft_wrap=True,
     )

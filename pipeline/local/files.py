@@ -12,12 +12,20 @@ from pipeline.errors import PipelineError
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a file can't be uploaded, and what to do."""
+
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class File:
-    """A file, its key, and why it can't be uploaded, if so."""
+    """A file, its key, and what is wrong with it, if anything is."""
 
     path: Path
     key: str
-    problem: str | None = None
+    problem: Problem | None = None
 
 
 def find(paths: Sequence[Path], *, leave_out: Path) -> list[File]:
@@ -39,7 +47,7 @@ def find(paths: Sequence[Path], *, leave_out: Path) -> list[File]:
                 raise PipelineError(f"{found[entry.key].path} and {file} both want the key {entry.key}: rename one")
             found[entry.key] = entry
     if not found:
-        raise PipelineError(f"{', '.join(map(str, paths))}: no files in there")
+        raise PipelineError(f"{', '.join(map(str, paths))}: there are no files in it")
     return [found[key] for key in sorted(found)]
 
 
@@ -60,9 +68,12 @@ def _entry(path: Path, key: str) -> File:
         size_bytes = len(key.encode())
     except UnicodeEncodeError:
         shown = key.encode(errors="surrogateescape").decode(errors="replace")
-        return File(path, shown, "its name is not UTF-8, which an S3 key has to be: rename it")
+        return File(path, shown, Problem("its name is not UTF-8, which an S3 key has to be", "Rename the file."))
     if size_bytes > MAX_KEY_BYTES:
-        return File(path, key, f"its path has {size_bytes} bytes, more than an S3 key's {MAX_KEY_BYTES}: shorten it")
-    if path.exists() and not path.is_file():
-        return File(path, key, "it is not a regular file")
+        reason = f"its path has {size_bytes} bytes, more than the {MAX_KEY_BYTES} that an S3 key may have"
+        return File(path, key, Problem(reason, "Shorten its name, or those of its folders."))
+    if not path.exists():
+        return File(path, key, Problem("it is a link to a file that does not exist", "Correct or remove the link."))
+    if not path.is_file():
+        return File(path, key, Problem("it is not a regular file", "Take it out of the folder."))
     return File(path, key)

@@ -16,8 +16,10 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from bridge.s3_event import parse
+from pipeline.aws_errors import told
 from pipeline.config import Settings
-from pipeline.errors import MessageError, PipelineError
+from pipeline.deadletters.letters import DeadLetter
+from pipeline.errors import PipelineError
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
 from pipeline.routes import FAILED_PREFIX, Route, Routes
@@ -81,7 +83,7 @@ class Run:
         self._s3 = stack.emulator.client("s3")
         self._sqs = stack.emulator.client("sqs")
         self._results_url = self._url(RESULTS_QUEUE)
-        self._dead_letter_urls = [self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")]
+        self._dead_letter_urls = {name: self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")}
         self._routes = Routes.load(Settings.from_env(stack.environ()))
         self._seen: dict[str, set[str]] = {}  # outputs of the user's own routes that have arrived, by the file's key
         self._in_flight: dict[str, str] = {}  # ETags, by key
@@ -126,7 +128,7 @@ class Run:
     def _upload(self, file: File) -> Result | None:
         """Puts a file into the input bucket, or tells why not."""
         if file.problem is not None:
-            return Result(file.key, State.FAILED, reason=file.problem, advice="Rename or replace the file.")
+            return Result(file.key, State.FAILED, reason=file.problem.reason, advice=file.problem.advice)
         source = Source(INPUT_BUCKET, file.key)
         skipped = self._routes.skip_reason(source, is_gone=True)  # it is not there yet
         if skipped is not None:
@@ -135,10 +137,12 @@ class Run:
             with file.path.open("rb") as body:
                 answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
         except OSError as exc:
-            reason = f"cannot be read: {exc.strerror}"
-            return Result(file.key, State.FAILED, reason=reason, advice="Check its permissions.")
+            advice = "Give yourself the right to read it." if isinstance(exc, PermissionError) else "Look at the file."
+            return Result(file.key, State.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
         except ClientError as exc:
-            return Result(file.key, State.FAILED, reason=f"cannot be uploaded: {exc}", advice="Rename the file.")
+            return Result(
+                file.key, State.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
+            )
         self._in_flight[file.key] = answer["ETag"].strip('"')
         if all(route.content is not None for route in self._routes.candidates(file.key)):
             skipped = self._routes.skip_reason(source)
@@ -228,31 +232,24 @@ class Run:
         return result
 
     def _dead_letters(self) -> Iterator[Result]:
-        """Files whose message was given up: the worker was lost on each of its deliveries, for example."""
-        for url in self._dead_letter_urls:
+        """Files whose message was given up: the worker was lost on each of its deliveries, for example.
+
+        The letters stay where they are, for a person with ``--keep`` to look at.
+        """
+        for name, url in self._dead_letter_urls.items():
             received = self._sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0, MessageAttributeNames=["All"]
+                QueueUrl=url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=0,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
             )
-            for message in received.get("Messages", []):
-                reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", "")
-                for key in _keys_in(message["Body"]):
-                    if key in self._in_flight:
-                        text = f"its message was given up. {reason}".strip()
-                        advice = "See worker.log and bridge.log with --keep."
-                        yield self._finish(Result(key, State.FAILED, reason=text, advice=advice), written=[])
-                self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-
-
-def _keys_in(body: str) -> list[str]:
-    """The keys that a dead letter is about: an S3 event, or a task whose shown arguments are bucket/key."""
-    try:
-        return [change.source.key for change in parse(body).changes]
-    except MessageError:
-        pass
-    try:
-        return [json.loads(body)["headers"]["argsrepr"].removeprefix(f"{INPUT_BUCKET}/")]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return []  # somebody else's message: about no file of ours
+            for letter in (DeadLetter.of(name, message) for message in received.get("Messages", [])):
+                for source in letter.sources():
+                    if source.key in self._in_flight:
+                        advice = "Run it again with --keep, and look at worker.log and bridge.log."
+                        failed = Result(source.key, State.FAILED, f"it is a dead letter: {letter.reason}", advice)
+                        yield self._finish(failed, written=[])
 
 
 def prepare(out: Path) -> None:

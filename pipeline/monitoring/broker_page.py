@@ -18,7 +18,7 @@ from flower.views.broker import BrokerView
 from tornado.web import authenticated
 
 from pipeline import aws
-from pipeline.monitoring.queues import is_missing
+from pipeline.aws_errors import is_missing_queue, told
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Ages:
             except (ClientError, BotoCoreError) as exc:
                 self._known = {}
                 if not self._complained:
-                    logger.info("the age of the oldest messages is not shown: %s", exc)
+                    logger.info("the age of the oldest messages is not shown: %s", told(exc))
                     self._complained = True
         return self._known
 
@@ -117,7 +117,7 @@ class SqsBroker(BrokerBase):
             url = aws.sqs().get_queue_url(QueueName=queue)["QueueUrl"]
             attributes = aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=_attribute_names())["Attributes"]
         except ClientError as exc:
-            if is_missing(exc):
+            if is_missing_queue(exc):
                 return None
             raise
         counts = {column: int(attributes[attribute]) for column, attribute in _COUNTS.items()}  # type: ignore[index]
@@ -144,8 +144,8 @@ class SqsBrokerView(BrokerView):
         try:
             rows = await self.get_broker().queues(self.get_active_queue_names())
         except (ClientError, BotoCoreError) as exc:
-            error = str(exc)
-            logger.warning("the queues could not be read: %s", exc)
+            error = told(exc)
+            logger.warning("the queues could not be read: %s", error)
         self.render(
             str(TEMPLATE),
             rows=rows,

@@ -8,6 +8,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from celery.worker import control
 from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
+from pipeline.aws_errors import told
+from pipeline.errors import PipelineError
 from pipeline.monitoring import names
 
 _stock_add_consumer = control.Panel.data["add_consumer"]
@@ -24,6 +26,8 @@ def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
         return control.nok(f"{queue} is not a task queue")
     try:
         state.consumer.connection.default_channel._resolve_queue_url(queue)
-    except (DoesNotExistQueueException, ClientError, BotoCoreError) as exc:
-        return control.nok(f"queue {queue}: {exc}")
+    except (PipelineError, DoesNotExistQueueException) as exc:
+        return control.nok(str(exc))
+    except (ClientError, BotoCoreError) as exc:
+        return control.nok(f"queue {queue}: {told(exc)}")
     return _stock_add_consumer(state, queue, *args, **options)

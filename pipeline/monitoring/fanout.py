@@ -20,10 +20,11 @@ from kombu.transport.virtual.base import queue_declare_ok_t
 from kombu.utils.json import dumps
 
 from pipeline import aws
+from pipeline.aws_errors import is_missing, told
 from pipeline.errors import ConfigError
 from pipeline.monitoring import names
 from pipeline.monitoring.names import Kind
-from pipeline.monitoring.queues import is_missing, owned
+from pipeline.monitoring.queues import owned
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class Fanout(SQS.Channel):
         except (ClientError, BotoCoreError) as exc:
             # Not tried again: whoever asked has stopped waiting by then.
             level = logging.DEBUG if isinstance(exc, ClientError) and is_missing(exc) else logging.WARNING
-            logger.log(level, "a reply on %s was not sent: %s", queue, exc)
+            logger.log(level, "a reply on %s was not sent: %s", queue, told(exc))
         finally:
             self._queue_cache.pop(self.canonical_queue_name(queue), None)
 

@@ -23,9 +23,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
+from pipeline.aws_errors import is_missing, told
 from pipeline.errors import PipelineError
 from pipeline.monitoring.names import Kind
-from pipeline.queues import MISSING as MISSING_QUEUE
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,6 @@ PURPOSE_TAG, OWNER_TAG, UNTIL_TAG = "purpose", "owner", "claimed-until"
 RETENTION_S = {Kind.CONTROL: 60, Kind.EVENTS: 60, Kind.REPLY: 300}
 #: Longer than any retention: what was received once is never seen again, so nothing has to be deleted.
 VISIBILITY_S = 3600
-
-#: AWS's error codes for a queue or topic that is not there.
-MISSING = MISSING_QUEUE | {"NotFound", "NotFoundException"}
-
-
-def is_missing(exc: ClientError) -> bool:
-    return exc.response.get("Error", {}).get("Code") in MISSING
 
 
 @contextmanager
@@ -117,7 +110,7 @@ class OwnedQueues:
                 with self._lock:
                     self._renew(name)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: its claim could not be renewed: %s", name, exc)
+                logger.warning("%s: its claim could not be renewed: %s", name, told(exc))
 
     def _renew(self, name: str) -> None:
         queue = self._queues.get(name)
@@ -140,7 +133,7 @@ class OwnedQueues:
             try:
                 remove(queue.url, queue.subscription_arn)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, exc)
+                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, told(exc))
 
     def _keep(self) -> None:
         # Three times a lease, so that one failed call loses nothing.

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
+from pipeline.aws_errors import is_denied, is_missing, told
 from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.monitoring.names import kind_of, topics
-from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, is_missing, remove
+from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, remove
 
 logger = logging.getLogger(__name__)
-
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ def sweep(settings: Settings, *, now: float | None = None) -> Swept:
         for name in sorted({*found, *subscriptions}):
             _judge(name, subscriptions.get(name), moment, swept)
     except (ClientError, BotoCoreError) as exc:
-        raise PipelineError(f"the sweep could not be done: {exc}") from exc
+        raise PipelineError(f"the sweep could not be done: {told(exc)}") from exc
     logger.info("sweep: %s", swept, extra={"action": "sweep", "removed": swept.removed})
     return swept
 
@@ -104,7 +103,7 @@ def _listed(settings: Settings) -> list[str] | None:
         for page in pages:
             names += [url.rsplit("/", 1)[-1] for url in page.get("QueueUrls", [])]
     except ClientError as exc:
-        if exc.response.get("Error", {}).get("Code") in DENIED:
+        if is_denied(exc):
             return None
         raise
     return [name for name in names if kind_of(name, settings.queue_prefix)]

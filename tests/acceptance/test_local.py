@@ -181,7 +181,7 @@ def test_bad_files_are_named_with_their_reason_and_the_others_are_done(command: 
     assert (status, err) == (1, "")
     assert "7 files in" in printed
     assert "1 done, 5 failed, 1 skipped" in printed
-    assert "failed: dangling.jpg: cannot be read: No such file or directory" in printed
+    assert "failed: dangling.jpg: it is a link to a file that does not exist" in printed
     assert "failed: pipe.jpg: it is not a regular file" in printed
     assert "failed: latin-\ufffd.jpg: its name is not UTF-8" in printed
     assert re.search(r"failed: text\.jpg: .*format", printed)
@@ -192,7 +192,7 @@ def test_bad_files_are_named_with_their_reason_and_the_others_are_done(command: 
     ("arguments", "says"),
     [
         (["missing"], "missing: no such file or folder"),
-        (["empty"], "empty: no files in there"),
+        (["empty"], "empty: there are no files in it"),
         (["photo.jpg", "--out", "photo.jpg/out"], "photo.jpg/out: cannot be written: Not a directory"),
         (["one/photo.jpg", "photo.jpg"], "both want the key photo.jpg"),
     ],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from tests.support.aws_process import AwsServer
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
+from tests.support.worker import Worker
 
 
 def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
@@ -14,7 +19,7 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
         wait_until(lambda: sum(worker.started().values()) == 2, "two tasks run")
         for count in (1, 2):
             lose.touch()
-            wait_until(lambda n=count: worker.log().count("Connection to broker lost") == n, "the connection is lost")  # type: ignore[misc]
+            wait_until(lambda n=count: worker.log().count("SQS can't be used") == n, "the connection is lost")  # type: ignore[misc]
         renewed = stage.count("ChangeMessageVisibilityBatch")
         wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= renewed + 3, "what runs keeps its lease")
         assert sum(worker.started().values()) == 2
@@ -24,3 +29,18 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
         assert all(count == 1 for count in worker.done().values())
         worker.send_signal()
         assert worker.wait_exit() == 0
+
+
+def test_a_worker_that_cannot_reach_sqs_says_so_and_takes_its_time(aws_server: AwsServer, tmp_path: Path) -> None:
+    with Worker(aws_server, tmp_path, "-c", "1", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}) as worker:
+        wait_until(lambda: worker.log().count("SQS can't be used") == 3, "the third try has failed")
+        worker.send_signal()
+        assert worker.wait_exit() == 0
+    lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+    told = [line["message"] for line in lines if line["level"] == "WARNING"]
+    assert [text.partition(":")[0] for text in told] == [
+        "SQS can't be used, trying again at once",
+        "SQS can't be used, trying again in 1 s",
+        "SQS can't be used, trying again in 2 s",
+    ]
+    assert all("check the network, AWS_REGION and AWS_ENDPOINT_URL" in text for text in told)

@@ -64,6 +64,10 @@ def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: W
     assert reasons[5].startswith("tiny.note does not take these arguments")
     assert reasons[6] == "unknown task tiny.unknown"
     assert stage.count("ReceiveMessage") < 30  # none of it goes round
+    # Each is told once, and neither with what is in it nor with a traceback.
+    assert worker.log().count("is in the dead-letter queue now") == 7
+    assert worker.log().count("Received ") == 0
+    assert worker.log().count("Traceback") == worker.log().count("could not be handled") == 1
 
 
 def delays_and_retries_wait_in_sqs(stage: Stage, worker: Worker) -> None:
@@ -128,7 +132,8 @@ def test_a_queue_without_dead_letters_is_refused(stage: Stage) -> None:
     client.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": ""})
     with stage.worker("-c", "1") as worker:
         assert worker.wait_exit(30) != 0
-        assert f"queue {stage.queue} has no dead-letter queue" in worker.log()
+        assert f"Unrecoverable error: queue {stage.queue} has no dead-letter queue" in worker.log()
+        assert "Traceback" not in worker.log()
 
 
 @contextmanager

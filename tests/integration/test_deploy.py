@@ -16,8 +16,8 @@ from rich.console import Console
 
 from pipeline import aws
 from pipeline.__main__ import cli
+from pipeline.aws_errors import plainly
 from pipeline.deploy import account, changes, teardown
-from pipeline.deploy.account import plainly
 from pipeline.deploy.command import TEMPLATE, follow
 from pipeline.deploy.follow import Event, Follower
 from pipeline.errors import PipelineError

@@ -64,3 +64,19 @@ def test_compose_runs_what_the_template_runs(service: str, task: str) -> None:
     assert ours <= set(compose["environment"])
     if service != "worker":  # its check is the image's own
         assert compose["healthcheck"]["test"] == container["HealthCheck"]["Command"]
+
+
+@pytest.mark.parametrize("path", sorted([*(ROOT / "cloudformation").glob("*.yaml"), ROOT / "compose.yaml"]), ids=str)
+def test_no_key_stands_twice_in_one_place(path: Path) -> None:
+    """Docker refuses such a file; PyYAML takes the last of them."""
+
+    def repeated(node: yaml.Node) -> list[str]:
+        if isinstance(node, yaml.MappingNode):
+            names = [str(key.value) for key, _ in node.value]
+            here = sorted({name for name in names if names.count(name) > 1})
+            return here + [name for _, value in node.value for name in repeated(value)]
+        if isinstance(node, yaml.SequenceNode):
+            return [name for value in node.value for name in repeated(value)]
+        return []
+
+    assert repeated(yaml.compose(path.read_text(encoding="utf-8"))) == []

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import log
+from pipeline.errors import ConfigError
 
 
 @pytest.fixture
@@ -54,3 +55,16 @@ def test_that_a_task_was_received_is_not_a_line(lines: Callable[[], list[dict[st
     logging.getLogger("celery.worker.strategy").info("Task tasks.resize[1-2-3] received")
     logging.getLogger("celery.worker.strategy").warning("shown")
     assert [line["message"] for line in lines()] == ["shown"]
+
+
+def test_an_error_raised_on_purpose_is_told_without_a_traceback(lines: Callable[[], list[dict[str, Any]]]):
+    for exc in (ConfigError("queue q does not exist: deploy it"), KeyError("defect")):
+        try:
+            raise exc
+        except (ConfigError, KeyError) as caught:
+            logging.getLogger("celery.worker").critical("Unrecoverable error: %r", caught, exc_info=True)
+    ours, other = lines()
+    assert ours["message"] == "Unrecoverable error: queue q does not exist: deploy it"
+    assert "exc_info" not in ours
+    assert other["message"] == "Unrecoverable error: KeyError('defect')"
+    assert "Traceback" in other["exc_info"]

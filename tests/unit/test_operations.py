@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def test_each_has_an_example_in_its_help(verb: list[str]) -> None:
     result = CliRunner().invoke(cli, [*verb, "--help"])
     assert result.exit_code == 0
     assert f"python -m pipeline {' '.join(verb)}" in result.output
+
+
+def test_the_list_of_verbs_says_of_each_what_it_does() -> None:
+    for group in ([], ["deadletters"]):
+        listed = CliRunner().invoke(cli, [*group, "--help"]).output.partition("Commands:\n")[2]
+        assert len(listed.splitlines()) >= 5
+        assert "..." not in listed  # click cuts what is too long
+
+
+def test_it_tells_its_version() -> None:
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+    result = CliRunner().invoke(cli, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"{declared}\n")
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""How every verb ends: this project's errors are one plain message, and a status."""
+
+from __future__ import annotations
+
+import click
+
+from pipeline.errors import PipelineError
+
+
+class Group(click.Group):
+    """The verbs. Shows this project's errors as one plain message, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as exc:
+            raise click.ClickException(str(exc)) from exc
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(130)
+
+
+class _Unanswered(click.ClickException):
+    exit_code = 2
+
+
+class Asking(click.Command):
+    """A verb that asks a question: status 1 is an answer, so what kept it from answering is 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as exc:
+            raise _Unanswered(str(exc)) from exc

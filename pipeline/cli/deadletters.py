@@ -1,0 +1,124 @@
+"""The verbs about dead letters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def deadletters() -> None:
+    """See what could not be processed; send it back, or purge it."""
+
+
+_queue = click.option(
+    "--queue",
+    "which",
+    type=click.Choice(["events", "tasks", "all"]),
+    default="all",
+    show_default=True,
+    help="Dead letters of this queue.",
+)
+_only = click.option("--only", metavar="REASON", help="Only those whose reason has this in it.")
+_limit = click.option(
+    "--limit", default=10_000, show_default=True, type=click.IntRange(min=1), help="Messages read of each queue."
+)
+
+
+@deadletters.command("list")
+@_queue
+@_only
+@_limit
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
+    """Count the dead letters by queue, task and reason.
+
+    \b
+    Example:
+      python -m pipeline deadletters list
+    """
+    from pipeline.deadletters.command import list_ as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, as_json=as_json))
+
+
+@deadletters.command()
+@click.argument("ids", nargs=-1)
+@_queue
+@_only
+@_limit
+def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None:
+    """Print whole messages, as JSON.
+
+    Those whose message ids begin with one of IDS, or all. Exit status: 0 done, 1 none was found.
+
+    \b
+    Example:
+      python -m pipeline deadletters show 5fea7756
+      python -m pipeline deadletters show --only "not JSON"
+    """
+    from pipeline.deadletters.command import queue_names
+    from pipeline.deadletters.command import show as run
+
+    sys.exit(run(ids, queue_names(which), only=only, limit=limit))
+
+
+@deadletters.command()
+@_queue
+@_only
+@click.option("--limit", type=click.IntRange(min=1), help="Messages read of each queue; all when left out.")
+@click.option("--rate", "per_s", type=click.FloatRange(min=0, min_open=True), help="At most so many a second.")
+def redrive(which: str, only: str | None, limit: int | None, per_s: float | None) -> None:
+    """Send dead letters back to the queue that they came from.
+
+    SQS does it by itself where it can; with --only or --limit, messages are received, sent and deleted one by one.
+
+    \b
+    Examples:
+      python -m pipeline deadletters redrive
+      python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
+    """
+    from pipeline.deadletters.command import queue_names
+    from pipeline.deadletters.command import redrive as run
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, per_s=per_s))
+
+
+@deadletters.command()
+@_queue
+@_only
+@_limit
+@click.option("--to", type=click.Path(path_type=Path), help="A new file; without it, standard output.")
+def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
+    """Write the dead letters as JSON lines; they stay where they are.
+
+    \b
+    Example:
+      python -m pipeline deadletters export | jq -r .reason | sort | uniq -c
+    """
+    from pipeline.deadletters.command import export as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, to=to))
+
+
+@deadletters.command()
+@_queue
+@_only
+@_limit
+@click.option("--to", type=click.Path(path_type=Path), help="The file to export to first; else one with the time.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) -> None:
+    """Delete dead letters for good, after exporting them, and asking.
+
+    \b
+    Example:
+      python -m pipeline deadletters purge --queue events --only "not JSON"
+    """
+    from pipeline.deadletters.command import purge as run
+    from pipeline.deadletters.command import queue_names
+
+    sys.exit(run(queue_names(which), only=only, limit=limit, to=to, yes=yes))

@@ -1,0 +1,80 @@
+"""The verbs that run the pipeline here, and look after its processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for renditions.")
+@click.option("--keep", is_flag=True, help="Leave everything running, to drop more files in; Ctrl-C ends it.")
+@click.option("--flower", is_flag=True, help="Start Flower too, and print its address.")
+def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
+    """Run the whole pipeline on this machine, without AWS.
+
+    PATHS are files or folders. Exit status: 0 all are done, 1 some failed or it could not run, 130 interrupted.
+
+    \b
+    Example:
+      python -m pipeline local ~/Pictures --out out
+    """
+    try:
+        from pipeline.local.command import local as run
+    except ImportError as exc:
+        raise click.ClickException(
+            f"{exc}: the embedded AWS needs requirements-dev.txt (`make test` sets it up)"
+        ) from exc
+    sys.exit(run(paths, out, keep=keep, flower=flower))
+
+
+@click.command()
+@click.option("--write", "page", type=click.Path(exists=True, path_type=Path), help="Renew the table in this page.")
+def settings(page: Path | None) -> None:
+    """Print the settings as a Markdown table.
+
+    Each with its variable, default, bounds and what it sets.
+    """
+    from pipeline.config import markdown_table, with_table
+
+    if page is None:
+        click.echo(markdown_table(), nl=False)
+    else:
+        page.write_text(with_table(page.read_text()))
+
+
+@click.command()
+@click.argument("role", required=False, type=click.Choice(["worker", "bridge"]))
+def health(role: str | None) -> None:
+    """Tell whether the worker or bridge here makes progress.
+
+    Exit status: 0 it does, 1 it does not. For container health checks. Without ROLE it is whichever runs here.
+    HEALTH_STALE_S says how long it may take; a long task is progress.
+    """
+    from pipeline.config import Settings
+    from pipeline.health import Role, check, role_here
+
+    settings = Settings.from_env()
+    folder = Path(settings.health_folder)
+    found = role_here(folder) if role is None else Role(role)
+    age_s = check(folder, found, settings.health_stale_s)
+    click.echo(f"healthy: the {found.value} made progress {age_s:.0f} s ago")
+
+
+@click.command()
+def sweep() -> None:
+    """Remove the queues that killed processes have left behind.
+
+    These are queues of events and remote control. Those of living processes are never touched. Flower does this
+    too, when it starts and every hour.
+    """
+    from pipeline.config import Settings
+    from pipeline.monitoring.sweep import sweep as run
+
+    found = run(Settings.from_env())
+    for name in found.removed:
+        click.echo(f"removed {name}")
+    click.echo(str(found))

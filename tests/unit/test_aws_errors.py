@@ -1,0 +1,81 @@
+"""What a person reads when this machine's set-up is wrong, whichever service was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from botocore import exceptions as boto
+from botocore.exceptions import ClientError
+
+from pipeline import aws, queues, storage
+from pipeline.aws_errors import is_denied, plainly, told
+from pipeline.config import Settings
+from pipeline.errors import ConfigError, PipelineError
+
+
+def client_error(code: str, status: int, message: str = "") -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, "ListThings"
+    )
+
+
+@pytest.mark.parametrize(
+    ("exc", "says"),
+    [
+        (boto.NoCredentialsError(), "no AWS credentials (Unable to locate credentials): run `aws configure`"),
+        (boto.ProfileNotFound(profile="p"), "no AWS credentials (The config profile (p) could not be found): run"),
+        (boto.SSOTokenLoadError(error_msg="expired"), "log in again"),
+        (boto.NoRegionError(), "no AWS region: set AWS_REGION, for example"),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), '"http://x": check the network, AWS_REGION and AWS_E'),
+        (boto.ConnectTimeoutError(endpoint_url="http://x"), '"http://x": check the network, AWS_REGION and AWS_E'),
+        (client_error("ExpiredToken", 400), "AWS does not accept these credentials (ExpiredToken): log in again"),
+        (client_error("InvalidAccessKeyId", 403), "AWS does not accept these credentials (InvalidAccessKeyId)"),
+        (client_error("AccessDenied", 403), "not allowed (AccessDenied): these credentials may not call ListThings"),
+        (client_error("SlowDown", 503, "Reduce"), "AWS answered 503 SlowDown to ListThings: Reduce"),
+    ],
+)
+def test_it_says_what_to_do(exc: Exception, says: str) -> None:
+    assert says in told(exc)
+    with pytest.raises(PipelineError) as caught, plainly("counting things"):
+        raise exc
+    assert str(caught.value) == f"counting things: {told(exc)}"
+
+
+def test_credentials_that_are_not_accepted_need_no_permission() -> None:
+    assert is_denied(client_error("403", 403))
+    assert not is_denied(client_error("SignatureDoesNotMatch", 403))
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """This process, with clients of its own for what the test sets."""
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    aws.forget_clients()
+    yield monkeypatch
+    aws.forget_clients()
+
+
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_without_credentials_the_store_and_the_queues_say_so(nowhere: pytest.MonkeyPatch, variable: str) -> None:
+    nowhere.delenv(variable)
+    with pytest.raises(PipelineError, match=r"^could not look at s3://b/k: no AWS credentials .*aws configure"):
+        storage.head("b", "k")
+    with pytest.raises(PipelineError, match=r"^queue pipeline-tasks: no AWS credentials .*aws configure"):
+        queues.url_of(Settings(), "tasks")
+
+
+def test_an_address_that_is_none_is_named(nowhere: pytest.MonkeyPatch) -> None:
+    nowhere.setenv("AWS_ENDPOINT_URL", "localhost:4566")
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL=localhost:4566.*written http://host:port"):
+        storage.head("b", "k")
+
+
+def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
+    nowhere.delenv("AWS_DEFAULT_REGION")
+    nowhere.setenv("AWS_REGION", "eu-west-1")
+    assert aws.sqs().meta.region_name == "eu-west-1"
+    nowhere.delenv("AWS_REGION")
+    aws.forget_clients()
+    with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
+        queues.url_of(Settings(), "tasks")
