@@ -102,9 +102,10 @@ def _parsed(result: Any) -> dict[str, Any] | None:
 
 
 def _sentence(known: dict[str, Any]) -> str:
-    if "bytes_out" not in known:
+    is_sized = bool(known.get("width"))
+    if not is_sized and (known["outcome"] != "done" or "bytes_out" not in known):
         return str(known["outcome"])
-    size = f"{known['width']}x{known['height']}, " if known.get("width") else ""
+    size = f"{known['width']}x{known['height']}, " if is_sized else ""
     made = f"→ {size}{decimal(known['bytes_out'])}"
     return made if known["outcome"] == "done" else f"{known['outcome']} {made}"
 

@@ -80,7 +80,8 @@ def test_done(settings: Settings) -> None:
     assert lines[2] == "route:      images"
     assert lines[3].startswith(f"rendition:  resized/{KEY}: 4x3 pixels, 1 bytes, ")
     assert lines[3].endswith(f"; from {etag}: current version, current recipe")
-    assert lines[4] == (
+    assert lines[4].startswith(f"rendition:  thumbs/{KEY}")
+    assert lines[5] == (
         "verdict:    Done: all that it leads to is stored, made from the current version by the current recipe."
     )
 

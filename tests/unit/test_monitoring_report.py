@@ -11,6 +11,7 @@ from kombu.utils.json import dumps, loads
 
 from pipeline.errors import ImageTooLarge, TransientError
 from pipeline.monitoring.report import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
+from tests.support.own_route import NoText
 
 RESULT: dict[str, Any] = {
     "outcome": "done",
@@ -109,3 +110,15 @@ def test_what_a_worker_logs_of_a_result_has_no_payload() -> None:
         "bytes_out",
         "pixels_in",
     }
+
+
+def test_what_a_task_of_a_user_s_own_made_is_told_without_pixels() -> None:
+    result = {"outcome": "done", "read": {"bytes": 7}, "rendition": {"bytes": 1200}}
+    shaped = shape({"type": "task-succeeded", "uuid": "1", "result": repr(Report(result))})
+    assert shaped["result"] == "→ 1.2 kB"
+    assert (shaped["bytes_in"], shaped["bytes_out"]) == (7, 1200)
+
+
+def test_the_reason_of_an_error_of_a_user_s_own_is_its_own() -> None:
+    assert reason_of(repr(NoText("It has a NUL."))) == "no-text"
+    assert reason_of("Nobodys('x')") == "internal-error"
