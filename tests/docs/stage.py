@@ -18,6 +18,8 @@ from tests.support.waiting import wait_until
 RESULTS_BUCKET = "results"
 GOOD = ("a/b.jpg", "a b.jpg", "2026/c.jpg")
 BROKEN = "broken.jpg"
+#: In each event of S3, and in none of the emulator's.
+SEQUENCER = "0055AED6DCD90281E5"
 #: Messages that neither the bridge nor a worker can do anything with.
 NONSENSE = "nonsense"
 
@@ -41,7 +43,7 @@ class Stage:
         lines = [json.loads(line) for line in self.shell.printed() if line.startswith('{"time"')]
         return {
             "failure record": json.load(self.s3.get_object(Bucket=OUTPUT_BUCKET, Key=f"failed/{BROKEN}.json")["Body"]),
-            "metadata of a thumbnail": self.metadata(f"thumbs/{GOOD[0]}"),
+            "metadata of a thumbnail": self.metadata(f"thumbs/{GOOD[0]}") | {"source-sequencer": SEQUENCER},
             "log line": next(line for line in lines if line.get("action") == "done"),
         }
 

@@ -46,13 +46,14 @@ def all_commands() -> list[Command]:
 
 
 def matched(where: Where) -> Iterator[tuple[Command, Run | Stay]]:
-    """In the order of the table, each only once; of those that stay, one command of each."""
+    """In the order of the table, each only once; of those that stay, the one with the most options."""
     found = all_commands()
     for entry in ENTRIES:
         if isinstance(entry, Run | Stay) and entry.where is where:
             mine = {substituted(command.text): command for command in reversed(found) if entry_of(command) is entry}
-            for command in list(mine.values())[: 1 if isinstance(entry, Stay) else None]:
-                yield command, entry
+            chosen = [max(mine, key=len)] if isinstance(entry, Stay) else mine
+            for text in chosen:
+                yield mine[text], entry
 
 
 def substituted(text: str) -> str:
