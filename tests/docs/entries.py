@@ -113,6 +113,6 @@ ENTRIES: tuple[Entry, ...] = (
     Look(r"cloudformation/live-check --stack .*", "needs ECS; tests/stack runs it without", looks.script),
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
-    Look("export .*", "each command here runs in a shell of its own", looks.exports),
+    Look("export .*", "it is run with each command of its block that follows", looks.exports),
     Look("celery (inspect|control|events)|make", "a name, nothing to type", looks.nothing),
 )

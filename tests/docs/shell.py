@@ -30,6 +30,7 @@ class Command:
 
     where: str  # page and line
     text: str
+    setup: str = ""  # what the block has exported before
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -52,9 +53,13 @@ def _of_blocks(page: str) -> Iterator[Command]:
 
 def _lines(block: Code) -> Iterator[Command]:
     line = block.line
+    setup = ""
     for text in block.text.replace("\\\n", "\0").splitlines():
         line += 1
-        yield from _each(f"{block.page}:{line}", re.sub(r"(^|\s+)# .*", "", text).replace("\0", " "))
+        for command in _each(f"{block.page}:{line}", re.sub(r"(^|\s+)# .*", "", text).replace("\0", " ")):
+            yield replace(command, setup=setup)
+            if command.text.startswith("export "):
+                setup += f"{command.text}; "
         line += text.count("\0")
 
 
@@ -114,12 +119,12 @@ class Shell:
         )
         return done.returncode, done.stdout
 
-    def stay(self, command: Command, text: str, ready: str) -> None:
+    def stay(self, command: Command, ready: str) -> None:
         """Starts it, and returns when it says that it is ready. Raises ``AssertionError`` when it doesn't."""
         log = self.folder / f"{len(self._staying)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {text}"],  # noqa: S607
+                ["bash", "-c", f"{command.setup}exec {command.text}"],  # noqa: S607
                 cwd=self.folder,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

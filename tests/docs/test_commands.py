@@ -11,13 +11,14 @@ import re
 import shlex
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.local.stack import Emulator
 from tests.docs.entries import ENTRIES, SUBSTITUTIONS, Entry, Look, Run, Stay, Where
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, Code, blocks, text_of
 from tests.docs.shell import Command, Shell, commands, made
 from tests.docs.stage import Stage, made_stage, photo
 from tests.stack.template import emulated, load
@@ -29,12 +30,10 @@ LANGUAGES = {
     "sh": "here",
     "python": "here",
     "json": "here",
+    "dockerfile": "here",
     "mermaid": "test_life_cycle.py",
     "text": "not code",
 }
-
-#: Snippets that are copied from there are run by a test of their own.
-EXAMPLES = "".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("examples/**/*.py")))
 
 
 def entry_of(command: Command) -> Entry | None:
@@ -46,14 +45,17 @@ def all_commands() -> list[Command]:
 
 
 def matched(where: Where) -> Iterator[tuple[Command, Run | Stay]]:
-    """In the order of the table, each only once; of those that stay, the one with the most options."""
+    """With placeholders replaced, in the order of the table, each only once; of those that stay, the longest."""
     found = all_commands()
     for entry in ENTRIES:
         if isinstance(entry, Run | Stay) and entry.where is where:
-            mine = {substituted(command.text): command for command in reversed(found) if entry_of(command) is entry}
-            chosen = [max(mine, key=len)] if isinstance(entry, Stay) else mine
-            for text in chosen:
-                yield mine[text], entry
+            mine = [_ready_to_run(command) for command in found if entry_of(command) is entry]
+            once = {command.setup + command.text: command for command in reversed(mine)}
+            yield from ((once[text], entry) for text in ([max(once, key=len)] if isinstance(entry, Stay) else once))
+
+
+def _ready_to_run(command: Command) -> Command:
+    return replace(command, setup=substituted(command.setup), text=substituted(command.text))
 
 
 def substituted(text: str) -> str:
@@ -65,7 +67,7 @@ def substituted(text: str) -> str:
 def start_all(shell: Shell, where: Where) -> None:
     for command, entry in matched(where):
         if isinstance(entry, Stay):
-            shell.stay(command, substituted(command.text), entry.ready)
+            shell.stay(command, entry.ready)
 
 
 def run_all(shell: Shell, where: Where) -> list[str]:
@@ -75,22 +77,29 @@ def run_all(shell: Shell, where: Where) -> list[str]:
         if isinstance(entry, Run):
             if entry.before:
                 shell.run(entry.before)
-            status, printed = shell.run(substituted(command.text) + entry.append, entry.answer)
+            status, printed = shell.run(command.setup + command.text + entry.append, entry.answer)
             if status != entry.status or re.search(entry.says, printed) is None or "Traceback" in printed:
                 wrong.append(f"{command}\n  status {status}, not {entry.status}, or not {entry.says!r}:\n{printed}")
     return wrong
 
 
 def run_snippets(stage: Stage) -> list[str]:
-    """What went wrong. Results of what the snippets enqueue must be there, and good."""
+    """What went wrong. Those of a page are one program. Results of what they enqueue must be there, and good."""
     wrong = []
-    for block in (block for page in PAGES for block in blocks(page) if block.language == "python"):
-        if block.text in EXAMPLES:
+    for page in PAGES:
+        snippets = [block for block in blocks(page) if block.language == "python"]
+        program = "\n".join(block.text for block in snippets if not shown_from_examples(block))
+        if not program:
             continue
-        status, printed = stage.shell.run("python -m tests.docs.snippet", substituted(block.text))
+        status, printed = stage.shell.run("python -m tests.docs.snippet", substituted(program))
         if status or not set(printed.split()) <= {"done", "duplicate"}:
-            wrong.append(f"{block}: status {status}:\n{block.text}\n{printed}")
+            wrong.append(f"{page}: status {status}:\n{program}\n{printed}")
     return wrong
+
+
+def shown_from_examples(block: Code) -> bool:
+    """A copy of a part of a program in ``examples/``, which has a test of its own."""
+    return block.text in "".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("examples/**/*.py")))
 
 
 def compare_examples(stage: Stage) -> list[str]:
@@ -128,6 +137,16 @@ def test_what_cannot_be_run_is_looked_at(command: Command) -> None:
         look = next(entry for entry in ENTRIES if isinstance(entry, Look) and re.fullmatch(entry.pattern, part))
         look.check(shlex.split(part))
         assert look.why
+
+
+def test_container_files_are_built_of_what_is_there() -> None:
+    for block in (block for page in PAGES for block in blocks(page) if block.language == "dockerfile"):
+        lines = block.text.replace("\\\n", " ").splitlines()
+        assert {line.split(" ")[0] for line in lines} <= {"FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR"}, block
+        base = next(line for line in text_of("Dockerfile").splitlines() if line.startswith("FROM "))
+        froms = [line.split(" ")[1] for line in lines if line.startswith("FROM ")]
+        assert froms[-1] in text_of("README.md"), f"{block}: not the image that the README deploys"
+        assert set(froms[:-1]) <= {base.split(" ")[1]}, f"{block}: not built with the Python of the image, {base}"
 
 
 def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _check_options(line: str) -> None:
         assert not word.startswith("-") or word in known, f"{line}: there is no {word}"
     parameters = load()["Parameters"]
     for word, value in pairwise(words):
-        if word == "-p":
+        if word in ("-p", "--parameter"):
             assert value.partition("=")[0] in parameters, f"{line}: the template has no parameter {value}"
 
 
