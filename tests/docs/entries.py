@@ -30,11 +30,11 @@ SUBSTITUTIONS = {
 
 
 class Where(Enum):
-    """What a command needs around it. ``~`` is a folder with two photos in ``Pictures`` everywhere."""
+    """What a command needs around it."""
 
     STAGE = "buckets, queues, topics, bridge and worker"
     ACCOUNT = "an empty account"
-    MACHINE = "nothing"
+    MACHINE = "a home with two photos in ~/Pictures and two documents in ~/Documents"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ ENTRIES: tuple[Entry, ...] = (
     Run("celery -A pipeline inspect ping", says="pong"),
     Run("celery -A pipeline control rate_limit .*", says="new rate limit set"),
     # The embedded run.
-    Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 files in"),
+    Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 done, 0 failed, 0 skipped"),
     Stay("python -m pipeline local .* --keep --flower", where=Where.MACHINE, ready="Still running"),
     # A stack, from its making to its end.
     Run("python -m pipeline deploy --image .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),

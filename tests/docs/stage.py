@@ -67,9 +67,9 @@ class Stage:
         return int(self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name])
 
 
-def photo(number: int) -> bytes:
+def photo(number: int, form: str = "jpeg") -> bytes:
     out = io.BytesIO()
-    Image.effect_noise((64, 48), 40 + number).convert("RGB").save(out, "JPEG")
+    Image.effect_noise((64, 48), 40 + number).convert("RGB").save(out, form)
     return out.getvalue()
 
 

@@ -143,10 +143,10 @@ def test_container_files_are_built_of_what_is_there() -> None:
     for block in (block for page in PAGES for block in blocks(page) if block.language == "dockerfile"):
         lines = block.text.replace("\\\n", " ").splitlines()
         assert {line.split(" ")[0] for line in lines} <= {"FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR"}, block
-        base = next(line for line in text_of("Dockerfile").splitlines() if line.startswith("FROM "))
+        base = next(line for line in text_of("Dockerfile").splitlines() if line.startswith("ARG BASE="))
         froms = [line.split(" ")[1] for line in lines if line.startswith("FROM ")]
         assert froms[-1] in text_of("README.md"), f"{block}: not the image that the README deploys"
-        assert set(froms[:-1]) <= {base.split(" ")[1]}, f"{block}: not built with the Python of the image, {base}"
+        assert set(froms[:-1]) <= {base.partition("=")[2]}, f"{block}: not built with the Python of the image, {base}"
 
 
 def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path) -> None:
@@ -163,9 +163,10 @@ def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path) -> None:
 
 def test_commands_that_bring_their_own_stack(tmp_path: Path) -> None:
     shell = Shell(tmp_path, os.environ)
-    (tmp_path / "Pictures").mkdir()
-    for number in range(2):
-        (tmp_path / "Pictures" / f"{number}.jpg").write_bytes(photo(number))
+    for folder, form in (("Pictures", "jpeg"), ("Documents", "pdf")):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            (tmp_path / folder / f"{number}.{form}").write_bytes(photo(number, form))
     try:
         wrong = run_all(shell, Where.MACHINE)
         start_all(shell, Where.MACHINE)

@@ -17,7 +17,8 @@ from pipeline.config import Settings
 from tests.docs.looks import recipe, variables
 from tests.docs.pages import PAGES, ROOT, Code, blocks, spans, tables, text_of
 from tests.docs.shell import commands
-from tests.stack.template import load
+from tests.stack.iam import grants
+from tests.stack.template import Stack, load
 
 #: In capitals like a setting, and somebody else's.
 FOREIGN = {
@@ -143,6 +144,38 @@ def test_actions_of_iam_exist() -> None:
 @cache
 def _operations(service: str) -> frozenset[str]:
     return frozenset(Session().get_service_model(service).operation_names)
+
+
+def test_the_permissions_that_are_told_are_those_of_the_stack() -> None:
+    told = set()
+    for page in ("docs/broker.md", "docs/flower.md"):
+        (rows,) = [rows[1:] for rows in tables(page) if rows[0][0] == "role"]
+        for role, resource, actions in rows:
+            name = resource.strip("`").replace("<prefix>", "photos-").replace("any", "*")
+            named = [action if ":" in action else f"sqs:{action}" for action in actions.split(", ")]
+            told |= {(role.lower(), name, action) for action in named}
+    told = {each for each in told if each[0] != "programs that enqueue"}
+    assert told == set(_granted())
+
+
+def _granted() -> Iterator[tuple[str, str, str]]:
+    """Role, queue or topic, action of the stack `photos`."""
+    stack = Stack(load())
+    for role in ("bridge", "worker", "flower"):
+        for grant in grants(stack, f"{role.capitalize()}Role"):
+            if grant.action.startswith(("sqs:", "sns:")):
+                yield from ((role, resource.rsplit(":", 1)[-1], grant.action) for resource in grant.resources)
+
+
+def test_who_may_write_where_is_as_the_stack_has_it() -> None:
+    (rows,) = [rows[1:] for rows in tables("SECURITY.md") if rows[0][0] == "queue or topic"]
+    told = {row[0].strip("`").replace("<prefix>", "photos-"): row[1] for row in rows}
+    writers: dict[str, list[str]] = {}
+    for role, name, action in _granted():
+        if action in ("sqs:SendMessage", "sns:Publish"):
+            writers.setdefault(name, []).append(role)
+    assert told.pop("photos-events").startswith("S3, ")
+    assert told == {name: ", ".join(sorted(roles)) for name, roles in writers.items()}
 
 
 def test_actions_in_the_log_exist() -> None:
