@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
-BENCH_STEPS := end_to_end profile growth cold_start dollars charts report
+BENCH_STEPS := end_to_end profile growth cold_start dollars charts report readme
 BROWSER_READY := $(VENV)/.browser-ready
 
 .DEFAULT_GOAL := help

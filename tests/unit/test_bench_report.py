@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import report
+from benchmarks import readme, report
 from benchmarks.contenders import contenders
 from benchmarks.report import PAGE, Results
 
@@ -18,6 +18,13 @@ def results() -> Results:
 
 def test_the_page_is_what_the_results_make_it(results: Results):
     assert PAGE.read_text() == report.page(results), "renew it: python -m benchmarks.report"
+
+
+def test_the_readme_has_the_same_numbers():
+    page = readme.PAGE.read_text()
+    assert readme.renewed(page) == page, "renew it: python -m benchmarks.readme"
+    with pytest.raises(ValueError, match="0 rows"):
+        readme.renewed("# Another page\n")
 
 
 def set_cpu(results: Results, **cpu_s: list[float]) -> None:

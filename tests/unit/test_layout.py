@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.docs.pages import tables
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "tasks", "bridge")
@@ -79,6 +82,11 @@ def own_imports(module: str) -> Iterator[str]:
         for name in names:
             if name.split(".")[0] in PACKAGES:
                 yield name if name in MODULES else name.rpartition(".")[0]
+
+
+def test_the_page_has_the_same_rooms() -> None:
+    (rows,) = [rows[1:] for rows in tables("docs/architecture.md") if rows[0][0] == "level"]
+    assert {name: int(row[0]) for row in rows for name in re.findall(r"`([\w.]+)`", row[1])} == LEVELS
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "pipeline"])

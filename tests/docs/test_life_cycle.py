@@ -1,0 +1,125 @@
+"""The state diagrams of docs/architecture.md have the states that the code has, and name modules that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from bridge.outcomes import EFFECTS, Outcome
+from pipeline.audit.verdicts import Status
+from pipeline.broker import lease
+from pipeline.local.stack import MAX_RECEIVES
+from tasks import base
+from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S, Wrote
+from tasks.provenance import Provenance
+from tests.docs.pages import blocks, tables, text_of
+from tests.stack.template import load, of_type
+
+PAGE = "docs/architecture.md"
+#: Who takes an arrow and is no module of ours.
+FOREIGN = {"S3", "SQS", "Celery"}
+START, END = "[*]", "[*] "
+ARROW = re.compile(r"    (\S+) --> (\S+) : ([\w.]+), ([^:;\n]+)")
+EVENT, TASK, OBJECT = (block.text for block in blocks(PAGE) if block.language == "mermaid")
+
+
+@dataclass(frozen=True)
+class Arrow:
+    source: str
+    target: str
+    actor: str
+    when: str
+
+
+def arrows(diagram: str) -> list[Arrow]:
+    first, *lines = diagram.splitlines()
+    assert first == "stateDiagram-v2"
+    found = []
+    for line in lines:
+        match = ARROW.fullmatch(line)
+        assert match is not None, f"{line!r} is not 'state --> state : module, when'"
+        source, target, actor, when = match.groups()
+        found.append(Arrow(source, END if target == START else target, actor, when))
+    return found
+
+
+def states(diagram: str) -> set[str]:
+    return {state for arrow in arrows(diagram) for state in (arrow.source, arrow.target)} - {START, END}
+
+
+def reached(diagram: str, state: str) -> set[str]:
+    """All states that an arrow leads to from there, over others."""
+    found: set[str] = set()
+    todo = [state]
+    while todo:
+        at = todo.pop()
+        after = {arrow.target for arrow in arrows(diagram) if arrow.source == at} - found
+        found |= after
+        todo += after
+    return found
+
+
+@pytest.mark.parametrize("diagram", [EVENT, TASK, OBJECT], ids=["event", "task", "object"])
+def test_arrows_name_modules_and_every_state_has_a_way_in_and_out(diagram: str) -> None:
+    for arrow in arrows(diagram):
+        names = [arrow.actor] if "." in arrow.actor else [f"pipeline.broker.{arrow.actor}"]
+        assert arrow.actor in FOREIGN or importlib.util.find_spec(names[0]) is not None, f"{arrow}: no such module"
+    assert reached(diagram, START) >= states(diagram)
+    for state in states(diagram) - {Status.SKIPPED.value}:  # nothing ever happens to what is not for us
+        assert END in reached(diagram, state), f"{state} leads nowhere"
+
+
+def test_a_message_of_an_event_has_the_outcomes_of_the_bridge() -> None:
+    assert states(EVENT) == {outcome.value for outcome in Outcome} | {"waiting", "received", "dead_letter"}
+    for outcome, effect in EFFECTS.items():
+        (target,) = {arrow.target for arrow in arrows(EVENT) if arrow.source == outcome.value}
+        assert target == ("dead_letter" if effect.dead_letter else END if effect.delete else "waiting")
+
+
+def test_a_message_of_a_task_ends_only_when_it_is_settled() -> None:
+    assert states(TASK) == {"waiting", "held", "running", "acknowledged", "delayed", "lost", "dead_letter"}
+    assert {arrow.source for arrow in arrows(TASK) if arrow.target == END} == {"acknowledged", "dead_letter"}
+    assert {arrow.target for arrow in arrows(TASK) if arrow.source == "lost"} == {"waiting"}
+
+
+def test_an_object_is_in_one_of_the_states_that_the_audit_counts() -> None:
+    assert states(OBJECT) == {status.value for status in Status}
+
+
+def _rows(heading: str) -> dict[str, str]:
+    (rows,) = [rows[1:] for rows in tables(PAGE) if rows[0][0] == heading]
+    return {row[0]: row[1] for row in rows}
+
+
+def test_the_outcomes_of_tasks_are_all_told() -> None:
+    ended = {base.DONE, base.DUPLICATE, base.SUPERSEDED, base.GONE, base.SKIPPED}
+    told = [name.strip("`") for name in _rows("outcome")]
+    assert set(told) == ended
+    assert set(told[:2]) == {wrote.value for wrote in Wrote}, "the first two are those after which the chain goes on"
+
+
+def test_the_arrows_that_are_explained_are_there() -> None:
+    drawn = {f"{arrow.source} → {arrow.target}" for arrow in arrows(TASK)}
+    assert {arrow for cell in _rows("arrow") for arrow in cell.split(", ")} <= drawn
+
+
+def test_metadata_is_told_by_its_names() -> None:
+    full = Provenance(*["bucket", "etag", "version", "sequencer", "modified", "recipe", "suffix"])
+    told = {name.strip("`") for cell in _rows("name") for name in cell.split(", ")}
+    assert told >= set(full.metadata())
+
+
+def test_numbers_are_those_of_the_code() -> None:
+    text = text_of(PAGE)
+    assert "received five times" in text
+    assert MAX_RECEIVES == 5
+    for queue in of_type(load(), "AWS::SQS::Queue").values():
+        assert queue["Properties"].get("RedrivePolicy", {}).get("maxReceiveCount", 5) == 5
+    assert f"{FOLLOW_UP_S} s after each removal" in text
+    assert "a write more than a minute after its look" in text
+    assert LANDS_WITHIN_S == 60
+    assert "up to 12 hours" in text
+    assert lease.MAX_HIDDEN_S == 12 * 3600
