@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
