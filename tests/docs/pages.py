@@ -18,16 +18,14 @@ PAGES = tuple(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/*.md")))
 )
-#: Folders that no page of ours is in.
-_FOREIGN = {"node_modules", "out"}
+#: Folders that have pages.
+FOLDERS = ("docs", "benchmarks/results", "cloudformation", "examples", "samples")
 
 
 def all_pages() -> list[str]:
     """Every Markdown file of the repository, those of other folders too."""
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(
-        path.as_posix() for path in found if not any(part in _FOREIGN or part.startswith(".") for part in path.parts)
-    )
+    found = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.md"))]
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
 @dataclass(frozen=True)
