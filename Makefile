@@ -54,10 +54,11 @@ browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install 
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
-check: $(READY) ## Lint and type-check
+check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/unit/test_layout.py
 
 worker: $(READY) ## Start a worker (the AWS variables say against what)
 	$(BIN)/celery -A pipeline worker --loglevel INFO

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 S3_READ_TIMEOUT_S = 60
 
 
+def region() -> str | None:
+    """AWS_REGION; None where boto3 has to know: from AWS_DEFAULT_REGION, or its configuration file."""
+    return os.environ.get("AWS_REGION") or None
+
+
 @cache
 def _client(service: str, read_timeout_s: int) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
@@ -35,7 +40,7 @@ def _client(service: str, read_timeout_s: int) -> Any:
         user_agent_extra="batch-image-pipeline",
     )
     try:
-        return session.client(service, region_name=os.environ.get("AWS_REGION") or None, config=config)
+        return session.client(service, region_name=region(), config=config)
     except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
         variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
         given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)

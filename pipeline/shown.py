@@ -35,6 +35,11 @@ def _safe(cell: str) -> str:
     return escape("".join(each if each.isprintable() else repr(each)[1:-1] for each in cell))
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 dead letter``, ``1,234 dead letters``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """For the person, beside what is for the pipe."""
     click.echo(text, err=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 MAX_REASON_CHARS = 1000
+#: SQS's limit for the attributes of a message.
+MAX_ATTRIBUTES = 10
 #: Characters that SQS refuses in a message attribute (XML 1.0).
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -92,11 +94,7 @@ class DeadLetters(SQS.Channel):
                 try:
                     if held.url not in urls:
                         urls[held.url] = dead_letter_url(sqs, held.url)
-                    sqs.send_message(
-                        QueueUrl=urls[held.url],
-                        MessageBody=held.message["Body"],
-                        MessageAttributes={"reason": {"DataType": "String", "StringValue": _clean(held.reason)}},
-                    )
+                    sqs.send_message(QueueUrl=urls[held.url], **_with_reason(held))
                 except Exception as exc:
                     failures.append(Failure(held, f"{type(exc).__name__}: {exc}"))
                 else:
@@ -105,6 +103,15 @@ class DeadLetters(SQS.Channel):
             return failures
 
         return Batcher("sqs-burials", send=send, give_up=_log_kept, key=attrgetter("url"))
+
+
+def _with_reason(held: Held) -> dict[str, Any]:
+    """What goes to the dead-letter queue: the message as it was sent, but for the reason of an earlier failure."""
+    sent = held.to_send()
+    others = {name: value for name, value in sent.get("MessageAttributes", {}).items() if name != "reason"}
+    kept = dict(list(others.items())[: MAX_ATTRIBUTES - 1])
+    reason = {"DataType": "String", "StringValue": _clean(held.reason)}
+    return sent | {"MessageAttributes": kept | {"reason": reason}}
 
 
 def _clean(reason: str) -> str:

@@ -80,11 +80,7 @@ class Delays(SQS.Channel):
             failures = []
             for item in batch:  # one by one: a quarter of an hour's step is rare enough
                 try:
-                    sqs.send_message(
-                        QueueUrl=item.held.url,
-                        MessageBody=item.held.message["Body"],
-                        DelaySeconds=delay_s(item.left_s),
-                    )
+                    sqs.send_message(QueueUrl=item.held.url, DelaySeconds=delay_s(item.left_s), **item.held.to_send())
                 except Exception as exc:
                     failures.append(Failure(item, f"{type(exc).__name__}: {exc}"))
                 else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,10 +34,28 @@ class Held:
         """The queue's name in SQS."""
         return self.url.rsplit("/", 1)[-1]
 
+    def to_send(self) -> dict[str, Any]:
+        """The message as ``SendMessage`` takes it: its text, and what its sender gave it beside that."""
+        sent: dict[str, Any] = {"MessageBody": self.message["Body"]}
+        attributes = {name: _as_given(value) for name, value in self.message.get("MessageAttributes", {}).items()}
+        if attributes:
+            sent["MessageAttributes"] = attributes
+        if (group := self.message.get("Attributes", {}).get("MessageGroupId")) is not None:
+            sent["MessageGroupId"] = group
+        return sent
+
     @property
     def receives(self) -> int:
         """How often SQS has delivered the message, this time included."""
         return int(self.message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+
+
+def _as_given(attribute: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a message attribute that was received: kombu's client leaves bytes as base64."""
+    value = attribute.get("BinaryValue")
+    if not isinstance(value, str):
+        return dict(attribute)
+    return {**attribute, "BinaryValue": base64.b64decode(value)}
 
 
 class HeldMessages:

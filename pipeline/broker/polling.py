@@ -76,6 +76,14 @@ class Polling(SQS.Channel):
         self._polling_stopped = False
         super().__init__(*args, **kwargs)
 
+    @property
+    def get_message_attributes(self) -> dict[str, Any]:
+        """kombu's name for what a receive asks for beside the text: all that is needed to send a message again."""
+        return {
+            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "MessageGroupId"],
+            "MessageAttributeNames": ["All"],
+        }
+
     def asynsqs(self, queue: str | None = None) -> Any:
         if self._asynsqs is None:
             margin_s = self.transport_options.get("reply_margin_s", REPLY_MARGIN_S)

@@ -38,5 +38,5 @@ class Queues(SQS.Channel):
     @cached_property
     def region(self) -> str:
         """What kombu's asynchronous client signs for: that of the project's clients."""
-        name: str = aws.sqs().meta.region_name
-        return name
+        known: str = aws.region() or super().region
+        return known

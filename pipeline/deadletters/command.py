@@ -113,7 +113,7 @@ def list_(names: Sequence[str], *, only: str | None, limit: int, as_json: bool) 
         ],
         right=["count", "oldest"],
     )
-    shown.note(f"{sum(group.count for group in found):,} dead letters.{_more(look.count, limit)}")
+    shown.note(f"{shown.counted(sum(group.count for group in found), 'dead letter')}.{_more(look.count, limit)}")
     return 0
 
 
@@ -150,7 +150,7 @@ def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s:
         with shown.progress(f"Sending back {name}", waiting) as bar:
             moved = _redrive(dead, destination, only, limit, per_s, bar)
         if moved:
-            shown.note(f"{moved:,} messages sent back to queue {name}.")
+            shown.note(f"{shown.counted(moved, 'dead letter')} sent back to queue {name}.")
         total += moved
     if not total:
         shown.note("Nothing to send back.")
@@ -181,7 +181,7 @@ def export(names: Sequence[str], *, only: str | None, limit: int, to: Path | Non
             if wanted(letter):
                 write(json.dumps(letter.to_json(), ensure_ascii=False))
                 count += 1
-    shown.note(f"{count:,} dead letters exported.")
+    shown.note(f"{shown.counted(count, 'dead letter')} exported.")
     return 0
 
 
@@ -196,16 +196,17 @@ def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None
                 if wanted(letter):
                     write(json.dumps(letter.to_json(), ensure_ascii=False))
                     doomed.append((queue, letter))
-        shown.note(f"{len(doomed):,} dead letters exported to {path}.")
+        letters = shown.counted(len(doomed), "dead letter")
+        shown.note(f"{letters} exported to {path}.")
         if not doomed:
             return 0
-        if not yes and not click.confirm(f"Delete these {len(doomed):,} messages for good?", err=True):
+        if not yes and not click.confirm(f"Delete {letters} for good?", err=True):
             raise click.Abort
         with shown.progress("Deleting", len(doomed)) as bar:
             for done, (queue, letter) in enumerate(doomed, 1):
                 queue.delete([letter])
                 bar(done)
-    shown.note(f"{len(doomed):,} messages deleted.")
+    shown.note(f"{letters} deleted.")
     return 0
 
 

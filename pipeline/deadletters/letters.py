@@ -39,6 +39,7 @@ class DeadLetter:
     attributes: Mapping[str, Any]  # message attributes, as SQS gives them
     sent: datetime  # to the dead-letter queue, or where SQS moved it, to the first queue
     receives: int
+    by_sqs: bool = False  # SQS itself moved it, after too many receives
 
     @classmethod
     def of(cls, queue: str, message: MessageTypeDef) -> DeadLetter:
@@ -51,12 +52,14 @@ class DeadLetter:
             attributes=message.get("MessageAttributes", {}),
             sent=datetime.fromtimestamp(int(system.get("SentTimestamp", "0")) / 1000, UTC),
             receives=int(system.get("ApproximateReceiveCount", "1")),
+            by_sqs="DeadLetterQueueSourceArn" in system,
         )
 
     @property
     def reason(self) -> str:
+        # A message that SQS has sent back as it was still carries the reason of the time before.
         text: str = self.attributes.get("reason", {}).get("StringValue", "")
-        return text or GIVEN_UP
+        return text if text and not self.by_sqs else GIVEN_UP
 
     @property
     def kind_of_reason(self) -> str:

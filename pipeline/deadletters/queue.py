@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline import aws, queues
+from pipeline import aws, queues, shown
 from pipeline.batches import batches
 from pipeline.config import Settings
 from pipeline.deadletters.letters import DeadLetter
@@ -85,7 +85,8 @@ class DeadLetterQueue:
         if refused:
             first = next(iter(refused.values()))
             raise TransientError(
-                f"{len(refused)} messages stay in queue {self._full_name}: SQS refused them with {first['Code']}"
+                f"{shown.counted(len(refused), 'dead letter')} stayed in queue {self._full_name}: "
+                f"SQS answered {first['Code']}. Run it again"
             )
         return len(sent)
 
@@ -99,7 +100,7 @@ class DeadLetterQueue:
             for failed in reply.get("Failed", []):
                 message_id = batch[int(failed["Id"])].message_id
                 raise TransientError(
-                    f"message {message_id} was not deleted from queue {self._full_name}: {failed['Code']}"
+                    f"dead letter {message_id} was not deleted from queue {self._full_name}: {failed['Code']}"
                 )
 
 

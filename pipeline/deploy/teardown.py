@@ -11,7 +11,7 @@ import click
 from botocore.exceptions import ClientError
 from rich.console import Console
 
-from pipeline import aws, queues
+from pipeline import aws, queues, shown
 from pipeline.aws_errors import is_missing_queue, plainly, status
 from pipeline.deploy import account
 from pipeline.deploy.command import follow
@@ -75,7 +75,7 @@ def teardown(
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket in ours.buckets:
         if delete_data:
-            console.print(f"Removed {bucket} and {_delete_bucket(bucket):,} versions of objects in it.")
+            console.print(f"Removed {bucket} and {shown.counted(_delete_bucket(bucket), 'version')} of objects in it.")
         elif _bucket_exists(bucket):
             console.print(f"Kept {bucket}; a stack of the same name takes it over.")
     console.print(f"Stack {stack} is gone.")
@@ -99,7 +99,8 @@ def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool,
     dead = sum(_depth(ours.prefix + name) for name in DEAD)
     if dead:
         console.print(
-            f"[red]About {dead} dead letters will be lost[/]; `python -m pipeline deadletters export` keeps them."
+            f"[red]About {shown.counted(dead, 'dead letter')} will be lost[/]; "
+            "`python -m pipeline deadletters export` keeps them."
         )
 
 
@@ -144,10 +145,10 @@ def _wait_until_empty(ours: Belongings, drain_s: float, console: Console, sleep:
             empty = 0 if left else empty + 1
             if left and time.monotonic() > deadline:
                 raise PipelineError(
-                    f"about {left} messages are still there after {drain_s:g} s, and deleting would lose them. "
+                    f"about {shown.counted(left, 'message')} left after {drain_s:g} s, which deleting would lose. "
                     "Nothing was changed: run it again with a longer --drain, or with --no-drain to give them up"
                 )
-            spinner.update(f"Draining: about {left} messages left ...")
+            spinner.update(f"Draining: about {shown.counted(left, 'message')} left ...")
             sleep(min(POLL_S, drain_s))
 
 

@@ -166,6 +166,7 @@ class LocalStack:
             "QUEUE_PREFIX": PREFIX,
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop soon after they are told to
+            "HEALTH_FOLDER": str(self.logs),  # one worker and one bridge each
         }
 
     def write_variables(self) -> Path:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
 from pipeline.aws_errors import is_missing, told
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.monitoring.names import Kind
 
 logger = logging.getLogger(__name__)
@@ -177,14 +177,30 @@ def _make(queue: OwnedQueue) -> None:
     tags = {APP_TAG: APP, PURPOSE_TAG: queue.kind.value, OWNER_TAG: _owner(), UNTIL_TAG: _until(queue.lease_s)}
     queue.url = aws.sqs().create_queue(QueueName=queue.name, Attributes=attributes, tags=tags)["QueueUrl"]
     if queue.topic_arn is not None:
-        queue.subscription_arn = aws.sns().subscribe(
-            TopicArn=queue.topic_arn,
+        queue.subscription_arn = _subscribe(queue.name, queue.url, queue.topic_arn)
+    logger.debug("made %s", queue.name)
+
+
+def _subscribe(name: str, url: str, topic_arn: str) -> str:
+    try:
+        return aws.sns().subscribe(
+            TopicArn=topic_arn,
             Protocol="sqs",
-            Endpoint=queue_arn(queue.name, queue.topic_arn),
+            Endpoint=queue_arn(name, topic_arn),
             Attributes={"RawMessageDelivery": "true"},
             ReturnSubscriptionArn=True,
         )["SubscriptionArn"]
-    logger.debug("made %s", queue.name)
+    except ClientError as exc:
+        if not is_missing(exc):
+            raise
+        remove(url, None)
+        raise ConfigError(missing_topic(topic_arn)) from exc
+
+
+def missing_topic(topic_arn: str) -> str:
+    return (
+        f"topic {topic_arn} does not exist: deploy the stack that makes it, or correct TOPIC_ARN_PREFIX or QUEUE_PREFIX"
+    )
 
 
 def _claim(queue: OwnedQueue) -> None:

@@ -10,15 +10,16 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws
 from pipeline.aws_errors import is_denied, is_missing, told
 from pipeline.config import Settings
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.monitoring.names import kind_of, topics
-from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, remove
+from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, missing_topic, remove
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,20 @@ def _judge(name: str, subscription_arn: str | None, now: float, swept: Swept) ->
 def _subscriptions(settings: Settings) -> Iterator[tuple[str, str]]:
     """Name of the queue → ARN of the subscription, of the queues that come and go."""
     for topic in topics(settings).values():
-        for page in aws.sns().get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic["arn"]):
+        for page in _pages(topic["arn"]):
             for subscription in page["Subscriptions"]:
                 name = subscription["Endpoint"].rsplit(":", 1)[-1]
                 if subscription["Protocol"] == "sqs" and kind_of(name, settings.queue_prefix):
                     yield name, subscription["SubscriptionArn"]
+
+
+def _pages(topic_arn: str) -> Iterator[Any]:
+    try:
+        yield from aws.sns().get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
+    except ClientError as exc:
+        if is_missing(exc):
+            raise ConfigError(missing_topic(topic_arn)) from exc
+        raise
 
 
 def _listed(settings: Settings) -> list[str] | None:

@@ -45,7 +45,8 @@ def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: W
     stage.send_raw("not even JSON")
     stage.send_raw(json.dumps({"Records": []}))
     stage.send_raw(json.dumps({"properties": 5}))
-    stage.app.send_task("tiny.unknown", ["x"])
+    trace = {"traceparent": {"DataType": "String", "StringValue": "00-4bf9"}}
+    stage.app.send_task("tiny.unknown", ["x"], message_attributes=trace)
     stage.send("note")
     stage.send("note", "a", "b")
     stage.send("refuse", "the argument names no object")
@@ -53,7 +54,11 @@ def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: W
     wait_until(lambda: worker.done()["healthy"], "the worker lives on")
     wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 7, "seven dead letters")
     wait_until(stage.empty, "nothing is left behind")
-    reasons = sorted(letter["MessageAttributes"]["reason"]["StringValue"] for letter in stage.dead())
+    told = [letter["MessageAttributes"] for letter in stage.dead()]
+    reasons = sorted(attributes["reason"]["StringValue"] for attributes in told)
+    assert [attributes for attributes in told if "traceparent" in attributes] == [
+        trace | {"reason": {"DataType": "String", "StringValue": "unknown task tiny.unknown"}}
+    ]
     assert reasons[0].startswith("not a Celery message: AttributeError")
     assert reasons[1:5] == [
         "not a Celery message: it names no task",

@@ -144,7 +144,7 @@ def test_sqs_sends_all_of_them_back_by_itself(server: AwsServer) -> None:
     fill()
     status, _, err = invoke("redrive")
     assert status == 0
-    assert err == "3 messages sent back to queue events.\n17 messages sent back to queue tasks.\n"
+    assert err == "3 dead letters sent back to queue events.\n17 dead letters sent back to queue tasks.\n"
     assert [ready(name)[0] for name in ("events", "tasks", "events-dlq", "tasks-dlq")] == [3, 17, 0, 0]
     assert server.counts()[f"ReceiveMessage {PREFIX}tasks-dlq"] == 0
 
@@ -154,7 +154,7 @@ def test_some_of_them_are_sent_back_one_by_one_without_their_reason(server: AwsS
     bury("tasks", task("s3://in/y.jpg"), "could not be stored", other="kept")
     status, _, err = invoke("redrive", "--only", "could not be stored")
     assert status == 0
-    assert err == "5 messages sent back to queue tasks.\n"
+    assert err == "5 dead letters sent back to queue tasks.\n"
     assert (ready("tasks-dlq"), ready("events-dlq")) == ((13, 0), (3, 0))
     sent = take_all(f"{PREFIX}tasks")
     assert len(sent) == 5
@@ -174,7 +174,7 @@ def test_where_sqs_can_t_move_they_are_sent_one_by_one(stack: Settings) -> None:
     take_all("local-events")
     status, _, err = invoke("redrive")
     assert status == 0
-    assert err == "3 messages sent back to queue events.\n17 messages sent back to queue tasks.\n"
+    assert err == "3 dead letters sent back to queue events.\n17 dead letters sent back to queue tasks.\n"
     assert len(take_all("local-tasks")) == 17
     assert [depth(f"local-{name}-dlq") for name in ("events", "tasks")] == [(0, 0), (0, 0)]
 
@@ -184,7 +184,7 @@ def test_what_sqs_refuses_stays(server: AwsServer) -> None:
     server.fault("SendMessageBatch", kind="first_entry", code="Throttled", status=400)
     status, _, err = invoke("redrive", "--queue", "tasks", "--limit", "100")
     assert status == 1
-    assert "1 messages stay in queue dead-tasks-dlq: SQS refused them with Throttled" in err
+    assert "1 dead letter stayed in queue dead-tasks-dlq: SQS answered Throttled" in err
     visible, hidden = ready("tasks-dlq")
     assert (visible + hidden, ready("tasks")[0]) == (8, 9)
     assert hidden == 0, "what was not sent is given back"

@@ -218,7 +218,7 @@ def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks")["QueueUrl"], MessageBody="work")
     result = run("teardown", "--yes", "--drain", "1")
     assert result.exit_code == 1
-    assert "about 1 messages are still there" in result.output
+    assert "about 1 message left after 1 s" in result.output
     assert account.describe("photos") is not None
     policy = sqs.get_queue_attributes(QueueUrl=events, AttributeNames=["Policy"])["Attributes"]["Policy"]
     assert json.loads(policy) == json.loads(POLICY)  # uploads are taken again
@@ -249,7 +249,7 @@ def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
     sqs = cloud.client("sqs")
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks-dlq")["QueueUrl"], MessageBody="dead")
     result = run("teardown")
-    assert "About 1 dead letters will be lost" in result.output
+    assert "About 1 dead letter will be lost" in result.output
     assert "nobody is there to agree" in result.output
     assert account.describe("photos") is not None
 

@@ -279,6 +279,19 @@ def test_a_sweep_that_is_not_allowed_says_so(place: Place) -> None:
 # --- the channel ---
 
 
+def test_a_topic_that_is_not_there_is_named_by_each_who_needs_it(place: Place, owner: OwnedQueues) -> None:
+    wrong = place.settings.model_copy(update={"topic_arn_prefix": "arn:aws:sns:us-east-1:999999999999:"})
+    says = r"topic arn:aws:sns:us-east-1:999999999999:\S+ does not exist: .* TOPIC_ARN_PREFIX"
+    with pytest.raises(ConfigError, match=says):
+        sweep(wrong)
+    with pytest.raises(ConfigError, match=says):
+        make_app(wrong).control.broadcast("ping")
+    name = place.name(Kind.CONTROL)
+    with pytest.raises(ConfigError, match=says):
+        owner.open(name, Kind.CONTROL, names.topics(wrong)[names.CONTROL_EXCHANGE]["arn"], lease_s=LEASE_S)
+    assert name not in place.names()
+
+
 def test_a_misspelt_task_queue_is_an_error_and_makes_no_queue(place: Place) -> None:
     app = make_app(place.settings)
     with (

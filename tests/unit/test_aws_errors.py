@@ -12,6 +12,7 @@ from pipeline import aws, queues, storage
 from pipeline.aws_errors import is_denied, plainly, told
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, PipelineError
+from tests.support.scripted import scripted_channel
 
 
 def client_error(code: str, status: int, message: str = "") -> ClientError:
@@ -79,3 +80,10 @@ def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
     aws.forget_clients()
     with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
         queues.url_of(Settings(), "tasks")
+
+
+def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch) -> None:
+    nowhere.delenv("AWS_DEFAULT_REGION")
+    nowhere.setenv("AWS_REGION", "eu-west-1")
+    with scripted_channel() as channel:
+        assert channel.region == "eu-west-1"

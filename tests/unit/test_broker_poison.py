@@ -15,9 +15,10 @@ from celery.worker import consumer as stock_consumer
 from celery.worker import request as stock_request
 
 from pipeline.broker.consumer import STOCK_REQUEST, Consumer, Request
-from pipeline.broker.dead_letters import MAX_REASON_CHARS, _clean, dead_letter_url
+from pipeline.broker.dead_letters import MAX_REASON_CHARS, _clean, _with_reason, dead_letter_url
+from pipeline.broker.held import Held
 from pipeline.errors import ConfigError
-from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
+from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +208,30 @@ def test_the_places_in_celery_that_poison_is_fastened_to(app: Celery) -> None:
     assert list(inspect.signature(stock_request.Request.on_failure).parameters) == [
         "self", "exc_info", "send_failed_event", "return_ok",
     ]  # fmt: skip
+
+
+def test_a_dead_letter_keeps_what_its_sender_gave_it() -> None:
+    text = {"DataType": "String", "StringValue": "00-4bf9"}
+    message = {
+        "Body": "hello",
+        "Attributes": {"ApproximateReceiveCount": "2", "MessageGroupId": "tenant"},
+        "MessageAttributes": {
+            "reason": {"DataType": "String", "StringValue": "an earlier one"},
+            "traceparent": text,
+            "bytes": {"DataType": "Binary", "BinaryValue": "AAE="},
+        },
+    }
+    sent = _with_reason(Held(URL, message, 0, 0, reason="rejected by t.two"))
+    assert (sent["MessageBody"], sent["MessageGroupId"]) == ("hello", "tenant")
+    assert sent["MessageAttributes"] == {
+        "reason": {"DataType": "String", "StringValue": "rejected by t.two"},
+        "traceparent": text,
+        "bytes": {"DataType": "Binary", "BinaryValue": b"\0\1"},
+    }
+
+
+def test_a_reason_finds_room_among_ten_attributes() -> None:
+    full = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(10)}
+    sent = _with_reason(Held(URL, {"Body": "hello", "MessageAttributes": full}, 0, 0, reason="not JSON"))
+    assert len(sent["MessageAttributes"]) == 10
+    assert sent["MessageAttributes"]["reason"]["StringValue"] == "not JSON"

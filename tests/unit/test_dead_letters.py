@@ -62,6 +62,19 @@ def test_what_says_nothing_was_given_up_by_sqs() -> None:
     assert found.kind_of_reason == GIVEN_UP
 
 
+def test_an_old_reason_is_not_that_of_a_message_which_sqs_has_given_up_since() -> None:
+    message: Any = {
+        "MessageId": "m",
+        "ReceiptHandle": "h",
+        "Body": task("s3://in/a.jpg"),
+        "Attributes": {"SentTimestamp": "0", "DeadLetterQueueSourceArn": "arn:aws:sqs:eu-west-1:123456789012:tasks"},
+        "MessageAttributes": {"reason": {"DataType": "String", "StringValue": "unknown task tasks.resize"}},
+    }
+    assert DeadLetter.of("tasks", message).reason == GIVEN_UP
+    del message["Attributes"]["DeadLetterQueueSourceArn"]
+    assert DeadLetter.of("tasks", message).reason == "unknown task tasks.resize"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
