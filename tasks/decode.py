@@ -97,7 +97,8 @@ def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
 def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False) -> Decoded:
     """Decodes an image no further than is needed to make it fit in ``box``.
 
-    With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in.
+    With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in;
+    but not where it has chroma for every pixel and is decoded in full, such as a drawing with thin lines of colour.
     Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
     limits.check_bytes(len(data))
@@ -116,8 +117,8 @@ def _decode_jpeg(
         turn = _turn(source)
         target = _target(size, box, turn)
         scale = draft_scale(size, target)
-        mode = "YCbCr" if ycbcr and header.ycbcr and target != size else None  # None: as Pillow does, to RGB
-        draft = source.draft(mode, (max(1, size[0] // scale), max(1, size[1] // scale)))
+        ycbcr = ycbcr and target != size and (header.subsampled or (header.ycbcr and scale > 1))
+        draft = source.draft("YCbCr" if ycbcr else None, (max(1, size[0] // scale), max(1, size[1] // scale)))
     plain = "JPEG" if source.size == size else "drafted JPEG"
     limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
     _check_frames("JPEG", data, source, limits)

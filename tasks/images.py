@@ -60,12 +60,12 @@ class Recipe:
     @classmethod
     def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
         """Raises ``ConfigError`` when the settings ask for what can't be done here."""
-        if settings.resampler == "simd" and (problem := simd_problem()) is not None:
+        problem = None if settings.resampler == "pillow" else simd_problem()
+        if settings.resampler == "simd" and problem is not None:
             raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
+        resampler = "pillow" if settings.resampler == "pillow" or problem is not None else "simd"
         forced = settings.output_format
-        return cls(
-            box, None if forced is None else forced.upper(), settings.quality, settings.effort, settings.resampler
-        )
+        return cls(box, None if forced is None else forced.upper(), settings.quality, settings.effort, resampler)
 
     @property
     def digest(self) -> str:

@@ -26,12 +26,13 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 class JpegHeader:
     buffered: bool  # more than one scan makes the picture: libjpeg keeps all its coefficients, whatever the draft
     ycbcr: bool  # its three components are certainly luma and chroma: libjpeg takes them for that, too
+    subsampled: bool  # 4:2:0: one sample of chroma for two by two pixels
     scan_at: int  # offset of the first scan's header
 
 
 def read_header(data: bytes) -> JpegHeader:
     """Walks the segments up to the first scan. Raises ``ValueError`` when there is none, and ``ImageTooLarge``."""
-    at, components, progressive, transformed = 2, b"", False, True
+    at, components, progressive, transformed = 2, b"", False, True  # components: three bytes for each
     while at + 4 <= len(data):
         marker = data[at + 1]
         if data[at] != 0xFF or marker in (0, 0xFF):  # fill bytes, or junk that Pillow skips too
@@ -40,12 +41,14 @@ def read_header(data: bytes) -> JpegHeader:
                 break
             continue
         if marker == _START_OF_SCAN:
-            buffered = progressive or data[at + 4] < len(components)
+            buffered = progressive or 3 * data[at + 4] < len(components)
             if buffered and (scans := data.count(b"\xff\xda", at)) > MAX_SCANS:
                 raise ImageTooLarge(f"The progressive JPEG has {scans} scans; the limit is {MAX_SCANS}.")
-            return JpegHeader(buffered, len(components) == 3 and components != b"RGB" and transformed, at)
+            ids, sampling = components[::3], components[1::3]
+            ycbcr = len(ids) == 3 and ids != b"RGB" and transformed
+            return JpegHeader(buffered, ycbcr, ycbcr and sampling == b"\x22\x11\x11", at)
         if marker in _FRAME_HEADERS and at + 10 <= len(data):
-            components, progressive = data[at + 10 : at + 10 + 3 * data[at + 9] : 3], marker in _PROGRESSIVE
+            components, progressive = data[at + 10 : at + 10 + 3 * data[at + 9]], marker in _PROGRESSIVE
         if marker == _ADOBE and data[at + 4 : at + 9] == b"Adobe" and data[at + 15 : at + 16] == b"\0":
             transformed = False
         at += 2 if 0xD0 <= marker <= 0xD8 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
