@@ -19,7 +19,9 @@ RUN /opt/pipeline/bin/python -m compileall -q /srv
 FROM ${BASE}
 COPY --from=build /opt/pipeline /opt/pipeline
 COPY --from=build /srv /srv
-ENV PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
+# The faster resampler is pinned together with Pillow, whose memory it works in (docs/images.md); it is not there on ARM.
+ENV RESAMPLER=auto \
+    PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /srv

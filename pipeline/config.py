@@ -115,9 +115,10 @@ class Settings(BaseModel):
         le=9,
         description="Encoder effort, 0 (fastest) to 9 (smallest); unset: the measured default of each format.",
     )
-    resampler: Literal["pillow", "simd"] = Field(
+    resampler: Literal["pillow", "simd", "auto"] = Field(
         "pillow",
-        description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`.",
+        description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`. "
+        "`auto`, which the container image sets, takes it where it can be used.",
     )
     max_pixels: int = Field(
         100_000_000, ge=1, le=500_000_000, description="Pixels of an original; larger ones are refused undecoded."

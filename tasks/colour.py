@@ -31,7 +31,9 @@ def drop_opaque_alpha(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image as L, LA, RGB or RGBA in sRGB. A profile that can't be used is ignored, as browsers do."""
+    """The image as L, LA, RGB, RGBA or YCbCr in sRGB. A profile that can't be used is ignored, as browsers do."""
+    if image.mode == "YCbCr" and _transform(profile, "RGB") is None:
+        return image
     if image.mode in ("LA", "RGBA"):
         opaque = to_srgb(image.convert(image.mode[:-1]), profile)
         opaque.putalpha(image.getchannel("A"))

@@ -68,7 +68,7 @@ PngImagePlugin.MAX_TEXT_MEMORY = 32_000_000
 class Decoded:
     """Pixels, perhaps drafted, and what the header said about the whole picture."""
 
-    image: Image.Image  # as stored: in the file's own mode, orientation and colours
+    image: Image.Image  # as stored: in the file's own mode (or YCbCr, where asked for), orientation and colours
     format: str  # "JPEG"; one of READ
     size: tuple[int, int]  # pixels of the original as stored
     turn: int  # the EXIF orientation that is left to apply: 1 to 8
@@ -94,26 +94,31 @@ def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
     return next((scale for scale, margin in DRAFT_MARGINS.items() if left >= scale * margin), 1)
 
 
-def decode(data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
+def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False) -> Decoded:
     """Decodes an image no further than is needed to make it fit in ``box``.
 
+    With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in;
+    but not where it has chroma for every pixel and is decoded in full, such as a drawing with thin lines of colour.
     Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
     limits.check_bytes(len(data))
     with _open(data, limits) as source:
         if source.format in ("JPEG", "MPO"):
-            return _decode_jpeg(source, data, box, limits)
+            return _decode_jpeg(source, data, box, limits, ycbcr)
         return _decode_other(source, data, box, limits)
 
 
-def _decode_jpeg(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
+def _decode_jpeg(
+    source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool
+) -> Decoded:
     size = source.size
     with _damage_reported("JPEG"):
         header = read_header(data)
         turn = _turn(source)
         target = _target(size, box, turn)
         scale = draft_scale(size, target)
-        draft = source.draft(None, (max(1, size[0] // scale), max(1, size[1] // scale)))
+        ycbcr = ycbcr and target != size and (header.subsampled or (header.ycbcr and scale > 1))
+        draft = source.draft("YCbCr" if ycbcr else None, (max(1, size[0] // scale), max(1, size[1] // scale)))
     plain = "JPEG" if source.size == size else "drafted JPEG"
     limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
     _check_frames("JPEG", data, source, limits)

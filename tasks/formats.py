@@ -33,9 +33,11 @@ WRITTEN = {
 
 
 def encode(image: Image.Image, written: Format, quality: int | None = None, effort: int | None = None) -> bytes:
-    """The encoded image, without any metadata. ``image`` is L, LA, RGB or RGBA, in sRGB."""
+    """The encoded image, without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB."""
     quality = (written.quality or 0) if quality is None else quality
     effort = written.effort if effort is None else effort
+    if image.mode == "YCbCr" and written.name != "JPEG":
+        image = image.convert("RGB")
     image.info = {}  # Pillow writes some of what it finds here, such as the source's comment
     out = io.BytesIO()
     match written.name:

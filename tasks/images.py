@@ -24,7 +24,7 @@ from tasks.colour import drop_opaque_alpha, to_srgb
 from tasks.decode import decode
 from tasks.formats import WRITTEN, Format, encode
 from tasks.limits import Limits
-from tasks.resample import RESAMPLERS, resample, simd_problem
+from tasks.resample import RESAMPLERS, halve_chroma, resample, simd_problem
 
 __all__ = ["Limits", "Recipe", "Rendition", "render"]
 
@@ -60,12 +60,12 @@ class Recipe:
     @classmethod
     def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
         """Raises ``ConfigError`` when the settings ask for what can't be done here."""
-        if settings.resampler == "simd" and (problem := simd_problem()) is not None:
+        problem = None if settings.resampler == "pillow" else simd_problem()
+        if settings.resampler == "simd" and problem is not None:
             raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
+        resampler = "pillow" if settings.resampler == "pillow" or problem is not None else "simd"
         forced = settings.output_format
-        return cls(
-            box, None if forced is None else forced.upper(), settings.quality, settings.effort, settings.resampler
-        )
+        return cls(box, None if forced is None else forced.upper(), settings.quality, settings.effort, resampler)
 
     @property
     def digest(self) -> str:
@@ -95,8 +95,10 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about metadata, none of which is kept
-        source = decode(data, recipe.box, limits)
-        resize = RESAMPLERS[recipe.resampler]
+        ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
+        source = decode(data, recipe.box, limits, ycbcr=ycbcr)
+        in_ycbcr = source.format == "JPEG" and source.image.mode == "YCbCr"
+        resize = halve_chroma if in_ycbcr else RESAMPLERS[recipe.resampler]
         image = resample(source.image, source.target, source.box, levels=source.levels, resize=resize)
         if source.turn != 1:
             image = image.transpose(_TURNS[source.turn])

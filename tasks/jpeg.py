@@ -15,6 +15,7 @@ MAX_SCANS = 100
 
 _FRAME_HEADERS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # SOF: baseline, extended, progressive; Huffman or arithmetic
 _PROGRESSIVE = (0xC2, 0xCA)
+_ADOBE = 0xEE  # APP14: its last byte says which transform leads to the components; 0 is none, so they are RGB
 _START_OF_SCAN = 0xDA
 _END = b"\xff\xd9"
 #: In the data of a scan 0xFF is followed by 0, by itself, or by a restart marker; anything else ends the scan.
@@ -24,12 +25,14 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
     buffered: bool  # more than one scan makes the picture: libjpeg keeps all its coefficients, whatever the draft
+    ycbcr: bool  # its three components are certainly luma and chroma: libjpeg takes them for that, too
+    subsampled: bool  # 4:2:0: one sample of chroma for two by two pixels
     scan_at: int  # offset of the first scan's header
 
 
 def read_header(data: bytes) -> JpegHeader:
     """Walks the segments up to the first scan. Raises ``ValueError`` when there is none, and ``ImageTooLarge``."""
-    at, components, progressive = 2, 0, False
+    at, components, progressive, transformed = 2, b"", False, True  # components: three bytes for each
     while at + 4 <= len(data):
         marker = data[at + 1]
         if data[at] != 0xFF or marker in (0, 0xFF):  # fill bytes, or junk that Pillow skips too
@@ -38,12 +41,16 @@ def read_header(data: bytes) -> JpegHeader:
                 break
             continue
         if marker == _START_OF_SCAN:
-            buffered = progressive or data[at + 4] < components
+            buffered = progressive or 3 * data[at + 4] < len(components)
             if buffered and (scans := data.count(b"\xff\xda", at)) > MAX_SCANS:
                 raise ImageTooLarge(f"The progressive JPEG has {scans} scans; the limit is {MAX_SCANS}.")
-            return JpegHeader(buffered, at)
+            ids, sampling = components[::3], components[1::3]
+            ycbcr = len(ids) == 3 and ids != b"RGB" and transformed
+            return JpegHeader(buffered, ycbcr, ycbcr and sampling == b"\x22\x11\x11", at)
         if marker in _FRAME_HEADERS and at + 10 <= len(data):
-            components, progressive = data[at + 9], marker in _PROGRESSIVE
+            components, progressive = data[at + 10 : at + 10 + 3 * data[at + 9]], marker in _PROGRESSIVE
+        if marker == _ADOBE and data[at + 4 : at + 9] == b"Adobe" and data[at + 15 : at + 16] == b"\0":
+            transformed = False
         at += 2 if 0xD0 <= marker <= 0xD8 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     raise ValueError("it has a header only")
 

@@ -16,6 +16,13 @@ Resize = Callable[[Image.Image, Size, Box | None], Image.Image]
 #: Major versions of Pillow whose memory `cykooz-resizer` was checked to understand.
 _SIMD_PILLOW = ("13",)
 
+#: How far a sample may be from Pillow's: each of the two passes rounds it, and LANCZOS may enlarge what the first did.
+_SIMD_ROUNDING = 2
+
+#: How many times the size that is wanted of chroma must be left when it has been averaged, so that LANCZOS has enough
+#: to work on. 12 megapixels lose 0.05 dB by it and the resize a tenth of its time; 1.0 would lose 0.1 dB.
+_CHROMA_MARGIN = 1.25
+
 #: Rows that are converted at a time, so that a big picture never exists in two modes at once.
 _STRIP_ROWS = 256
 
@@ -41,13 +48,58 @@ def simd_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
     return target
 
 
+def halve_chroma(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
+    """A YCbCr picture at the given size, for a JPEG with 4:2:0 chroma: the luma with LANCZOS, and for every two by
+    two pixels the one sample of chroma that such a file keeps, which is averaged first and then resized with LANCZOS.
+
+    That takes 0.72 of the time that RGB takes, from 2000x1500 to 1024x768. What it loses is less than 0.1 dB of the
+    JPEG, on photos full of detail, 4:2:0 and 4:4:4, drafted or not (docs/images.md).
+    """
+    right, bottom = image.size if box is None else box[2:]  # a draft's box begins at (0, 0)
+    half = max(1, size[0] // 2), max(1, size[1] // 2)
+    # Of an odd size the last column or row is left out, so that every sample lies where the encoder expects it.
+    right_even, bottom_even = right * min(1, 2 * half[0] / size[0]), bottom * min(1, 2 * half[1] / size[1])
+    factor = max(2, int(min(right_even / half[0], bottom_even / half[1]) / _CHROMA_MARGIN))
+    _, *chroma = image.reduce(factor).split()
+    part = (0, 0, right_even / factor, bottom_even / factor)
+    halved = [_doubled(band.resize(half, Image.Resampling.LANCZOS, part), size) for band in chroma]
+    luma = image.getchannel("Y").resize(size, Image.Resampling.LANCZOS, box)
+    return Image.merge("YCbCr", (luma, *halved))
+
+
+def _doubled(band: Image.Image, size: Size) -> Image.Image:
+    """Each sample two by two times; an odd last column or row repeats its neighbour."""
+    even = 2 * band.width, 2 * band.height
+    doubled = band.resize(even, Image.Resampling.NEAREST)
+    if even == size:
+        return doubled
+    stretched = band.resize(size, Image.Resampling.NEAREST)
+    stretched.paste(doubled, (0, 0))
+    return stretched
+
+
 def simd_problem() -> str | None:
     """Why ``simd_resize`` must not be used here, if so."""
     if find_spec("cykooz_resizer") is None:
         return "it needs the package cykooz-resizer, which is not installed here"
     if PIL.__version__.partition(".")[0] not in _SIMD_PILLOW:
         return f"it has not been checked with Pillow {PIL.__version__}, and could corrupt its memory"
+    if not _simd_agrees():
+        return f"with Pillow {PIL.__version__} it makes another picture than Pillow itself"
     return None
+
+
+@lru_cache(maxsize=1)
+def _simd_agrees() -> bool:
+    """A layout of memory that was misread shows here, when a process starts, and not in someone's upload."""
+    up, round_ = Image.linear_gradient("L"), Image.radial_gradient("L")
+    inks = Image.merge("CMYK", (up, round_, up.transpose(Image.Transpose.ROTATE_90), up.point(lambda ink: ink // 2)))
+    for mode in ("L", "RGB", "CMYK"):
+        picture = inks.crop((10, 60, 107, 161)).convert(mode)
+        simd, plain = (resize(picture, (31, 29), None).tobytes() for resize in (simd_resize, pillow_resize))
+        if any(abs(ours - theirs) > _SIMD_ROUNDING for ours, theirs in zip(simd, plain, strict=True)):
+            return False
+    return True
 
 
 RESAMPLERS: dict[str, Resize] = {"pillow": pillow_resize, "simd": simd_resize}

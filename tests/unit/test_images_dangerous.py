@@ -261,8 +261,8 @@ def test_a_picture_that_really_ends_in_grey_is_fine(mode: str) -> None:
     image = detailed().convert(mode)
     image.paste(128 if mode == "L" else (128, 128, 128), (0, 50, 150, 100))
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": "4:4:4"}, {"progressive": True}):
-        rendition = render(encoded(image, "JPEG", **options), BOX)
-        assert isinstance(rendition, Rendition)
+        for recipe in (BOX, Recipe(BOX.box)):
+            assert isinstance(render(encoded(image, "JPEG", **options), recipe), Rendition)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg-progressive"])
@@ -285,14 +285,17 @@ def test_what_follows_the_picture_does_not_matter() -> None:
     st.sampled_from(sorted(FILES)),
     st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=20),
     st.sampled_from([64, 700, 1 << 20]),
+    st.sampled_from(["PNG", None]),
 )
-def test_a_damaged_file_gives_a_picture_or_a_clear_error(name: str, damage: list[tuple[int, int]], within: int) -> None:
+def test_a_damaged_file_gives_a_picture_or_a_clear_error(
+    name: str, damage: list[tuple[int, int]], within: int, forced: str | None
+) -> None:
     """Whatever is in it: nothing but a rendition or a permanent error comes out of `render`."""
     data = bytearray(FILES[name])
     for at, value in damage:
         data[at % min(len(data), within)] = value
     try:
-        rendition = render(bytes(data), BOX, Limits(max_pixels=2_000_000))
+        rendition = render(bytes(data), Recipe(BOX.box, forced), Limits(max_pixels=2_000_000))
     except PermanentError as exc:
         message = str(exc)
     else:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image, PngImagePlugin
 
 from pipeline.config import Settings
 from pipeline.errors import ConfigError
 from tasks.formats import WRITTEN
 from tasks.images import Limits, Recipe, render
+from tasks.resample import _simd_agrees, pillow_resize
 from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
 
 DATA = Path(__file__).parents[1] / "data"
@@ -213,22 +216,54 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
     [
         ("find_spec", lambda name: None, "needs the package cykooz-resizer, which is not installed"),
         ("_SIMD_PILLOW", ("12",), "has not been checked with Pillow"),
+        ("_simd_agrees", lambda: False, "with Pillow .* makes another picture"),
     ],
 )
 def test_a_resampler_that_can_not_be_used_is_a_bad_setting(
     name: str, value: object, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.resample.find_spec", lambda name: object())
+    monkeypatch.setattr("tasks.resample._simd_agrees", lambda: True)
+    auto = Settings.from_env({"RESAMPLER": "auto"})
+    assert Recipe.from_settings(auto, (10, 10)).resampler == "simd"
     monkeypatch.setattr(f"tasks.resample.{name}", value)
-    with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: it {problem}"):
+    with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: (it )?{problem}"):
         Recipe.from_settings(Settings.from_env({"RESAMPLER": "simd"}), (10, 10))
+    assert Recipe.from_settings(auto, (10, 10)).resampler == "pillow"
+
+
+@pytest.mark.parametrize("mistake", ["channels", "rows"])
+def test_memory_that_was_misread_shows_at_the_start(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def misread(image: Image.Image, size: tuple[int, int], box: object) -> Image.Image:
+        small = pillow_resize(image, size, None)
+        if mistake == "rows":
+            return small.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        return small if image.mode == "L" else Image.merge(image.mode, small.split()[::-1])
+
+    _simd_agrees.cache_clear()
+    monkeypatch.setattr("tasks.resample.simd_resize", misread)
+    assert not _simd_agrees()
+    _simd_agrees.cache_clear()
+
+
+@pytest.mark.parametrize("pins", ["requirements.txt", "requirements-dev.txt"])
+def test_the_pins_hold_the_fast_resampler_where_there_are_wheels_of_it(pins: str) -> None:
+    """On Linux there are none for ARM, and the image must be built there, too."""
+    root = Path(__file__).parents[2]
+    extra = tomllib.loads(root.joinpath("pyproject.toml").read_text())["project"]["optional-dependencies"]["simd"]
+    wanted = Requirement(*extra)
+    (pin,) = (line for line in root.joinpath(pins).read_text().splitlines() if line.startswith(wanted.name))
+    pinned = Requirement(pin)
+    assert pinned.marker == wanted.marker
+    assert pinned.marker is not None
+    assert not pinned.marker.evaluate({"sys_platform": "linux", "platform_machine": "aarch64"})
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "LA", "1"])
 def test_the_simd_resampler_gives_the_same_picture(mode: str) -> None:
     """LANCZOS both times. The rounding between the two passes differs: 1 in 255 each, times what the negative
     lobes of the filter can do with it (the sum of the absolute weights of LANCZOS is below 1.5, squared)."""
-    pytest.importorskip("cykooz_resizer")
+    pytest.importorskip("cykooz_resizer")  # on ARM
     image = quadrants(640, 480).effect_spread(30).convert(mode)
     if mode in ("RGBA", "LA"):
         image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 128 + v // 2))
