@@ -1,5 +1,5 @@
 # One image for the bridge, the workers and Flower; the command chooses:
-#   python -m bridge | celery -A pipeline worker | celery -A pipeline flower
+#   python -m bridge | python -m pipeline.worker | celery -A pipeline flower
 # To pin the base: docker build --build-arg BASE=python@sha256:… (of python:3.13-slim-trixie).
 ARG BASE=python:3.13-slim-trixie
 
@@ -27,4 +27,4 @@ RUN install -d -o 10001 -g 10001 /var/lib/flower
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=1 CMD ["python", "-m", "pipeline", "health", "worker"]
-CMD ["celery", "-A", "pipeline", "worker", "--loglevel", "INFO"]
+CMD ["python", "-m", "pipeline.worker", "--loglevel", "INFO"]

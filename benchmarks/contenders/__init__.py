@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from tasks.resample import simd_problem
-
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 #: How many images each contender works on at the same time: what a machine with two cores is given.
@@ -39,7 +37,7 @@ def _loop(name: str, title: str) -> Contender:
 def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
     """As the stack runs it: events on, remote control on."""
     worker = (
-        *(PYTHON, "-m", "celery", "-A", "pipeline", "worker", "-E", "--loglevel", "INFO"),
+        *(PYTHON, "-m", "pipeline.worker", "-E", "--loglevel", "INFO"),
         *("--concurrency", str(concurrency)),
     )
     names = ["worker"] if workers == 1 else [f"worker{number}" for number in range(1, workers + 1)]
@@ -48,6 +46,9 @@ def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
 
 
 def _ours_simd() -> Contender:
+    # Not above: what is run as a module of this package should not load what it does not use.
+    from tasks.resample import simd_problem
+
     return replace(
         ours(),
         name="ours_simd",

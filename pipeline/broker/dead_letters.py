@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from operator import attrgetter
@@ -20,13 +19,12 @@ from pipeline import aws
 from pipeline.broker.batcher import Batcher, Failure
 from pipeline.broker.held import Held
 from pipeline.errors import ConfigError
+from pipeline.storage import NOT_XML
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 MAX_REASON_CHARS = 1000
-#: Characters that SQS refuses in a message attribute (XML 1.0).
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +106,7 @@ class DeadLetters(SQS.Channel):
 
 
 def _clean(reason: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
+    return NOT_XML.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
 
 
 def _log_buried(held: Held) -> None:

@@ -11,6 +11,11 @@ from pipeline import aws
 
 
 class Queues(SQS.Channel):
+    @property
+    def region(self) -> str:
+        """The client's; kombu makes a session of its own to find it out."""
+        return aws.sqs().meta.region_name
+
     def new_sqs_client(self, *_args: Any, **_kwargs: Any) -> Any:
         """The project's own client, whose time-outs and retries are set in one place."""
         return aws.sqs()
