@@ -22,6 +22,9 @@ ENV PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /srv
+# The base image has no byte code of the standard library: half a second of CPU at each start, and at each health check.
+RUN python -m compileall -q -x '/(site-packages|ensurepip|idlelib|tkinter|turtledemo)/' \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 # Flower's database; a volume that is mounted here belongs to the user too.
 RUN install -d -o 10001 -g 10001 /var/lib/flower
 USER 10001:10001
