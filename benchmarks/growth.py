@@ -127,7 +127,7 @@ def main() -> None:
     options = parser.parse_args()
     with Stand() as stand:
         stand.add_blob(SMALL, jpeg(photo(320, 240), quality=80))
-        facts = {
+        facts: dict[str, Any] = {
             "small": SMALL,
             "backlogs": backlogs(stand, {50: 2, 200: 1} if options.quick else BACKLOGS),
             "workers": workers(stand, WORKERS[:2] if options.quick else WORKERS),

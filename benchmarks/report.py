@@ -104,7 +104,7 @@ def goals(results: Results) -> list[str]:
 
 def flatness(results: Results) -> float:
     sizes = results.growth["backlogs"]["sizes"]
-    return median(sizes["10000"]["cpu_s"]) / median(sizes["100"]["cpu_s"]) - 1
+    return float(median(sizes["10000"]["cpu_s"]) / median(sizes["100"]["cpu_s"]) - 1)
 
 
 def side_by_side(results: Results) -> Iterator[str]:

@@ -51,7 +51,8 @@ def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
     )
     names = ["worker"] if workers == 1 else [f"worker{number}" for number in range(1, workers + 1)]
     commands = {name: (*worker, "--hostname", f"{name}@bench") for name in names}
-    return Contender("ours", "this pipeline, Pillow alone", {"bridge": (PYTHON, "-m", "bridge"), **commands})
+    pillow = {"RESAMPLER": "pillow"}
+    return Contender("ours", "this pipeline, Pillow alone", {"bridge": (PYTHON, "-m", "bridge"), **commands}, pillow)
 
 
 def shipped(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
