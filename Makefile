@@ -51,7 +51,7 @@ test: $(READY) $(CHECKOV_READY) ## Run the tests
 browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install chromium chromium-driver)
 	$(BIN)/python -m pytest -m browser tests/acceptance/test_flower_browser.py
 
-bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (twenty to thirty minutes)
+bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
 check: $(READY) ## Lint and type-check

@@ -47,8 +47,13 @@ def test_who_is_cheaper_is_named(results: Results):
     assert list(report.losses(results)) == []
     set_cpu(results, ours_simd=[0.1, 0.1], sample_loop=[0.1, 0.1])
     [line] = report.losses(results)
-    assert line.startswith(f"- 12 MP JPEG: {results.title('sample_loop')} takes less CPU; {results.title('ours')} ")
-    assert line.endswith("takes 2.00 of it.")
+    assert line == f"- 12 MP JPEG, {results.title('sample_loop')}: ours takes, of its CPU, 2.00 with Pillow alone."
+
+
+def test_a_loop_is_held_against_ours_with_the_same_resampler(results: Results):
+    set_cpu(results, our_loop_simd=[0.1, 0.1])
+    [line] = report.losses(results)
+    assert line == f"- 12 MP JPEG, {results.title('our_loop_simd')}: ours takes, of its CPU, 2.00 as shipped."
 
 
 def test_requests_are_summed_by_service():
