@@ -45,7 +45,7 @@ def _save(figure: Figure, name: str) -> None:
 
 
 def _grid(axis: Axes, which: str) -> None:
-    axis.grid(axis=which, alpha=0.3)  # type: ignore[arg-type]
+    axis.grid(axis=which, alpha=0.3)
 
 
 def end_to_end() -> None:

@@ -1,8 +1,9 @@
-"""How long a worker and a bridge take to their first receive: ``python -m benchmarks.cold_start``.
+"""What it costs to start: ``python -m benchmarks.cold_start``.
 
-From the start of the process to its first ``ReceiveMessage`` at the server on the queue that brings it work:
-from then on it takes its first task. Beside it, how long Python takes for the bare imports. CPU seconds, since
-walls depend on who else uses the machine.
+CPU from the start of a process to its first ``ReceiveMessage`` at the server, on the queue that brings it work:
+from then on it takes its first task. CPU seconds, since walls depend on who else uses the machine. Beside it: the
+bare imports, a loop of boto3 alone, and stock Celery on SQS. All run in an environment of requirements.txt alone,
+with byte code, as in the container image.
 """
 
 from __future__ import annotations
@@ -11,40 +12,69 @@ import argparse
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from benchmarks import processes, record
-from benchmarks.contenders import PYTHON, ours
+from benchmarks.contenders import ours
 from benchmarks.spread import Spread, ratio
-from benchmarks.stand import DEADLINE_S, BenchmarkError, Stand
+from benchmarks.stand import DEADLINE_S, ROOT, BenchmarkError, Stand
 
 IMPORTS = "import boto3, PIL, celery"
-#: What the first task would make them load too; for comparison.
-ALL_IMPORTS = "import boto3, PIL.Image, celery.app.base, celery.worker, kombu.transport.SQS, botocore.session"
-QUEUES = {"bridge": "events", "worker": "tasks"}
+#: What any loop on SQS needs, and nothing else.
+LOOP = """
+import os, boto3
+sqs = boto3.client("sqs")
+url = sqs.get_queue_url(QueueName=os.environ["QUEUE_PREFIX"] + "events")["QueueUrl"]
+while True:
+    sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=20)
+"""
+OPTIONS = ("--loglevel", "INFO", "--concurrency", "2", "--hostname", "worker@bench")
+#: By name: the queue that brings it work, and its arguments for Python.
+STARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "loop": ("events", ("-c", LOOP)),
+    "bridge": ("events", ("-m", "bridge")),
+    "worker": ("tasks", ("-m", "pipeline.worker", "-E", *OPTIONS)),
+    "celery": ("tasks", ("-m", "celery", "-A", "pipeline", "worker", "-E", *OPTIONS)),
+    "stock": ("tasks", ("-m", "celery", "-A", "benchmarks.contenders.stock_celery", "worker", *OPTIONS)),
+}
 LOOK_EVERY_S = 0.005
 
 
-def bare(statement: str) -> tuple[float, float]:
+def environment(folder: Path) -> str:
+    """Makes a virtual environment as the container image's; returns its Python."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    pins = str(ROOT / "requirements.txt")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", pins], check=True)
+    packages = [str(ROOT / name) for name in ("pipeline", "bridge", "tasks", "benchmarks")]
+    subprocess.run([python, "-m", "compileall", "-q", *packages], check=True)
+    return python
+
+
+def bare(python: str, statement: str) -> tuple[float, float]:
     """CPU and wall seconds of a Python process that only imports."""
     before, started = os.times(), time.monotonic()
-    subprocess.run([PYTHON, "-c", statement], check=True)
+    subprocess.run([python, "-c", statement], check=True)
     wall, after = time.monotonic() - started, os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system, wall
 
 
-def ready(stand: Stand, role: str, number: int) -> tuple[float, float]:
-    """CPU and wall seconds of one process of ours until it asks for work."""
-    running = stand.prepare(ours(), f"cold{number}-{role}-")
+def ready(stand: Stand, name: str, queue: str, command: Sequence[str], number: int) -> tuple[float, float]:
+    """CPU and wall seconds of one process, and of its children, until it asks for work."""
+    running = stand.prepare(ours(), f"cold{number}-{name}-")
     started = time.monotonic()
-    child = running.start(role, ours().processes[role])
-    asked = f"{running.prefix}{role} {running.prefix}{QUEUES[role]}"
+    child = running.start(name, command)
+    asked = f"{running.prefix}{name} {running.prefix}{queue}"
     try:
         while asked not in (found := stand.ask("GET", "receives")["first"]):
             if child.poll() is not None or time.monotonic() - started > DEADLINE_S:
-                raise BenchmarkError(f"the {role} never asked for work: {running.folder}/{role}.log")
+                raise BenchmarkError(f"the {name} never asked for work: {(running.folder / f'{name}.log').read_text()}")
             time.sleep(LOOK_EVERY_S)
         return processes.cpu_s([child.pid]), float(found[asked]) - started
     finally:
@@ -56,15 +86,15 @@ def ready(stand: Stand, role: str, number: int) -> tuple[float, float]:
 
 def measure(rounds: int) -> dict[str, Any]:
     found: dict[str, list[tuple[float, float]]] = {}
-    with Stand() as stand:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stand() as stand:
+        python = environment(Path(folder) / "venv")
         for number in range(rounds):
-            found.setdefault("imports", []).append(bare(IMPORTS))
-            found.setdefault("all imports", []).append(bare(ALL_IMPORTS))
-            for role in QUEUES:
-                found.setdefault(role, []).append(ready(stand, role, number))
+            found.setdefault("imports", []).append(bare(python, IMPORTS))
+            for name, (queue, arguments) in STARTS.items():
+                found.setdefault(name, []).append(ready(stand, name, queue, (python, *arguments), number))
     return {
         "rounds": rounds,
-        "statements": {"imports": IMPORTS, "all imports": ALL_IMPORTS},
+        "statement": IMPORTS,
         "cpu_s": {name: [round(cpu, 3) for cpu, _ in each] for name, each in found.items()},
         "wall_s": {name: [round(wall, 3) for _, wall in each] for name, each in found.items()},
     }
@@ -72,7 +102,7 @@ def measure(rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--quick", action="store_true", help="three rounds, nothing written")
     options = parser.parse_args()
     facts = measure(3 if options.quick else options.rounds)

@@ -102,11 +102,13 @@ def rows(measured: Mapping[str, Any], photo: str, assumed: Assumed) -> dict[str,
             "Fargate ARM": fargate(cpu_s, "ARM", assumed),
             "Fargate ARM Spot": fargate(cpu_s, "ARM", assumed, spot=True),
         }
-    alone = measured["photos"][photo].get("our_loop")
-    if alone is not None:
+    for name, how in {"our_loop_simd": "as shipped", "our_loop": "Pillow alone"}.items():
+        alone = measured["photos"][photo].get(name)
+        if alone is None:
+            continue
         cpu_s = median(alone["cpu_s"])
-        s3 = {name: number for name, number in alone["requests"].items() if name.split(" ")[-2].endswith("Object")}
-        found["Lambda with our image code"] = {
+        s3 = {call: number for call, number in alone["requests"].items() if call.split(" ")[-2].endswith("Object")}
+        found[f"Lambda with our image code, {how}"] = {
             **requests(s3),
             "logs": logs(assumed.lambda_log_bytes),
             "Lambda x86": in_lambda(cpu_s, "x86", assumed),

@@ -2,7 +2,8 @@
 
     python -m benchmarks.growth
 
-The bridge is asleep while a backlog is put, then everything is there at once. Counted as in ``end_to_end``.
+Ours is as its image ships it. The bridge is asleep while a backlog is put, then everything is there at once.
+Counted as in ``end_to_end``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import record
-from benchmarks.contenders import PYTHON, ours
+from benchmarks.contenders import PYTHON, shipped
 from benchmarks.pictures import jpeg, photo
 from benchmarks.spread import Spread
 from benchmarks.stand import Cost, Running, Stand, started
@@ -30,7 +31,7 @@ def backlogs(stand: Stand, wanted: dict[int, int]) -> dict[str, Any]:
     """One worker of two processes."""
     found: dict[int, list[Cost]] = {}
     peaks: dict[int, float] = {}
-    with started(stand, ours(), [SMALL], "backlog-") as running:
+    with started(stand, shipped(), [SMALL], "backlog-") as running:
         running.feed([SMALL], min(300, max(wanted)))  # the first hundred of a process take a tenth more
         for size in _spread_out(wanted):
             running.restart_peaks()
@@ -68,7 +69,7 @@ def workers(stand: Stand, numbers: Sequence[int]) -> dict[str, Any]:
     """Each of one process, beside one bridge."""
     found = {}
     for number in numbers:
-        with started(stand, ours(1, number), [SMALL], f"workers{number}-") as running:
+        with started(stand, shipped(1, number), [SMALL], f"workers{number}-") as running:
             costs = [running.feed([SMALL], PER_WORKER * number) for _ in range(3)]
         found[str(number)] = {
             "cpu_s": [round(cost.cpu_per_image_s, 5) for cost in costs],
@@ -81,7 +82,7 @@ def workers(stand: Stand, numbers: Sequence[int]) -> dict[str, Any]:
 def sizes(stand: Stand, megapixels: Sequence[int]) -> dict[str, Any]:
     """JPEG photos, as a phone makes them; one worker of one process, so that the peak is of one image."""
     found = {}
-    with started(stand, ours(1), [SMALL], "sizes-") as running:
+    with started(stand, shipped(1), [SMALL], "sizes-") as running:
         for size in megapixels:
             width = math.isqrt(size * 1_000_000 * 4 // 3)
             data = jpeg(photo(width, width * 3 // 4))
@@ -126,7 +127,7 @@ def main() -> None:
     options = parser.parse_args()
     with Stand() as stand:
         stand.add_blob(SMALL, jpeg(photo(320, 240), quality=80))
-        facts = {
+        facts: dict[str, Any] = {
             "small": SMALL,
             "backlogs": backlogs(stand, {50: 2, 200: 1} if options.quick else BACKLOGS),
             "workers": workers(stand, WORKERS[:2] if options.quick else WORKERS),

@@ -77,7 +77,8 @@ def _measured(path: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.image_memory", str(path)], capture_output=True, text=True, check=True
     )
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def report(folder: Path) -> list[str]:

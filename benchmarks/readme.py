@@ -39,7 +39,7 @@ def _row(title: str, cells: list[str]) -> str:
 def renewed(page: str) -> str:
     """The page with its measured rows anew. Raises ``ValueError`` when it has none."""
     for title, row in rows().items():
-        page, count = re.subn(rf"^\| \[{title}\].*$", lambda _, row=row: row, page, flags=re.MULTILINE)
+        page, count = re.subn(rf"^\| \[{title}\].*$", row.replace("\\", r"\\"), page, flags=re.MULTILINE)
         if count != 1:
             raise ValueError(f"the page has {count} rows '{title}', not one")
     return page

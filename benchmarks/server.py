@@ -221,7 +221,8 @@ class Handler(AwsHandler):
         ):
             self._error_xml(412, "PreconditionFailed")
             return
-        data, trailer = self.request.body, {}
+        data: bytes = self.request.body
+        trailer: dict[str, str] = {}
         if "aws-chunked" in headers.get("Content-Encoding", ""):
             data, trailer = unchunked(data)
         kept = {

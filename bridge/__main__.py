@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ from pipeline.health import Heartbeat, Role
 
 def main() -> int:
     log.setup()
+    gc.disable()  # next to nothing of what is loaded now is garbage
     try:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
@@ -35,6 +37,8 @@ def main() -> int:
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2
+    gc.freeze()
+    gc.enable()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop())
     with keep_awake:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -130,6 +131,16 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("monitoring") 
 @signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself
 def _setup_logging(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
+
+
+@signals.worker_init.connect  # the tasks are loaded, and the pool's processes are not forked yet
+def _keep_what_is_loaded(**_: object) -> None:
+    """The collector never looks at it again: neither before each fork, as Celery asks for, nor in the processes.
+
+    What it does not touch, the processes share.
+    """
+    gc.freeze()
+    gc.enable()  # `pipeline.worker` starts without
 
 
 @signals.worker_ready.connect

@@ -14,6 +14,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Self
 
 from PIL import Image
@@ -70,9 +71,14 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Short and stable: it changes when the same source would give a different rendition."""
-        defaults = [astuple(written) for written in WRITTEN.values()]
-        facts = [ALGORITHM, self.box, self.format, self.quality, self.effort, defaults]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+        return _digest(self)
+
+
+@lru_cache  # each task asks for two
+def _digest(recipe: Recipe) -> str:
+    defaults = [astuple(written) for written in WRITTEN.values()]
+    facts = [ALGORITHM, recipe.box, recipe.format, recipe.quality, recipe.effort, defaults]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from tasks.resample import simd_problem
-
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 #: How many images each contender works on at the same time: what a machine with two cores is given.
 PARALLEL = 2
+SHIPPED = "this pipeline, as its image ships it"
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,31 @@ def _loop(name: str, title: str) -> Contender:
     return Contender(name, title, {f"loop{number}": command for number in range(1, PARALLEL + 1)})
 
 
+def _simd(contender: Contender, title: str) -> Contender:
+    # Not above: what is run as a module of this package should not load what it does not use.
+    from tasks.resample import simd_problem
+
+    name = f"{contender.name}_simd"
+    return replace(contender, name=name, title=title, environ={"RESAMPLER": "simd"}, missing=simd_problem())
+
+
 def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
     """As the stack runs it: events on, remote control on."""
     worker = (
-        *(PYTHON, "-m", "celery", "-A", "pipeline", "worker", "-E", "--loglevel", "INFO"),
+        *(PYTHON, "-m", "pipeline.worker", "-E", "--loglevel", "INFO"),
         *("--concurrency", str(concurrency)),
     )
     names = ["worker"] if workers == 1 else [f"worker{number}" for number in range(1, workers + 1)]
     commands = {name: (*worker, "--hostname", f"{name}@bench") for name in names}
-    return Contender("ours", "this pipeline", {"bridge": (PYTHON, "-m", "bridge"), **commands})
+    pillow = {"RESAMPLER": "pillow"}
+    return Contender("ours", "this pipeline, Pillow alone", {"bridge": (PYTHON, "-m", "bridge"), **commands}, pillow)
 
 
-def _ours_simd() -> Contender:
-    return replace(
-        ours(),
-        name="ours_simd",
-        title="this pipeline, RESAMPLER=simd",
-        environ={"RESAMPLER": "simd"},
-        missing=simd_problem(),
-    )
+def shipped(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
+    """Ours as the container image has it; with Pillow alone where that can't be had."""
+    plain = ours(concurrency, workers)
+    simd = _simd(plain, SHIPPED)
+    return simd if simd.missing is None else plain
 
 
 def _stock_celery() -> Contender:
@@ -87,12 +92,14 @@ def _sharp_worker() -> Contender:
 
 
 def contenders() -> dict[str, Contender]:
-    """In the order in which they are shown; the first is ours."""
+    """In the order in which they are shown; the first two are ours."""
+    loop = _loop("our_loop", "its loop with our image code, Pillow alone")
     found = [
+        _simd(ours(), SHIPPED),
         ours(),
-        _ours_simd(),
         _loop("sample_loop", "the sample's design"),
-        _loop("our_loop", "its loop with our image code"),
+        _simd(loop, "its loop with our image code, as shipped"),
+        loop,
         _stock_celery(),
         _sharp_worker(),
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from benchmarks.contenders.loop import run
 from tasks.images import Recipe, render
 
-RESIZED, THUMB = Recipe((1024, 768)), Recipe((192, 192))
+RESAMPLER = os.environ.get("RESAMPLER", "pillow")
+RESIZED, THUMB = (Recipe(box, resampler=RESAMPLER) for box in ((1024, 768), (192, 192)))
 
 
 def make_both(data: bytes) -> tuple[bytes, bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from operator import attrgetter
@@ -20,6 +19,7 @@ from pipeline import aws
 from pipeline.broker.batcher import Batcher, Failure
 from pipeline.broker.held import Held
 from pipeline.errors import ConfigError
+from pipeline.storage import NOT_XML
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MAX_REASON_CHARS = 1000
 #: SQS's limit for the attributes of a message.
 MAX_ATTRIBUTES = 10
-#: Characters that SQS refuses in a message attribute (XML 1.0).
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ def _with_reason(held: Held) -> dict[str, Any]:
 
 
 def _clean(reason: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
+    return NOT_XML.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
 
 
 def _log_buried(held: Held) -> None:

@@ -37,6 +37,5 @@ class Queues(SQS.Channel):
 
     @cached_property
     def region(self) -> str:
-        """What kombu's asynchronous client signs for: that of the project's clients."""
-        known: str = aws.region() or super().region
-        return known
+        """What kombu's asynchronous client signs for; kombu would make a session of its own to find it out."""
+        return aws.region() or aws.sqs().meta.region_name

@@ -141,10 +141,7 @@ class LocalStack:
             self.start(
                 "worker",
                 "-m",
-                "celery",
-                "-A",
-                "pipeline",
-                "worker",
+                "pipeline.worker",
                 "--concurrency",
                 str(self._concurrency),
                 "-n",

@@ -27,10 +27,17 @@ def _container(task: str) -> dict[str, Any]:
 
 
 def test_nothing_is_installed_or_built_in_the_final_image() -> None:
-    assert all(line.startswith("install -d ") for line in _instructions(FINAL, "RUN"))
+    assert all(line.startswith(("install -d ", "python -m compileall ")) for line in _instructions(FINAL, "RUN"))
     assert _instructions(FINAL, "COPY") == ["--from=build /opt/pipeline /opt/pipeline", "--from=build /srv /srv"]
     assert "--only-binary :all:" in BUILD
     assert "pip uninstall" in BUILD
+
+
+def test_all_byte_code_is_in_the_image_since_none_can_be_written_where_it_runs() -> None:
+    assert "PYTHONDONTWRITEBYTECODE=1" in FINAL
+    assert "-m compileall -q /srv" in BUILD  # pip has compiled what it installed
+    assert "python -m compileall -q " in FINAL.partition("\nUSER ")[0]
+    assert 'get_path("stdlib")' in FINAL.partition("\nUSER ")[0]
 
 
 def test_it_runs_as_the_template_says() -> None:

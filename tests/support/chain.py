@@ -22,7 +22,7 @@ from pipeline.local.stack import Emulator
 from tests.support.aws_process import ROOT, AwsServer, S3Proxy
 
 INPUT, OUTPUT = "input", "output"
-WORKER = ("-m", "celery", "-A", "pipeline", "worker", "--loglevel", "INFO")
+WORKER = ("-m", "pipeline.worker", "--loglevel", "INFO")
 BRIDGE = ("-m", "bridge")
 
 

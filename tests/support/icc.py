@@ -72,7 +72,7 @@ def grey_profile(gamma: float = 1.0) -> bytes:
 
 
 #: L*, a*, b* of each full ink and of paper, roughly those of coated paper; what overprints is darker.
-PAPER = (100, 0, 0)
+PAPER = (100.0, 0.0, 0.0)
 INKS = {"C": (56, -37, -50), "M": (48, 74, -3), "Y": (89, -5, 93), "K": (16, 0, 0)}
 
 

@@ -81,7 +81,7 @@ def test_a_row_for_each_system_and_one_for_lambda():
     found = dollars.rows(measured, "12 MP JPEG", Assumed())
     assert found["ours"]["logs"] == pytest.approx(0.5)
     assert found["ours"]["SQS"] == pytest.approx(0.4)
-    assert found["Lambda with our image code"]["SQS"] == 0  # S3 calls it without a queue
+    assert found["Lambda with our image code, Pillow alone"]["SQS"] == 0  # S3 calls it without a queue
     assert dollars.total(found["ours"], "Fargate ARM") == pytest.approx(
         0.4 + 0.4 + 0.5 + dollars.fargate(0.2, "ARM", Assumed())
     )

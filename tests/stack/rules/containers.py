@@ -55,7 +55,7 @@ def containers_run_our_commands(template: Template) -> Iterator[str]:
     stack = Stack(template)
     wanted = {
         "BridgeTask": ["python", "-m", "bridge"],
-        "WorkerTask": ["celery", "-A", "pipeline", "worker"],
+        "WorkerTask": ["python", "-m", "pipeline.worker"],
         "FlowerTask": ["celery", "-A", "pipeline", "flower"],
     }
     for name, command in wanted.items():

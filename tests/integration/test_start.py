@@ -1,0 +1,105 @@
+"""What a worker and a bridge load until they ask for work, and the worker's quick command."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.celery import app
+from pipeline.health import Role, heartbeat_path
+from tests.support.aws_process import ROOT
+from tests.support.chain import BRIDGE, WORKER, Chain, chain
+from tests.support.waiting import wait_until
+
+#: Loaded for others: all of Celery's commands, its prompt, Flower, the verbs' tables, the tests.
+OF_OTHERS = {"celery.bin.celery", "click_repl", "prompt_toolkit", "flower", "tornado", "prometheus_client"}
+OF_OTHERS |= {"rich.table", "jinja2", "moto", "pipeline.audit", "pipeline.local", "pipeline.deploy"}
+#: Needed, though not by a bridge.
+OF_WORKERS = {"PIL", "pi_heif", "tasks.images", "celery.bin", "celery.worker.consumer", "billiard.pool"}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Chain]:
+    with chain(tmp_path) as (made, _):
+        yield made
+
+
+def imported(log: str) -> set[str]:
+    """By Python's account of it (PYTHONPROFILEIMPORTTIME), with the packages that they are in."""
+    names = {line.rpartition("|")[2].strip() for line in log.splitlines() if line.startswith("import time:")}
+    return names | {name.rpartition(".")[0] for name in names}
+
+
+def started(made: Chain, role: str, command: tuple[str, ...], ready: str) -> set[str]:
+    made.start(role, *command, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    wait_until(lambda: ready in made.log(role), f"the {role} is ready", 30)
+    return imported(made.log(role))
+
+
+def test_a_bridge_loads_what_it_needs_and_no_more(made: Chain) -> None:
+    loaded = started(made, "bridge", BRIDGE, "bridge: polling")
+    assert {"bridge.consumer", "botocore.client", "celery.app.base"} <= loaded
+    assert loaded & (OF_OTHERS | OF_WORKERS) == set()
+
+
+def test_a_worker_loads_what_it_needs_and_no_more(made: Chain) -> None:
+    loaded = started(made, "worker", WORKER, "ready.")
+    assert OF_WORKERS - loaded == set()
+    assert loaded & OF_OTHERS == set()
+
+
+def test_the_quick_command_takes_the_options_that_celery_s_takes() -> None:
+    both = (["-m", "pipeline.worker"], ["-m", "celery", "-A", "pipeline", "worker"])
+    helps = [
+        subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+        for command in both
+    ]
+    ours, celerys = (found.stdout.partition("\n")[2] for found in helps)
+    assert ours == celerys
+    wrong = subprocess.run([sys.executable, *both[0], "--nope"], cwd=ROOT, capture_output=True, check=False)
+    assert wrong.returncode == 2
+
+
+def test_the_quick_command_begins_anew_at_sighup_and_ends_with_status_0(made: Chain) -> None:
+    worker = made.start("worker", *WORKER, "-c", "1")
+    wait_until(lambda: made.log("worker").count("ready.") == 1, "the worker is ready", 30)
+    worker.send_signal(signal.SIGHUP)
+    wait_until(lambda: made.log("worker").count("ready.") == 2, "it is ready again", 30)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: worker.poll() is not None, "it has ended", 20)
+    assert worker.returncode == 0
+
+
+def test_the_quick_command_can_detach(made: Chain, tmp_path: Path) -> None:
+    pidfile = tmp_path / "worker.pid"
+    parent = made.start("worker", *WORKER, "-c", "1", "--detach", f"--pidfile={pidfile}")
+    wait_until(lambda: parent.poll() is not None, "the command has returned", 20)
+    assert parent.returncode == 0
+    wait_until(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"), "the worker has begun", 20)
+    pid = int(pidfile.read_text())
+    try:
+        wait_until(heartbeat_path(made.folder, Role.WORKER).exists, "the worker works", 30)
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not pidfile.exists(), "it has ended", 20)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def test_what_is_loaded_is_kept_from_the_collector_before_the_pool_is_forked() -> None:
+    from celery import signals
+
+    try:
+        signals.worker_init.send(sender=None)
+        assert gc.get_freeze_count() > 10_000
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+    assert app.main == "pipeline"
