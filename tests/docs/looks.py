@@ -15,8 +15,7 @@ import jmespath
 from botocore.session import Session
 
 from pipeline.config import Settings
-from tests.docs.pages import ROOT, text_of
-from tests.stack.template import load
+from tests.docs.pages import ROOT, template, text_of
 
 Check = Callable[[list[str]], None]
 
@@ -142,7 +141,7 @@ def _group(name: str) -> None:
     """A log group of the stack that the pages call ``batch-images``."""
     written = {
         resource["Properties"]["LogGroupName"]["Fn::Sub"].replace("${AWS::StackName}", "batch-images")
-        for resource in load()["Resources"].values()
+        for resource in template()["Resources"].values()
         if resource["Type"] == "AWS::Logs::LogGroup"
     }
     assert name in written, f"the stack has the log groups {written}"

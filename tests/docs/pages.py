@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from tests.stack.template import load
 
 ROOT = Path(__file__).parents[2]
 #: Pages whose commands and snippets are run.
@@ -50,6 +53,12 @@ class Link:
 
 def text_of(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+@cache
+def template() -> dict[str, Any]:
+    """cloudformation/batch.yaml, which takes a second to be read; not to be changed."""
+    return load()
 
 
 @cache

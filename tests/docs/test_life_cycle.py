@@ -15,8 +15,8 @@ from pipeline.local.stack import MAX_RECEIVES
 from tasks import base
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S, Wrote
 from tasks.provenance import Provenance
-from tests.docs.pages import blocks, tables, text_of
-from tests.stack.template import load, of_type
+from tests.docs.pages import blocks, tables, template, text_of
+from tests.stack.template import of_type
 
 PAGE = "docs/architecture.md"
 #: Who takes an arrow and is no module of ours.
@@ -116,7 +116,7 @@ def test_numbers_are_those_of_the_code() -> None:
     text = text_of(PAGE)
     assert "received five times" in text
     assert MAX_RECEIVES == 5
-    for queue in of_type(load(), "AWS::SQS::Queue").values():
+    for queue in of_type(template(), "AWS::SQS::Queue").values():
         assert queue["Properties"].get("RedrivePolicy", {}).get("maxReceiveCount", 5) == 5
     assert f"{FOLLOW_UP_S} s after each removal" in text
     assert "a write more than a minute after its look" in text

@@ -15,10 +15,10 @@ from botocore.session import Session
 from pipeline.__main__ import cli
 from pipeline.config import Settings
 from tests.docs.looks import recipe, variables
-from tests.docs.pages import PAGES, ROOT, Code, blocks, spans, tables, text_of
+from tests.docs.pages import PAGES, ROOT, Code, blocks, spans, tables, template, text_of
 from tests.docs.shell import commands
 from tests.stack.iam import grants
-from tests.stack.template import Stack, load
+from tests.stack.template import Stack
 
 #: In capitals like a setting, and somebody else's.
 FOREIGN = {
@@ -101,14 +101,14 @@ def _check_options(line: str) -> None:
     known = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         assert not word.startswith("-") or word in known, f"{line}: there is no {word}"
-    parameters = load()["Parameters"]
+    parameters = template()["Parameters"]
     for word, value in pairwise(words):
         if word in ("-p", "--parameter"):
             assert value.partition("=")[0] in parameters, f"{line}: the template has no parameter {value}"
 
 
 def test_parameters_of_the_template_exist() -> None:
-    parameters = load()["Parameters"]
+    parameters = template()["Parameters"]
     for span, text in found(r"^-p \w+"):
         assert text.split()[1] in parameters, f"{span}: the template has no parameter {text}"
 
@@ -160,7 +160,7 @@ def test_the_permissions_that_are_told_are_those_of_the_stack() -> None:
 
 def _granted() -> Iterator[tuple[str, str, str]]:
     """Role, queue or topic, action of the stack `photos`."""
-    stack = Stack(load())
+    stack = Stack(template())
     for role in ("bridge", "worker", "flower"):
         for grant in grants(stack, f"{role.capitalize()}Role"):
             if grant.action.startswith(("sqs:", "sns:")):
