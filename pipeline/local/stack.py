@@ -55,9 +55,13 @@ class Emulator:
         return self._process.pid
 
     def environ(self) -> dict[str, str]:
-        """Variables that point any AWS client at the emulator, and nowhere else."""
+        """This process's variables, but for those that say where AWS is."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return inherited | {
+        return inherited | self.variables()
+
+    def variables(self) -> dict[str, str]:
+        """What points any AWS client at the emulator, and nowhere else."""
+        return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
@@ -156,8 +160,12 @@ class LocalStack:
         self.stop()
 
     def environ(self) -> dict[str, str]:
-        """The settings and AWS variables that the processes run under."""
-        return self.emulator.environ() | {
+        """What the processes run under."""
+        return self.emulator.environ() | self.variables()
+
+    def variables(self) -> dict[str, str]:
+        """The AWS variables and settings that point anything at this stack."""
+        return self.emulator.variables() | {
             "INPUT_BUCKET": INPUT_BUCKET,
             "OUTPUT_BUCKET": OUTPUT_BUCKET,
             "QUEUE_PREFIX": PREFIX,
@@ -168,9 +176,9 @@ class LocalStack:
 
     def write_variables(self) -> Path:
         """Writes the variables that point a shell's commands at this stack; returns the file to be sourced."""
-        ours = {name: value for name, value in self.environ().items() if os.environ.get(name) != value}
         file = self.logs / "variables.sh"
-        file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())))
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(self.variables().items()))
+        file.write_text("".join(lines))
         return file
 
     def start(self, name: str, *arguments: str, **environ: str) -> None:

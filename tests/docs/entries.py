@@ -83,8 +83,8 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline deadletters list", says="not JSON"),
     Run("python -m pipeline deadletters show .*", says="not JSON"),
     Run(r"python -m pipeline deadletters export \| jq .*", says="1 .*not JSON"),
-    Run("python -m pipeline deadletters purge .*", answer="y\n", says="1 messages deleted"),
-    Run("python -m pipeline deadletters redrive.*", says="messages sent back|Nothing to send back"),
+    Run("python -m pipeline deadletters purge .*", answer="y\n", says="1 dead letter deleted"),
+    Run("python -m pipeline deadletters redrive.*", says="sent back to queue|Nothing to send back"),
     Run(r"python -m pipeline backfill .* --dry-run \| wc -l", says="[1-9]"),
     Run("python -m pipeline backfill .*", says="objects enqueued"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
@@ -116,5 +116,6 @@ ENTRIES: tuple[Entry, ...] = (
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
     Look("export .*", "it is run with each command of its block that follows", looks.exports),
+    Look(r"celery … worker|python -m pipeline\.worker", "tests/integration/test_start.py runs it", looks.nothing),
     Look("celery (inspect|control|events)|make", "a name, nothing to type", looks.nothing),
 )

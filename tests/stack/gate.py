@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -114,7 +115,7 @@ def _service(authorization: str) -> str:
 def _calls(service: str, environ: Environ, body: bytes) -> list[Call]:
     """What IAM would be asked; nothing for what needs no permission."""
     if service == "s3":
-        return [_s3_call(environ)]
+        return _deletions(environ, body) if environ["REQUEST_METHOD"] == "POST" else [_s3_call(environ)]
     fields: dict[str, Any]
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         operation, fields = target.rpartition(".")[2], json.loads(body or b"{}")
@@ -144,16 +145,21 @@ def _region(authorization: str) -> str:
     return authorization.split("Credential=")[1].split("/")[2]
 
 
+def _deletions(environ: Environ, body: bytes) -> list[Call]:
+    """DeleteObjects: S3 asks for each key that the body names."""
+    bucket = unquote(environ["PATH_INFO"]).strip("/")
+    keys = re.findall("<Key>(.*?)</Key>", body.decode(), re.DOTALL)
+    return [Call("s3:DeleteObject", f"arn:aws:s3:::{bucket}/{unescape(key)}") for key in keys]
+
+
 def _s3_call(environ: Environ) -> Call:
     _, bucket, *rest = unquote(environ["PATH_INFO"]).split("/", 2)
     key = rest[0] if rest else ""
     query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
     method = environ["REQUEST_METHOD"]
     if not key:
-        action = {"GET": "s3:ListBucket", "HEAD": "s3:ListBucket", "POST": "s3:DeleteObject"}.get(
-            method, f"s3:{method}"
-        )
-        return Call(action, f"arn:aws:s3:::{bucket}" + ("/*" if method == "POST" else ""))
+        action = {"GET": "s3:ListBucket", "HEAD": "s3:ListBucket"}.get(method, f"s3:{method}")
+        return Call(action, f"arn:aws:s3:::{bucket}")
     version = "Version" if "versionId" in query else ""
     verb = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "DELETE": "Delete"}.get(method, method)
     return Call(f"s3:{verb}Object{version}", f"arn:aws:s3:::{bucket}/{key}")
