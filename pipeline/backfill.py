@@ -89,7 +89,7 @@ class Backfill:
 def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
     """Returns when fewer than ``limit`` messages are in the queue. Raises ``PipelineError``."""
     while (waiting := queues.depth(url)) >= limit:
-        say(f"waiting: {waiting:,} messages are in the queue")
+        say(f"waiting: {shown.counted(waiting, 'message')} in the queue")
         time.sleep(PAUSE_S)
 
 
@@ -103,7 +103,7 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
     if dry_run:
         run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)
         run.run(listing)
-        shown.note(f"{run.enqueued:,} objects would be enqueued, {run.skipped:,} skipped.")
+        shown.note(f"{shown.counted(run.enqueued, 'object')} would be enqueued, {run.skipped:,} skipped.")
         return 0
     url = queues.url_of(settings, TASKS_QUEUE)
     with shown.progress("Enqueuing") as bar:
@@ -118,10 +118,12 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
         try:
             run.run(listing, bar)
         except BaseException:
-            shown.note(f"{run.enqueued:,} objects enqueued, {run.skipped:,} skipped, then it stopped. To go on:")
+            shown.note(
+                f"{shown.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped, then it stopped. To go on:"
+            )
             shown.note(_command(target, newer_than, run.last_key))
             raise
-    shown.note(f"{run.enqueued:,} objects enqueued, {run.skipped:,} skipped.")
+    shown.note(f"{shown.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped.")
     return 0
 
 

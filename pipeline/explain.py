@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline import queues, storage
+from pipeline import queues, shown, storage
 from pipeline.audit.verdicts import Facts, Status, verdicts, wanted
 from pipeline.config import Settings
 from pipeline.deadletters.command import Look
@@ -159,7 +159,7 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
             click.echo(line)
         waiting = queues.waiting(settings)
         if waiting and found["status"] in ("missing", "stale"):
-            click.echo(f"queues:     {waiting:,} messages wait; it may be among them")
+            click.echo(f"queues:     {shown.counted(waiting, 'message')} waiting; it may be among them")
     return 1 if found["status"] in ("missing", "stale", "orphaned") else 0
 
 

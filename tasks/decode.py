@@ -156,7 +156,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         raise ImageTooLarge(f"{exc} The limit MAX_PIXELS is {limits.max_pixels:,}.") from exc
     except _DECODER_ERRORS as exc:
         if not data:
-            raise NotAnImage("The file is empty.") from exc
+            raise NotAnImage("The file is empty.", advice="Upload the file again.") from exc
         reason = "" if isinstance(exc, UnidentifiedImageError) else f" ({_one_line(exc)})"
         for name, beginning in _BEGINNINGS.items():
             if re.match(beginning, data, re.DOTALL):
@@ -165,7 +165,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
                     f"or is of a kind that is not read{reason}."
                 ) from exc
         raise NotAnImage(
-            f"The file begins with {data[:8]!r}: that is none of the formats that are read ({', '.join(READ)})."
+            f"The file begins with {_quoted(data[:8])}: that is none of the formats that are read ({', '.join(READ)})."
         ) from exc
 
 
@@ -175,6 +175,12 @@ def _damage_reported(name: str) -> Iterator[None]:
         yield
     except _DECODER_ERRORS as exc:
         raise TruncatedImage(f"The {name} data is damaged or ends early: {_one_line(exc)}.") from exc
+
+
+def _quoted(data: bytes) -> str:
+    """As text where it is text, else in hexadecimal digits."""
+    text = data.decode("latin-1")
+    return f"“{text}”" if text.isascii() and text.isprintable() else data.hex(" ").upper()
 
 
 def _one_line(exc: Exception) -> str:

@@ -105,15 +105,15 @@ def _repair(run: Audit, report: Report, app: PipelineApp, *, yes: bool) -> None:
         shown.note("Nothing to repair.")
         return
     if enqueued:
-        shown.note(f"To be enqueued: {enqueued:,} objects that are missing or stale, or failed with a service.")
+        shown.note(f"To be enqueued: {shown.counted(enqueued, 'object')}, missing or stale, or failed with a service.")
     if removed:
-        shown.note(f"To be removed: renditions and records of {removed:,} objects that are orphaned or left over.")
+        shown.note(f"To be removed: what is orphaned or left over, of {shown.counted(removed, 'object')}.")
     if not yes and not click.confirm("Go on?", err=True):
         raise click.Abort
     with shown.progress("Enqueuing", enqueued + removed) as bar:
         done = _in_batches(run.repairs(Repair.ENQUEUE), partial(process_many, app=app), bar, 0)
         _in_batches(run.repairs(Repair.REMOVE), partial(reconcile_many, app=app, thorough=True), bar, done)
-    shown.note(f"Enqueued: {enqueued + removed:,} tasks. The workers do the rest.")
+    shown.note(f"Enqueued: {shown.counted(enqueued + removed, 'task')}. The workers do the rest.")
 
 
 def _in_batches(sources: Iterator[Source], enqueue: Callable[[list[Source]], None], bar: shown.Bar, done: int) -> int:

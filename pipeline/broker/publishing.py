@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kombu.transport import SQS
 from kombu.utils.json import dumps
 
+from pipeline.aws_errors import told
 from pipeline.broker.batcher import MAX_ENTRIES, Failure, failed_entries
 from pipeline.errors import TransientError
 
@@ -154,7 +155,7 @@ class PublishBatch:
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
             left = [entry for gathered in self._gathered.values() for entry in gathered]
             self._gathered.clear()
-            reason = f"{type(exc).__name__}: {exc}"
+            reason = told(exc)
             raise PublishError([*self._refused, *(Failure(entry, reason) for entry in [*entries, *left])]) from exc
         return failed_entries(reply, entries)
 
@@ -200,7 +201,7 @@ class Publishing(SQS.Channel):
         try:
             self.sqs().send_message(QueueUrl=url, **sent)
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
-            raise PublishError([Failure(entry, f"{type(exc).__name__}: {exc}")]) from exc
+            raise PublishError([Failure(entry, told(exc))]) from exc
 
 
 def _size_bytes(attributes: dict[str, Any] | None) -> int:

@@ -85,7 +85,7 @@ def test_a_day_of_an_operator(operator: Operator) -> None:
     assert operator.audit() == {"done": 2, "failed": 1}
     status, out, _ = operator.run("explain", f"s3://{INPUT_BUCKET}/bad.png")
     assert status == 0
-    assert "verdict:    Failed: The file begins with b'no pictu'" in out
+    assert "verdict:    Failed: The file begins with “no pictu”" in out
 
     # A better file, a newer version, a deleted object.
     operator.upload("bad.png", 30)

@@ -355,7 +355,7 @@ def test_the_command_for_programs() -> None:
 def test_repair_asks_first() -> None:
     status, _, err = invoke("--repair", answer="n\n")
     assert status == 1
-    assert "To be enqueued: 3 objects that are missing or stale" in err
+    assert "To be enqueued: 3 objects, missing or stale" in err
     assert "Aborted" in err
     assert take_all("local-tasks") == []
 

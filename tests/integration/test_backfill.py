@@ -94,7 +94,7 @@ def test_it_waits_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(backfill, "PAUSE_S", 0)
     said: list[str] = []
     wait_for_room("url", 10, said.append)
-    assert said == ["waiting: 12 messages are in the queue", "waiting: 10 messages are in the queue"]
+    assert said == ["waiting: 12 messages in the queue", "waiting: 10 messages in the queue"]
 
 
 # The command, against a server.
@@ -169,7 +169,7 @@ def test_an_interrupt_says_how_to_go_on() -> None:
     command = [sys.executable, "-m", "pipeline", "backfill", f"s3://{INPUT_BUCKET}/b", "--max-queued", "1"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert process.stderr.readline() == "waiting: 1 messages are in the queue\n"
+        assert process.stderr.readline() == "waiting: 1 message in the queue\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130

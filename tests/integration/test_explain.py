@@ -118,7 +118,7 @@ def test_missing(settings: Settings) -> None:
     status, out, _ = explain()
     assert status == 1
     assert "Missing (only a part of it)" in out
-    assert "queues:     1 messages wait; it may be among them" in out
+    assert "queues:     1 message waiting; it may be among them" in out
 
 
 def test_given_up(settings: Settings) -> None:
