@@ -169,7 +169,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     ),
     "no scratch space": (_drop(*_container("WorkerTask", "LinuxParameters", "Tmpfs")), "containers_are_locked_down"),
     "no health check": (_drop(*_container("FlowerTask", "HealthCheck")), "containers_are_locked_down"),
-    "other command": (_set("python", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
+    "other command": (_set("celery", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
     "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
     "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
     "visibility below the lease": (
