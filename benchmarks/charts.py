@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib import pyplot
@@ -44,7 +45,7 @@ def _save(figure: Figure, name: str) -> None:
     print(path)
 
 
-def _grid(axis: Axes, which: str) -> None:
+def _grid(axis: Axes, which: Literal["x", "y"]) -> None:
     axis.grid(axis=which, alpha=0.3)
 
 
