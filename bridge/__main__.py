@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -14,35 +15,51 @@ from pipeline.health import Heartbeat, Role
 
 
 def main() -> int:
-    log.setup()
     gc.disable()  # next to nothing of what is loaded now is garbage
+    log.setup()
     try:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
         from bridge.keep_awake import KeepAwake
-        from pipeline.celery import TASKS_QUEUE, app
+        from pipeline.config import Settings
         from pipeline.enqueue import process_many, reconcile_many
+        from pipeline.queues import TASKS_QUEUE
+        from pipeline.routes import Routes
 
-        heartbeat = Heartbeat(Path(app.settings.health_folder), Role.BRIDGE)
+        settings = Settings.from_env()
+        heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE)
         heartbeat.touch()  # or it would end after its first turn
         bridge = Bridge(
-            app.settings,
+            settings,
             aws.sqs(),
-            partial(process_many, app=app, careful=FailedKeys(app.settings).may_have_failed),
+            partial(process_many, careful=FailedKeys(settings).may_have_failed),
             heartbeat,
-            partial(reconcile_many, app=app),
-            app.routes,
+            reconcile_many,
+            Routes.load(settings),
         )
-        keep_awake = KeepAwake(aws.sqs(), app.settings.queue_prefix + TASKS_QUEUE)
+        keep_awake = KeepAwake(aws.sqs(), settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2
-    gc.freeze()
-    gc.enable()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop())
+    failed: list[Exception] = []
+
+    def load_celery() -> None:
+        try:
+            import pipeline.celery  # noqa: F401
+        except Exception as exc:
+            failed.append(exc)
+            bridge.stop()
+        gc.freeze()
+        gc.enable()
+
+    # While the first poll waits: Celery is not needed before there is something to publish.
+    threading.Thread(target=load_celery, name="load-celery").start()
     with keep_awake:
         bridge.run()
+    if failed:
+        raise failed[0]
     return 0
 
 

@@ -15,7 +15,7 @@ from functools import partial
 import click
 
 from pipeline import queues, shown, storage
-from pipeline.celery import TASKS_QUEUE, make_app
+from pipeline.celery import make_app
 from pipeline.config import Settings
 from pipeline.enqueue import NotEnqueued, process_many
 from pipeline.routes import Routes
@@ -105,7 +105,7 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
         run.run(listing)
         shown.note(f"{shown.counted(run.enqueued, 'object')} would be enqueued, {run.skipped:,} skipped.")
         return 0
-    url = queues.url_of(settings, TASKS_QUEUE)
+    url = queues.url_of(settings, queues.TASKS_QUEUE)
     with shown.progress("Enqueuing") as bar:
         run = Backfill(
             app.routes,

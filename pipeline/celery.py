@@ -14,10 +14,8 @@ from kombu import Queue
 from pipeline import log
 from pipeline.config import Settings
 from pipeline.monitoring.names import topics
+from pipeline.queues import TASKS_QUEUE
 from pipeline.routes import Routes
-
-#: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
-TASKS_QUEUE = "tasks"
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery, chain
-from celery.canvas import Signature
-from celery.result import AsyncResult
-
 from pipeline.errors import TransientError
 from pipeline.source import Source
 
 if TYPE_CHECKING:
+    from celery import Celery
+    from celery.canvas import Signature
+    from celery.result import AsyncResult
+
     from pipeline.celery import PipelineApp
 
 RECONCILE = "tasks.reconcile"
@@ -27,6 +27,8 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, careful:
     ``careful``: there may be a failure record of it, or results; what is enqueued without an event is always.
     Raises ``MessageError`` when no route is named and none takes it.
     """
+    from celery import chain
+
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = {"careful": True} if careful else {}
     first, *others = app.routes.chosen(source, route).tasks

@@ -6,7 +6,6 @@ import logging
 import sys
 from typing import Any
 
-from celery.exceptions import Reject
 from pythonjsonlogger.json import JsonFormatter
 
 from pipeline.errors import PipelineError
@@ -36,7 +35,8 @@ def quiet() -> None:
 def _without_needless_traceback(record: logging.LogRecord) -> bool:
     """An error that was raised on purpose says what happened, and what to do; a traceback would only hide that."""
     exc = record.exc_info[1] if record.exc_info else None
-    if isinstance(exc, (PipelineError, Reject)):
+    celery = sys.modules.get("celery.exceptions")  # not loaded for this: who has not loaded it can't have raised it
+    if isinstance(exc, PipelineError) or (celery is not None and isinstance(exc, celery.Reject)):
         record.exc_info = record.exc_text = None
         if isinstance(record.args, tuple):
             record.args = tuple(_Words(each) if each is exc else each for each in record.args)

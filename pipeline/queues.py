@@ -16,6 +16,9 @@ from pipeline.errors import ConfigError, PipelineError, TransientError
 if TYPE_CHECKING:
     from types_boto3_sqs.literals import QueueAttributeNameType
 
+#: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
+TASKS_QUEUE = "tasks"
+
 #: What waits in a queue: ready, being worked on, and delayed.
 _DEPTHS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessages",

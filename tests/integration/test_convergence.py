@@ -94,7 +94,9 @@ def check(model: PipelineModel, key: str, *, faults: bool) -> None:
         assert record.metadata["source-etag"] == source.etag, "a record of an old version"
         assert wanted is None or (faults and b'"retryable": true' in (record.data or b"")), "a record without reason"
         assert all(version.metadata["source-etag"] == source.etag for version in found.values()), "stale"
-        assert len(found) < 2
+        # Two chains on the same version: one gave up, and the other, enqueued before that, came to its end long after.
+        alike = [version for version in model.s3.buckets[INPUT].versions[key] if version.etag == source.etag]
+        assert len(found) < 2 or len(alike) > 1
         return
     assert wanted is not None, "no record of a failure"
     assert {name: (version.data, version.content_type) for name, version in found.items()} == wanted

@@ -14,7 +14,8 @@ from typing import Any
 
 from celery.exceptions import Reject
 
-from pipeline.celery import TASKS_QUEUE, make_app
+from pipeline.celery import make_app
+from pipeline.queues import TASKS_QUEUE
 from tests.support.stock import make_stock
 
 app = make_app()
