@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 
 import boto3
 
+from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.monitoring.names import TOPICS
 
@@ -176,8 +177,11 @@ class LocalStack:
 
     def write_variables(self) -> Path:
         """Writes the variables that point a shell's commands at this stack; returns the file to be sourced."""
+        settings = {name.upper() for name in Settings.model_fields}
+        given = {name: value for name, value in self.environ().items() if name in settings}
         file = self.logs / "variables.sh"
-        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(self.variables().items()))
+        exported = sorted((given | self.variables()).items())
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in exported)
         file.write_text("".join(lines))
         return file
 
