@@ -14,13 +14,15 @@ from PIL import Image
 
 from bridge.consumer import Bridge
 from bridge.outcomes import Outcome
-from pipeline import aws
+from pipeline import aws, storage
 from pipeline.__main__ import cli
+from pipeline.audit.run import Audit, Repair
 from pipeline.celery import app, make_app
 from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
-from pipeline.errors import TransientError
+from pipeline.errors import ObjectChanged, ObjectGone, TransientError
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.source import Source
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
 from tests.support import own_route
@@ -258,3 +260,64 @@ def test_backfill_enqueues_what_any_route_takes() -> None:
     status, out = invoke("backfill", f"s3://{INPUT_BUCKET}", "--dry-run")
     assert status == 0
     assert out.splitlines() == [f"s3://{INPUT_BUCKET}/{key}" for key in (KEY, "any/a", "c.png")]
+
+
+def test_the_last_task_of_a_chain_removes_the_record_of_an_earlier_try_of_the_same_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unavailable(*_: Any, **__: Any) -> None:
+        raise TransientError("the store is away")
+
+    source = put(b"text")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.storage.read", unavailable)
+        with pytest.raises(TransientError):
+            run(make_upper, source, retries=app.settings.max_retries)
+    first = run(make_upper, source | {"event_time": None})
+    assert record()["retryable"] is True  # half of the result is missing yet
+    run(make_length, first)
+    assert set(outputs()) == {f"upper/{KEY}.txt", f"length/{KEY}"}
+
+
+def test_audit_takes_no_recipe_for_another_where_it_looks_at_listings_only() -> None:
+    for key in ("any/a", "any/b", "any/c"):
+        run(make_magic, put(b"MAGIC", key))
+        found = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt")
+        metadata = found["Metadata"] | {"recipe": "older"}
+        aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt", Body=b"x", Metadata=metadata)
+    assert counts() == {"stale": 3}
+
+
+def test_audit_finds_an_output_of_another_route_beside_an_image_s() -> None:
+    for key in ("a.png", "b.png"):
+        run(thumbnail, run(resize, put(png(), key)))
+    assert counts() == {"done": 2}
+    aws.s3().put_object(
+        Bucket=OUTPUT_BUCKET,
+        Key="upper/b.png.txt",
+        Body=b"x",
+        Metadata={"source-bucket": INPUT_BUCKET, "source-etag": "0", "recipe": "u1", "key-suffix": ".txt"},
+    )
+    assert counts() == {"done": 2, "leftover": 1}
+
+
+def test_a_removal_of_an_orphan_names_the_object_that_it_was_made_of(settings: Settings) -> None:
+    run(make_magic, put(b"MAGIC", "any/a"))
+    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key="any/a")
+    with Audit(app.routes, INPUT_BUCKET) as audit:
+        audit.run()
+        (found,) = audit.repairs(Repair.REMOVE)
+    assert found.key == "any/a"
+    assert run(reconcile, found.to_json())["removed"] == ["magic/any/a.txt"]
+
+
+def test_the_beginning_of_an_object(settings: Settings) -> None:
+    put(b"", "any/empty")
+    put(b"ab", "any/short")
+    assert storage.read_beginning(Source(INPUT_BUCKET, "any/empty"), 4) == b""
+    assert storage.read_beginning(Source(INPUT_BUCKET, "any/short"), 4) == b"ab"
+    assert storage.read_beginning(Source(INPUT_BUCKET, "any/short"), 1) == b"a"
+    with pytest.raises(ObjectChanged):
+        storage.read_beginning(Source(INPUT_BUCKET, "any/short", etag="0" * 32), 1)
+    with pytest.raises(ObjectGone):
+        storage.read_beginning(Source(INPUT_BUCKET, "any/gone"), 1)

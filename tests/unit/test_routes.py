@@ -179,6 +179,14 @@ def test_where_there_is_one_route_only_what_is_enqueued_by_name_goes_there() -> 
     assert routes(IMAGES).chosen(Source("in", "no-ending")).name == "images"
 
 
+def test_of_what_no_route_takes_anything_may_be_stored_since_somebody_chose_a_route() -> None:
+    found = routes(route(suffixes=(".txt",)), IMAGES)
+    names = {output.name("a.x") for output in found.stored("a.x")}
+    assert names == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
+    assert {output.folder for output in found.stored("a.txt")} == {"text/"}
+    assert {output.folder for output in found.stored("a.txt", ever=True)} == {"text/", "resized/", "thumbs/"}
+
+
 def test_the_verb_shows_what_is_declared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ROUTES", own_route.NAMES)
     assert show(None) == 0
