@@ -20,8 +20,10 @@ from pipeline.audit.verdicts import Status
 from pipeline.config import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from pipeline.routes import Routes
+from pipeline.source import Source
 from tasks.keys import failure_key
 from tasks.provenance import Recipes
+from tests.support import own_route
 from tests.support.queues import headers, take_all
 from tests.support.s3_model import S3Model, Version, error
 from tests.support.synthetic import INPUT, OUTPUT, RECIPES, SETTINGS, Synthetic, keys
@@ -275,6 +277,50 @@ def test_only_part_of_it(world: Synthetic) -> None:
     world.upload("a/2.jpg")
     assert audited(prefix="a/")[1] == {Status.MISSING: {"a/1.jpg", "a/2.jpg"}}
     assert audited(before=middle)[1] == {Status.MISSING: {"a/1.jpg", "b/1.jpg"}}
+
+
+# Routes of a user's own.
+
+OWN = Settings.from_env({"INPUT_BUCKET": INPUT, "OUTPUT_BUCKET": OUTPUT, "ROUTES": own_route.NAMES})
+
+
+def make_own(world: Synthetic, key: str, recipe: str = "u1") -> None:
+    """Uploaded and done, in a few seconds."""
+    source = Source(INPUT, key, etag=world.upload(key).etag)
+    for output, by in ((own_route.UPPER, recipe), (own_route.LENGTH, own_route.LENGTH.recipe)):
+        world.wait(seconds=1)
+        world.rendition(output.folder, key, output.suffix, source, by, {})
+    world.wait(seconds=1)
+
+
+def test_a_thousand_objects_of_a_user_s_own_route_beside_images(world: Synthetic) -> None:
+    for n in range(1000):
+        world.done(f"{n}.png")
+        make_own(world, f"{n}.own")
+    world.wait(days=1)
+    report, found = audited(OWN)
+    assert (report.counts[Status.DONE], found) == (2000, {})
+    assert report.requests["HeadObject"] < 20  # listings alone answer for almost all
+    world.delete(OUTPUT, own_route.LENGTH.name("7.own"), *(o.name("8.own") for o in own_route.ROUTES[0].outputs))
+    world.upload("9.own")
+    world.delete(INPUT, "10.own")
+    world.fail("11.own", "no-text")
+    stray = Source(INPUT, "12.png", etag="0")
+    world.rendition(own_route.UPPER.folder, "12.png", own_route.UPPER.suffix, stray, "u1", {})
+    assert audited(OWN)[1] == {
+        Status.MISSING: {"7.own", "8.own"},
+        Status.STALE: {"9.own"},
+        Status.ORPHANED: {"10.own"},
+        Status.LEFTOVER: {"11.own", "12.png"},
+    }
+
+
+def test_outputs_by_an_earlier_recipe_of_a_user_s_own_are_all_found(world: Synthetic) -> None:
+    for n in range(50):
+        make_own(world, f"old {n}.own", recipe="u0")
+    for n in range(50):
+        make_own(world, f"new {n}.own")
+    assert audited(OWN)[1] == {Status.STALE: {f"old {n}.own" for n in range(50)}}
 
 
 # The command, against a server.

@@ -279,28 +279,6 @@ def test_the_last_task_of_a_chain_removes_the_record_of_an_earlier_try_of_the_sa
     assert set(outputs()) == {f"upper/{KEY}.txt", f"length/{KEY}"}
 
 
-def test_audit_takes_no_recipe_for_another_where_it_looks_at_listings_only() -> None:
-    for key in ("any/a", "any/b", "any/c"):
-        run(make_magic, put(b"MAGIC", key))
-        found = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt")
-        metadata = found["Metadata"] | {"recipe": "older"}
-        aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt", Body=b"x", Metadata=metadata)
-    assert counts() == {"stale": 3}
-
-
-def test_audit_finds_an_output_of_another_route_beside_an_image_s() -> None:
-    for key in ("a.png", "b.png"):
-        run(thumbnail, run(resize, put(png(), key)))
-    assert counts() == {"done": 2}
-    aws.s3().put_object(
-        Bucket=OUTPUT_BUCKET,
-        Key="upper/b.png.txt",
-        Body=b"x",
-        Metadata={"source-bucket": INPUT_BUCKET, "source-etag": "0", "recipe": "u1", "key-suffix": ".txt"},
-    )
-    assert counts() == {"done": 2, "leftover": 1}
-
-
 def test_a_removal_of_an_orphan_names_the_object_that_it_was_made_of(settings: Settings) -> None:
     run(make_magic, put(b"MAGIC", "any/a"))
     aws.s3().delete_object(Bucket=INPUT_BUCKET, Key="any/a")
