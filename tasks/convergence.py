@@ -15,12 +15,12 @@ that nothing is there. Everything else is rare, and pays:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from time import monotonic
 
 from pipeline import storage
-from pipeline.errors import NameTaken, ObjectChanged, TransientError
+from pipeline.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
 from pipeline.routes import FAILED_PREFIX, Output, Routes
 from pipeline.source import Source
 from pipeline.storage import Found
@@ -112,6 +112,19 @@ def put(
             raise ObjectChanged(f"{source.uri} was overwritten while it was being processed")
         replaces = there.etag
     raise TransientError(f"s3://{bucket}/{key}: others write it all the time")
+
+
+def as_it_is_now(source: Source) -> Source:
+    """The object's newest version, if that is what ``source`` names.
+
+    Raises ``ObjectGone``, ``ObjectChanged`` and ``TransientError``.
+    """
+    now = storage.current(source.bucket, source.key)
+    if now is None:
+        raise ObjectGone(f"{source.uri} does not exist")
+    if source.etag not in (None, now.etag):
+        raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+    return replace(source, etag=now.etag, version_id=now.version_id, size=now.size)
 
 
 @dataclass(frozen=True, slots=True)

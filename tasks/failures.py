@@ -7,14 +7,15 @@ one word, so that nobody has to download the record to count it.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from celery import Task
 
 from pipeline import storage
-from pipeline.errors import ObjectChanged, ObjectGone, PermanentError, PipelineError, TransientError
+from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.source import Source
+from tasks.convergence import as_it_is_now
 from tasks.keys import failure_key
 from tasks.provenance import Provenance
 
@@ -25,7 +26,8 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
     Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
     record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
     """
-    source = _as_it_is_now(source)
+    with suppress(TransientError):  # that the store can't be asked may be the failure
+        source = as_it_is_now(source)
     reason, advice = _explained(task.name, exc, retryable)
     body = {
         "reason": reason,
@@ -47,19 +49,6 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         metadata=Provenance.of(source).metadata() | {"reason": reason},
     )
     return source
-
-
-def _as_it_is_now(source: Source) -> Source:
-    """With its ETag, where only the store knows it. Without, when the store can't be asked: that may be the failure."""
-    try:
-        current = storage.current(source.bucket, source.key)
-    except TransientError:
-        return source
-    if current is None:
-        raise ObjectGone(f"{source.uri} was deleted after its event was sent")
-    if source.etag not in (None, current.etag):
-        raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
-    return replace(source, etag=current.etag)
 
 
 def _explained(task: str, exc: BaseException, retryable: bool) -> tuple[str, str]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline import storage
-from pipeline.errors import ObjectChanged, ObjectGone, OwnOutput
+from pipeline.errors import OwnOutput
 from pipeline.routes import Output
 from pipeline.source import Source
 from pipeline.storage import Found
 from tasks.base import DUPLICATE, ObjectTask, parse_source
-from tasks.convergence import Sight, put
+from tasks.convergence import Sight, as_it_is_now, put
 from tasks.keys import failure_key
 from tasks.limits import Limits
 from tasks.provenance import Provenance
@@ -87,7 +87,7 @@ def from_original(
     bucket = settings.required("output_bucket")
     if careful:
         # Also because an earlier try may have written late, and ended before it could look.
-        there = already(bucket, folder, _as_it_is_now(wanted), recipe, endings)
+        there = already(bucket, folder, as_it_is_now(wanted), recipe, endings)
         if there is not None:
             return there
     sight = Sight(lambda: is_current(wanted.bucket, wanted.key, stored.found.etag))
@@ -169,16 +169,6 @@ def tidy(task: ObjectTask, origin: Source, key: str, *, careful: bool) -> None:
 def is_current(bucket: str, key: str, etag: str | None) -> bool:
     now = storage.head(bucket, key)
     return now is not None and now.etag == etag
-
-
-def _as_it_is_now(source: Source) -> Source:
-    """Raises ``ObjectGone`` or ``ObjectChanged``."""
-    now = storage.head(source.bucket, source.key)
-    if now is None:
-        raise ObjectGone(f"{source.uri} does not exist")
-    if source.etag not in (None, now.etag):
-        raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
-    return replace(source, etag=now.etag, version_id=now.version_id, size=now.size)
 
 
 def _duplicate(bucket: str, source: Source, there: Found) -> dict[str, Any]:

@@ -219,6 +219,17 @@ def counts() -> dict[str, int]:
     return found
 
 
+def test_what_an_earlier_recipe_made_is_made_anew() -> None:
+    source = put(b"MAGIC", "any/a") | {"event_time": None}
+    run(make_magic, source)
+    metadata = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt")["Metadata"] | {"recipe": "older"}
+    aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt", Body=b"older", Metadata=metadata)
+    assert counts() == {"stale": 1}
+    assert run(make_magic, source)["outcome"] == "done"
+    assert outputs() == {"magic/any/a.txt": b"MAGIC"}
+    assert counts() == {"done": 1}
+
+
 def test_audit_and_explain_know_what_is_stored_of_every_route() -> None:
     put(b"something else", "any/b")
     source = put(b"text")

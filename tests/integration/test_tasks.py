@@ -106,7 +106,7 @@ def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
     record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/text.jpg.json")["Body"].read())
     assert record["reason"] == "not-an-image"
     assert record["retryable"] is False
-    assert record["source"] == source
+    assert record["source"] == source | {"size": 15}
     assert record["task"] == "tasks.resize"
     assert record["task_id"] == "task-1"
     assert record["attempts"] == 1
