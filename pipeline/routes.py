@@ -193,7 +193,10 @@ def _declared(module: str) -> Iterator[Route]:
     try:
         declared = import_module(module).ROUTES
     except Exception as exc:
-        raise ConfigError(f"ROUTES={module}: no routes could be read from this module: {exc!r}") from exc
+        raise ConfigError(
+            f"ROUTES={module}: no routes could be read from this module ({exc}): put it where Python finds it, "
+            "with a list called ROUTES in it, or correct ROUTES"
+        ) from exc
     if not isinstance(declared, Sequence) or not all(isinstance(route, Route) for route in declared):
         raise ConfigError(f"ROUTES={module}: its ROUTES must be a list of pipeline.routes.Route, not {declared!r}")
     yield from declared

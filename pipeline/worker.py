@@ -14,6 +14,8 @@ from pathlib import Path
 
 from celery import maybe_patch_concurrency
 
+from pipeline.errors import PipelineError
+
 
 def main() -> None:
     """Ends the process with the worker's exit status."""
@@ -22,8 +24,11 @@ def main() -> None:
     from celery.bin.base import CLIContext
     from celery.bin.worker import worker
 
-    from pipeline.celery import app
-
+    try:
+        from pipeline.celery import app
+    except PipelineError as exc:
+        print(f"Error: {exc}", file=sys.stderr)
+        sys.exit(2)
     for kind in ("worker", "preload"):
         worker.params.extend(app.user_options.get(kind, ()))
     options = sys.argv[1:]

@@ -11,19 +11,35 @@ from pipeline.broker.dead_letters import dead_letter_url
 from pipeline.errors import ConfigError
 
 
-class RouteCheck(bootsteps.Step):
-    """A worker does not start with a route that it can't read, or whose tasks it does not have."""
+class RouteCheck(bootsteps.StartStopStep):
+    """A worker does not start with a route that it can't read, or whose tasks it does not have.
+
+    The routes are loaded before the pool's processes are forked. What is wrong is told when the worker starts,
+    where Celery makes one line of it.
+    """
 
     def __init__(self, parent: Any, **options: Any) -> None:
-        """Raises ``ConfigError``, which ends the worker."""
-        for route in parent.app.routes.all:
-            missing = [name for name in route.tasks if name not in parent.app.tasks]
-            if missing:
-                raise ConfigError(
-                    f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
-                    "ROUTES names, or correct the route"
-                )
+        self._wrong: ConfigError | None = None
+        try:
+            _check(parent.app)
+        except ConfigError as exc:
+            self._wrong = exc
         super().__init__(parent, **options)
+
+    def start(self, parent: Any) -> None:
+        """Raises ``ConfigError``, which ends the worker."""
+        if self._wrong is not None:
+            raise self._wrong
+
+
+def _check(app: Any) -> None:
+    for route in app.routes.all:
+        missing = [name for name in route.tasks if name not in app.tasks]
+        if missing:
+            raise ConfigError(
+                f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
+                "ROUTES names, or correct the route"
+            )
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):

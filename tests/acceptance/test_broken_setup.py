@@ -15,6 +15,7 @@ from tests.support.aws_process import AwsServer
 ROOT = Path(__file__).parents[2]
 BRIDGE = ("bridge",)
 WORKER = ("celery", "-A", "pipeline", "worker", "-c", "1")
+QUICK_WORKER = ("pipeline.worker", "-c", "1")
 FLOWER = ("celery", "-A", "pipeline", "flower", "--port=0")
 UNREACHABLE = "http://127.0.0.1:9"
 
@@ -34,7 +35,7 @@ def said(server: AwsServer, tmp_path: Path, module: tuple[str, ...], environ: Ma
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("module", [BRIDGE, WORKER, FLOWER], ids=" ".join)
+@pytest.mark.parametrize("module", [BRIDGE, WORKER, QUICK_WORKER, FLOWER], ids=" ".join)
 def test_a_bad_setting(aws_server: AwsServer, tmp_path: Path, module: tuple[str, ...]) -> None:
     status, text = said(aws_server, tmp_path, module, {"MAX_RETRIES": "many"})
     assert (status, len(text.splitlines())) == (2, 1), text
@@ -51,6 +52,9 @@ def test_a_bad_setting(aws_server: AwsServer, tmp_path: Path, module: tuple[str,
         (WORKER, {"AWS_ENDPOINT_URL": "localhost:9"}, "Unrecoverable error: no address of SQS follows from AWS_END"),
         (BRIDGE, {"HEALTH_FOLDER": "/no/where"}, "bridge: HEALTH_FOLDER=/no/where: "),
         (WORKER, {"HEALTH_FOLDER": "/no/where"}, "Unrecoverable error: HEALTH_FOLDER=/no/where: "),
+        (BRIDGE, {"ROUTES": "no.such"}, "bridge: ROUTES=no.such: no routes could be read from this module"),
+        (WORKER, {"ROUTES": "no.such"}, "Unrecoverable error: ROUTES=no.such: no routes could be read from this mo"),
+        (QUICK_WORKER, {"ROUTES": "no.such"}, "Unrecoverable error: ROUTES=no.such: no routes could be read from "),
         (BRIDGE, {"AWS_ACCESS_KEY_ID": ""}, "bridge: queue given-events: no AWS credentials"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_worker_does_not_start_without_the_tasks_of_its_routes(monkeypatch: py
 
     Parent.app.loader.import_default_modules()
     with pytest.raises(ConfigError, match=r"route 'r': this worker has no task mine\.nope: "):
-        RouteCheck(Parent)
+        RouteCheck(Parent).start(Parent)
 
 
 def sent(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> list[str]:
