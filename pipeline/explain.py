@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
@@ -44,8 +44,10 @@ def find_out(source: Source, routes: Routes, limit: int) -> Known:
     settings = routes.settings
     bucket = settings.required("output_bucket")
     known = Known(source, current=storage.current(source.bucket, source.key))
-    known.route = None if known.current is None else routes.of(source)
-    known.skipped = routes.skip_reason(source, is_gone=known.current is None)
+    if known.current is not None:
+        version = replace(source, etag=known.current.etag)  # of a version, a rule for the content is asked once
+        known.route = routes.of(version)
+        known.skipped = routes.skip_reason(version)
     for output in routes.stored(source.key, ever=True):
         found = storage.head(bucket, output.name(source.key))
         if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.suffix):

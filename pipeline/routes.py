@@ -102,7 +102,6 @@ class Routes:
         self.settings = settings
         self.all = tuple(routes)
         self.folders = tuple(output.folder for route in self.all for output in route.outputs)
-        self._content = lru_cache(maxsize=4096)(_has_the_content)
         _check(self.all)
 
     @classmethod
@@ -114,7 +113,7 @@ class Routes:
         """The route that takes the object. Raises what a rule for the content raises."""
         if self._barred(source.bucket, source.key) is not None:
             return None
-        return next((route for route in self.candidates(source.key) if self._takes(route, source)), None)
+        return next((route for route in self.candidates(source.key) if _takes(route, source)), None)
 
     def skip_reason(self, source: Source, *, is_gone: bool = False) -> str | None:
         """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``of`` does.
@@ -152,15 +151,20 @@ class Routes:
     def results(self, source: Source) -> tuple[tuple[Output, ...], ...]:
         """What the object is done with, any one of these; of every route where none takes it: somebody chose one."""
         route = self.of(source)
-        routes = self.all if route is None else (route,)
-        return tuple(result for each in routes for result in each.results(source.key, self.settings))
+        return self._results(source.key, self.all if route is None else (route,))
+
+    def possible(self, key: str) -> tuple[tuple[Output, ...], ...]:
+        """What an object with this key may be done with, whatever is in it: any one of these."""
+        return self._results(key, self.candidates(key))
 
     def stored(self, key: str, *, ever: bool = False) -> list[Output]:
         """What may be stored of an object; ``ever``: also of other routes, and by other settings."""
         if ever:
             return [output for route in self.all for output in route.remains(key)]
-        routes = self.candidates(key) or self.all
-        return [output for route in routes for result in route.results(key, self.settings) for output in result]
+        return [output for result in self._results(key, self.candidates(key) or self.all) for output in result]
+
+    def _results(self, key: str, routes: Iterable[Route]) -> tuple[tuple[Output, ...], ...]:
+        return tuple(result for route in routes for result in route.results(key, self.settings))
 
     def recipes(self) -> dict[str, str]:
         """The recipe that each output is to be made by, by its folder."""
@@ -178,15 +182,17 @@ class Routes:
             return "it was written by the pipeline"
         return None
 
-    def _takes(self, route: Route, source: Source) -> bool:
-        if route.content is None:
-            return True
-        ask = _has_the_content if source.etag is None else self._content  # one version has one content
-        return ask(route, source)
+
+def _takes(route: Route, source: Source) -> bool:
+    if route.content is None:
+        return True
+    return route.content(source) if source.etag is None else _answer(route.content, source)
 
 
-def _has_the_content(route: Route, source: Source) -> bool:
-    return route.content is not None and route.content(source)
+@lru_cache(maxsize=4096)
+def _answer(rule: Callable[[Source], bool], source: Source) -> bool:
+    """One version has one content, so it is asked for once, by whichever ``Routes`` of the process."""
+    return rule(source)
 
 
 def _declared(module: str) -> Iterator[Route]:

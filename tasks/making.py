@@ -155,9 +155,8 @@ def store(
 def tidy(task: ObjectTask, origin: Source, key: str, *, careful: bool) -> None:
     """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
     as ``key``."""
-    settings, routes = task.app.settings, task.app.routes
-    bucket = settings.required("output_bucket")
-    results = [result for route in routes.candidates(origin.key) for result in route.results(origin.key, settings)]
+    bucket = task.app.settings.required("output_bucket")
+    results = task.app.routes.possible(origin.key)
     beside = [result for result in results if all(output.name(origin.key) != key for output in result)]
     others = [first.name(origin.key) for first, *_ in beside]
     if careful:

@@ -22,6 +22,7 @@ from pipeline.config import Settings
 from pipeline.enqueue import process_many, reconcile_many
 from pipeline.errors import ObjectChanged, ObjectGone, TransientError
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.routes import Routes
 from pipeline.source import Source
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
@@ -201,10 +202,27 @@ def test_an_event_stays_when_the_content_can_t_be_asked_for(
     def unavailable(*_: Any) -> bytes:
         raise TransientError("the store is away")
 
-    put(b"MAGIC!", "any/a")
+    put(b"MAGIC that can't be read", "any/unread")
     monkeypatch.setattr("pipeline.storage.read_beginning", unavailable)
     assert bridge(settings).step() == [Outcome.RETRY]
     assert depth("local-events") == (0, 1)
+
+
+def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Source] = []
+
+    def beginning(source: Source, length: int) -> bytes:
+        asked.append(source)
+        return b"MAGIC"
+
+    publish = partial(process_many, app=make_app(settings))
+    apart = Bridge(settings, aws.sqs(), publish, routes=Routes.load(settings))  # not the app's, as when it is started
+    put(b"MAGIC, asked for once", "any/once")
+    monkeypatch.setattr("pipeline.storage.read_beginning", beginning)
+    assert apart.step() == [Outcome.DISPATCHED]
+    assert [source.key for source in asked] == ["any/once"]
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
