@@ -85,6 +85,9 @@ class Run:
         self._results_url = self._url(RESULTS_QUEUE)
         self._dead_letter_urls = {name: self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")}
         self._routes = Routes.load(Settings.from_env(stack.environ()))
+        # Outputs of the user's own routes, by their folders.
+        own = (route for route in self._routes.all if not isinstance(route, ImageRoute))
+        self._own = {output.folder: (output, route) for route in own for output in route.outputs}
         self._seen: dict[str, set[str]] = {}  # outputs of the user's own routes that have arrived, by the file's key
         self._in_flight: dict[str, str] = {}  # ETags, by key
         self._checked_at = 0.0
@@ -160,13 +163,9 @@ class Run:
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
             failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
             return self._finish(failed, written=[key])
-        for route in self._routes.all:
-            if not isinstance(route, ImageRoute):
-                for output in route.outputs:
-                    if key.startswith(output.folder):
-                        return self._output_arrived(
-                            key.removeprefix(output.folder).removesuffix(output.suffix), key, route
-                        )
+        for folder, (output, route) in self._own.items():
+            if key.startswith(folder):
+                return self._output_arrived(key.removeprefix(folder).removesuffix(output.suffix), key, route)
         if not key.startswith(THUMBS_PREFIX):
             return None
         name = key.removeprefix(THUMBS_PREFIX)

@@ -24,7 +24,7 @@ from pipeline.aws_errors import is_missing, told
 from pipeline.errors import ConfigError
 from pipeline.monitoring import names
 from pipeline.monitoring.names import Kind
-from pipeline.monitoring.queues import missing_topic, owned
+from pipeline.monitoring.queues import owned, topic_errors
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,8 @@ class Fanout(SQS.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         topic_arn = self._topic_arn(exchange)
-        try:
+        with topic_errors(topic_arn):
             aws.sns().publish(TopicArn=topic_arn, Message=dumps(message))
-        except ClientError as exc:
-            if is_missing(exc):
-                raise ConfigError(missing_topic(topic_arn)) from exc
-            raise
 
     def _queue_bind(self, *_: Any) -> None:
         """Nothing to do: a queue is subscribed when it is made."""

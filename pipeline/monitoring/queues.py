@@ -183,24 +183,31 @@ def _make(queue: OwnedQueue) -> None:
 
 def _subscribe(name: str, url: str, topic_arn: str) -> str:
     try:
-        return aws.sns().subscribe(
-            TopicArn=topic_arn,
-            Protocol="sqs",
-            Endpoint=queue_arn(name, topic_arn),
-            Attributes={"RawMessageDelivery": "true"},
-            ReturnSubscriptionArn=True,
-        )["SubscriptionArn"]
+        with topic_errors(topic_arn):
+            return aws.sns().subscribe(
+                TopicArn=topic_arn,
+                Protocol="sqs",
+                Endpoint=queue_arn(name, topic_arn),
+                Attributes={"RawMessageDelivery": "true"},
+                ReturnSubscriptionArn=True,
+            )["SubscriptionArn"]
+    except ConfigError:
+        remove(url, None)
+        raise
+
+
+@contextmanager
+def topic_errors(topic_arn: str) -> Iterator[None]:
+    """Turns what boto3 raises for a topic that is not there into ``ConfigError``."""
+    try:
+        yield
     except ClientError as exc:
         if not is_missing(exc):
             raise
-        remove(url, None)
-        raise ConfigError(missing_topic(topic_arn)) from exc
-
-
-def missing_topic(topic_arn: str) -> str:
-    return (
-        f"topic {topic_arn} does not exist: deploy the stack that makes it, or correct TOPIC_ARN_PREFIX or QUEUE_PREFIX"
-    )
+        raise ConfigError(
+            f"topic {topic_arn} does not exist: deploy the stack that makes it, or correct TOPIC_ARN_PREFIX or "
+            "QUEUE_PREFIX"
+        ) from exc
 
 
 def _claim(queue: OwnedQueue) -> None:

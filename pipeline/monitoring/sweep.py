@@ -17,9 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline import aws
 from pipeline.aws_errors import is_denied, is_missing, told
 from pipeline.config import Settings
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.monitoring.names import kind_of, topics
-from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, missing_topic, remove
+from pipeline.monitoring.queues import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,8 @@ def _subscriptions(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _pages(topic_arn: str) -> Iterator[Any]:
-    try:
+    with topic_errors(topic_arn):
         yield from aws.sns().get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
-    except ClientError as exc:
-        if is_missing(exc):
-            raise ConfigError(missing_topic(topic_arn)) from exc
-        raise
 
 
 def _listed(settings: Settings) -> list[str] | None:
