@@ -23,10 +23,10 @@ from typing import Any
 from celery import Celery, chain
 from kombu import pools
 
-from pipeline import aws
-from pipeline.broker.publishing import batched
+from pipeline.aws import clients
 from pipeline.celery import celery_config, make_app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
+from pipeline.sqs.transport.publishing import batched
 from tests.support.aws_process import AwsServer
 from tests.support.stock import make_stock
 from tests.support.waiting import wait_until
@@ -42,7 +42,7 @@ def stand() -> Iterator[tuple[AwsServer, Any]]:
     """A server with a task queue, and an app that publishes to it."""
     with AwsServer() as server:
         os.environ.update(server.env)
-        aws.forget_clients()
+        clients.forget_clients()
         pools.reset()
         server.make_queue(f"{PREFIX}tasks", visibility_s=60)
         app = make_app(Settings(queue_prefix=PREFIX))

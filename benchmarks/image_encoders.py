@@ -1,4 +1,5 @@
-"""What each encoder's quality and effort cost and bring: the measurements behind the defaults in ``tasks.formats``."""
+"""What each encoder's quality and effort cost and bring: the measurements behind
+the defaults in ``tasks.images.formats``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageChops
 
 from benchmarks.image_variants import BOX
 from benchmarks.pictures import photo
-from tasks.formats import WRITTEN, encode
+from tasks.images.formats import WRITTEN, encode
 
 TRIED: dict[str, list[tuple[int | None, int]]] = {
     "JPEG": [(75, 0), (80, 0), (85, 0), (90, 0), (85, 5), (85, 8)],

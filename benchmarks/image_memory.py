@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.pictures import encoded
-from tasks.images import Limits
+from tasks.images.render import Limits
 
 #: What the process may take for one image, by the documentation; the limit on pixels is made for it.
 BOUND_MB = 500

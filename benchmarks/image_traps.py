@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFont
 
 from benchmarks.pictures import SAMPLES, encoded
-from tasks.images import Recipe, render
+from tasks.images.render import Recipe, render
 from tests.support.icc import PROPHOTO, cmyk_profile, rgb_profile
 
 OUT = Path(__file__).parents[1] / "docs" / "images"

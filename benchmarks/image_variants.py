@@ -25,7 +25,7 @@ Made = tuple[bytes, bytes]
 
 
 def ours(resampler: str = "pillow") -> Callable[[bytes], Made]:
-    from tasks.images import Recipe, render
+    from tasks.images.render import Recipe, render
 
     large, small = Recipe(BOX, resampler=resampler), Recipe(THUMB, resampler=resampler)
 
@@ -75,7 +75,7 @@ def turbojpeg() -> Callable[[bytes], Made]:
     library.tjAlloc.restype = ctypes.c_void_p
     decompressor, compressor = (ctypes.c_void_p(init()) for init in (library.tjInitDecompress, library.tjInitCompress))
     rgbx, subsampling_420 = 2, 2
-    from tasks.decode import draft_scale, fit
+    from tasks.images.decode import draft_scale, fit
 
     def decode(data: bytes, box: tuple[int, int]) -> tuple[Any, tuple[int, int]]:
         width, height, subsampling, space = (ctypes.c_int() for _ in range(4))
@@ -151,7 +151,7 @@ def opencv() -> Callable[[bytes], Made]:
     import cv2
     import numpy as np
 
-    from tasks.decode import fit
+    from tasks.images.decode import fit
 
     cv2.setNumThreads(1)
     reduced = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}

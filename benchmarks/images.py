@@ -30,8 +30,8 @@ from PIL import Image, ImageChops, ImageOps, features
 from benchmarks import image_encoders, image_memory
 from benchmarks.image_variants import BOX, VARIANTS
 from benchmarks.pictures import INPUTS, write_inputs
-from tasks.decode import fit
-from tasks.formats import WRITTEN, encode
+from tasks.images.decode import fit
+from tasks.images.formats import WRITTEN, encode
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "images.md"

@@ -24,10 +24,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
-from pipeline.monitoring.report import Report
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring.task_result import Report
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
 from tests.support.waiting import wait_until
@@ -81,7 +81,7 @@ def run(server: AwsServer, task: str, number: int, env: dict[str, str]) -> Run:
     # A folder of its own, as a log that says "ready" must be this worker's.
     with place(server) as prefix, tempfile.TemporaryDirectory() as folder:
         os.environ.update(server.env)
-        aws.forget_clients()
+        clients.forget_clients()
         app = make_app(Settings(queue_prefix=prefix))
         with app.producer_or_acquire() as producer:
             for each in range(number):
@@ -107,7 +107,7 @@ def events_cpu_ms(server: AwsServer, tasks: int, batches: int = 20) -> float:
     """
     with place(server) as prefix:
         os.environ.update(server.env)
-        aws.forget_clients()
+        clients.forget_clients()
         app = make_app(
             Settings(
                 queue_prefix=prefix,

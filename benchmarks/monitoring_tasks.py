@@ -7,12 +7,12 @@ from typing import Any
 
 from pipeline.celery import make_app
 from tasks.base import ObjectTask
-from tasks.images import Recipe, render
+from tasks.images.render import Recipe, render
 
 PHOTO = (Path(__file__).parents[1] / "samples" / "hubble_deep_field.jpg").read_bytes()
 
 app = make_app()
-app.conf.imports = ("pipeline.monitoring.commands",)
+app.conf.imports = ("pipeline.sqs.monitoring.commands",)
 
 
 @app.task(name="benchmark.resize", base=ObjectTask)

@@ -9,9 +9,10 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from pipeline import aws, log
-from pipeline.errors import PipelineError
-from pipeline.health import Heartbeat, Role
+from pipeline.aws import clients
+from pipeline.core import log
+from pipeline.core.errors import PipelineError
+from pipeline.core.health import Heartbeat, Role
 
 
 def main() -> int:
@@ -21,23 +22,23 @@ def main() -> int:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
         from bridge.keep_awake import KeepAwake
-        from pipeline.config import Settings
+        from pipeline.aws.queues import TASKS_QUEUE
+        from pipeline.core.routes import Routes
+        from pipeline.core.settings import Settings
         from pipeline.enqueue import process_many, reconcile_many
-        from pipeline.queues import TASKS_QUEUE
-        from pipeline.routes import Routes
 
         settings = Settings.from_env()
         heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE)
         heartbeat.touch()  # or it would end after its first turn
         bridge = Bridge(
             settings,
-            aws.sqs(),
+            clients.sqs(),
             partial(process_many, careful=FailedKeys(settings).may_have_failed),
             heartbeat,
             reconcile_many,
             Routes.load(settings),
         )
-        keep_awake = KeepAwake(aws.sqs(), settings.queue_prefix + TASKS_QUEUE)
+        keep_awake = KeepAwake(clients.sqs(), settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.outcomes import Outcome, Verdict
-from bridge.s3_event import Change, Kind, Notification, parse
-from pipeline.aws_errors import told
-from pipeline.config import Settings
+from pipeline.aws.errors import told
+from pipeline.aws.queues import sqs_errors
+from pipeline.core.errors import MessageError
+from pipeline.core.health import Heartbeat
+from pipeline.core.routes import Routes
+from pipeline.core.s3_event import Change, Kind, Notification, parse
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued
-from pipeline.errors import MessageError
-from pipeline.health import Heartbeat
-from pipeline.queues import sqs_errors
-from pipeline.routes import Routes
-from pipeline.source import Source
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -12,11 +12,10 @@ import logging
 from itertools import islice
 from time import monotonic
 
-from pipeline import storage
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.routes import FAILED_PREFIX
-from tasks.keys import failure_key
+from pipeline.aws import storage
+from pipeline.core.errors import PipelineError
+from pipeline.core.routes import FAILED_PREFIX, failure_key
+from pipeline.core.settings import Settings
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0

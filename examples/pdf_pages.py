@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pipeline import app
-from pipeline.errors import PermanentError
-from pipeline.routes import Output, Route
+from pipeline import Output, Route, app
+from pipeline.core.errors import PermanentError
 from tasks import ObjectTask, derive
 
 LONGEST_SIDE = 1024  # pixels

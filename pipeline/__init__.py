@@ -1,7 +1,7 @@
 """What lands in S3 becomes renditions: Celery on SQS.
 
-``app`` (for ``celery -A pipeline …``), ``process`` and ``batched`` are loaded when first used, so that
-importing one module of this package loads nothing else.
+``app`` (for ``celery -A pipeline …``), ``process``, ``batched``, and what routes are declared with are loaded when
+first used, so that importing one module of this package loads nothing else.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipeline.broker.publishing import batched
+    from pipeline.aws.content import begins_with
     from pipeline.celery import app
+    from pipeline.core.routes import Output, Route
     from pipeline.enqueue import process
+    from pipeline.sqs.transport.publishing import batched
 
-__all__ = ["app", "batched", "process"]
+__all__ = ["Output", "Route", "app", "batched", "begins_with", "process"]
 
 _HOMES = {
+    "Output": "pipeline.core.routes",
+    "Route": "pipeline.core.routes",
     "app": "pipeline.celery",
-    "batched": "pipeline.broker.publishing",
+    "batched": "pipeline.sqs.transport.publishing",
+    "begins_with": "pipeline.aws.content",
     "process": "pipeline.enqueue",
 }
 

@@ -12,7 +12,7 @@ from pipeline.cli.base import Group
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from pipeline.version import version
+        from pipeline.core.version import version
 
         click.echo(version())
         ctx.exit()

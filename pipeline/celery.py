@@ -11,26 +11,26 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Queue
 
-from pipeline import log
-from pipeline.config import Settings
-from pipeline.monitoring.names import topics
-from pipeline.queues import TASKS_QUEUE
-from pipeline.routes import Routes
+from pipeline.aws.queues import TASKS_QUEUE
+from pipeline.core import log
+from pipeline.core.routes import Routes
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
-    "pipeline.broker.startup:RouteCheck",
-    "pipeline.broker.heartbeat:HeartbeatStep",
-    "pipeline.broker.protection:ProtectionStep",
-    "pipeline.broker.stopping:GracefulStop",
+    "pipeline.sqs.worker.startup:RouteCheck",
+    "pipeline.sqs.worker.heartbeat:HeartbeatStep",
+    "pipeline.sqs.worker.scale_in_protection:ProtectionStep",
+    "pipeline.sqs.worker.shutdown:GracefulStop",
 )
-CONSUMER_STEPS = ("pipeline.broker.startup:DeadLetterCheck",)
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": "sqs://",
-        "broker_transport": "pipeline.broker.transport:Transport",
+        "broker_transport": "pipeline.sqs.transport.transport:Transport",
         "broker_transport_options": {
             "queue_name_prefix": settings.queue_prefix,
             "wait_time_seconds": settings.poll_wait_s,
@@ -44,7 +44,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "reserve_s": settings.reserve_s,
         },
         "broker_connection_retry_on_startup": True,
-        "imports": ("tasks.renditions", "pipeline.monitoring.commands"),
+        "imports": ("tasks.renditions", "pipeline.sqs.monitoring.commands"),
         **_result_backend(settings.result_backend),
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,
@@ -60,7 +60,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_on_failure": True,  # the task has written its failure record by then
         "task_acks_on_timeout": False,
         "task_reject_on_worker_lost": True,
-        "worker_consumer": "pipeline.broker.consumer:Consumer",
+        "worker_consumer": "pipeline.sqs.worker.consumer:Consumer",
         "worker_prefetch_multiplier": 1,  # the transport holds a reserve on top of it
         "worker_lost_wait": 2.0,  # seconds for a result that a lost process may still have sent
         "task_soft_time_limit": settings.soft_time_limit_s,
@@ -103,7 +103,7 @@ class PipelineApp(Celery):
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """Inside ``batched(app)`` everything goes through the batch's producer."""
-        from pipeline.broker.publishing import active_producer
+        from pipeline.sqs.transport.publishing import active_producer
 
         return super().producer_or_acquire(active_producer(self) if producer is None else producer)
 
@@ -111,7 +111,7 @@ class PipelineApp(Celery):
 def make_app(settings: Settings | None = None) -> PipelineApp:
     """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
     app = PipelineApp(
-        "pipeline", events="pipeline.monitoring.events:Events", control="pipeline.monitoring.control:Control"
+        "pipeline", events="pipeline.sqs.monitoring.events:Events", control="pipeline.sqs.monitoring.control:Control"
     )
     app.settings = Settings.from_env() if settings is None else settings
     app.conf.update(celery_config(app.settings))
@@ -123,7 +123,7 @@ def make_app(settings: Settings | None = None) -> PipelineApp:
 app = make_app()
 
 # What `celery -A pipeline flower` reads, wherever it is started: without it, Flower would listen on all addresses.
-os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("monitoring") / "flowerconfig.py"))
+os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"))
 
 
 @signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself

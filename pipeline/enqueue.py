@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import TransientError
-from pipeline.source import Source
+from pipeline.core.errors import TransientError
+from pipeline.core.source import Source
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -97,7 +97,7 @@ def reconcile_many(sources: Iterable[Source], *, app: PipelineApp | None = None,
 
 
 def _enqueue_all(sources: Iterable[Source], app: PipelineApp, due: Callable[[Source], Signature]) -> None:
-    from pipeline.broker.publishing import PublishError, batched
+    from pipeline.sqs.transport.publishing import PublishError, batched
 
     waiting = iter(sources)
     by_root_id: dict[str, Source] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from celery import maybe_patch_concurrency
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from pipeline import enqueue
-from pipeline.errors import (
+from pipeline.core.errors import (
     MessageError,
     ObjectChanged,
     ObjectGone,
@@ -20,8 +20,8 @@ from pipeline.errors import (
     PipelineError,
     TransientError,
 )
-from pipeline.monitoring.report import Report
-from pipeline.source import Source
+from pipeline.core.source import Source
+from pipeline.sqs.monitoring.task_result import Report
 from tasks import failures
 from tasks.convergence import FOLLOW_UP_S, State, reconcile
 

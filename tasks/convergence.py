@@ -19,13 +19,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from time import monotonic
 
-from pipeline import storage
-from pipeline.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
-from pipeline.routes import FAILED_PREFIX, Output, Routes
-from pipeline.source import Source
-from pipeline.storage import Found
-from tasks.keys import failure_key
-from tasks.provenance import Provenance
+from pipeline.aws import storage
+from pipeline.aws.storage import Found
+from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import FAILED_PREFIX, Output, Routes, failure_key
+from pipeline.core.source import Source
 
 #: Seconds after a look at the source within which a write may land without being checked.
 LANDS_WITHIN_S = 60.0

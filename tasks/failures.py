@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 from celery import Task
 
-from pipeline import storage
-from pipeline.errors import PermanentError, PipelineError, TransientError
-from pipeline.source import Source
+from pipeline.aws import storage
+from pipeline.core.errors import PermanentError, PipelineError, TransientError
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import failure_key
+from pipeline.core.source import Source
 from tasks.convergence import as_it_is_now
-from tasks.keys import failure_key
-from tasks.provenance import Provenance
 
 
 def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Source:

@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline import storage
-from pipeline.errors import OwnOutput
-from pipeline.routes import Output
-from pipeline.source import Source
-from pipeline.storage import Found
+from pipeline.aws import storage
+from pipeline.aws.storage import Found
+from pipeline.core.errors import OwnOutput
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import Output, failure_key
+from pipeline.core.source import Source
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight, as_it_is_now, put
-from tasks.keys import failure_key
-from tasks.limits import Limits
-from tasks.provenance import Provenance
+from tasks.images.limits import Limits
 
 logger = logging.getLogger(__name__)
 

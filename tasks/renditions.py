@@ -9,15 +9,15 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from pipeline import storage
+from pipeline.aws import storage
 from pipeline.celery import app
-from pipeline.source import Source
+from pipeline.core.provenance import Provenance
+from pipeline.core.source import Source
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight
-from tasks.images import Limits, Recipe, Rendition, render
-from tasks.keys import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
+from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
+from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
 from tasks.making import Made, already, from_original, is_current, store, tidy
-from tasks.provenance import Provenance, Recipes
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.config import Settings
-from pipeline.routes import Output, Route
-from tasks.keys import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
+from pipeline.core.routes import Output, Route
+from pipeline.core.settings import Settings
+from tasks.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class ImageRoute(Route):
         return tuple(output for suffix in SUFFIXES for output in _pair(suffix))
 
     def recipes(self, settings: Settings) -> dict[str, str]:
-        from tasks.provenance import Recipes  # needs Pillow, which the bridge does not
+        from tasks.images.render import Recipes  # needs Pillow, which the bridge does not
 
         made = Recipes.from_settings(settings)
         return {RESIZED_PREFIX: made.resized, THUMBS_PREFIX: made.thumb}

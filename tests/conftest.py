@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline import aws
-from pipeline.config import Settings
+from pipeline.aws import clients
+from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
 from tests.support.queues import take_all
 
@@ -70,8 +70,8 @@ def stack(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
         "POLL_WAIT_S": "0",
     }.items():
         monkeypatch.setenv(name, value)
-    aws.forget_clients()
+    clients.forget_clients()
     for queue in ("local-events", RESULTS_QUEUE):
         take_all(queue)  # S3's test events
     yield Settings.from_env()
-    aws.forget_clients()
+    clients.forget_clients()

@@ -37,7 +37,7 @@ def _loop(name: str, title: str) -> Contender:
 
 def _simd(contender: Contender, title: str) -> Contender:
     # Not above: what is run as a module of this package should not load what it does not use.
-    from tasks.resample import simd_problem
+    from tasks.images.resample import simd_problem
 
     name = f"{contender.name}_simd"
     return replace(contender, name=name, title=title, environ={"RESAMPLER": "simd"}, missing=simd_problem())

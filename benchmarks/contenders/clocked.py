@@ -16,11 +16,11 @@ from celery.canvas import Signature
 from kombu.asynchronous.http.curl import CurlClient
 
 from benchmarks.clocks import Clocks
-from pipeline import storage
-from pipeline.broker.receiving import SQSConnection
+from pipeline.aws import storage
 from pipeline.celery import app
-from pipeline.monitoring.outbox import Outbox
-from tasks import images
+from pipeline.sqs.monitoring.outbox import Outbox
+from pipeline.sqs.transport.receiving import SQSConnection
+from tasks.images import render
 
 __all__ = ["app"]
 
@@ -28,9 +28,9 @@ _SERVICES = {"s3": "S3", "sqs": "SQS", "sns": "events"}
 
 
 def install(clocks: Clocks) -> None:
-    clocks.patch("decode", images, "decode")
-    clocks.patch("resize", images, "resample", "to_srgb", "drop_opaque_alpha")
-    clocks.patch("encode", images, "encode")
+    clocks.patch("decode", render, "decode")
+    clocks.patch("resize", render, "resample", "to_srgb", "drop_opaque_alpha")
+    clocks.patch("encode", render, "encode")
     clocks.patch("S3", storage, "read", "write")
     clocks.patch("SQS", CurlClient, "add_request", "on_readable", "on_writable", "_timeout_check")
     clocks.patch("SQS", SQSConnection, "receive_message")

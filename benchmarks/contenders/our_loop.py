@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from benchmarks.contenders.loop import run
-from tasks.images import Recipe, render
+from tasks.images.render import Recipe, render
 
 RESAMPLER = os.environ.get("RESAMPLER", "pillow")
 RESIZED, THUMB = (Recipe(box, resampler=RESAMPLER) for box in ((1024, 768), (192, 192)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 
 
 class Group(click.Group):

@@ -39,8 +39,8 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
     Example:
       python -m pipeline deadletters list
     """
-    from pipeline.deadletters.command import list_ as run
-    from pipeline.deadletters.command import queue_names
+    from pipeline.operations.deadletters.command import list_ as run
+    from pipeline.operations.deadletters.command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, as_json=as_json))
 
@@ -60,8 +60,8 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
       python -m pipeline deadletters show 5fea7756
       python -m pipeline deadletters show --only "not JSON"
     """
-    from pipeline.deadletters.command import queue_names
-    from pipeline.deadletters.command import show as run
+    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.command import show as run
 
     sys.exit(run(ids, queue_names(which), only=only, limit=limit))
 
@@ -81,8 +81,8 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
       python -m pipeline deadletters redrive
       python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
     """
-    from pipeline.deadletters.command import queue_names
-    from pipeline.deadletters.command import redrive as run
+    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.command import redrive as run
 
     sys.exit(run(queue_names(which), only=only, limit=limit, per_s=per_s))
 
@@ -99,8 +99,8 @@ def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
     Example:
       python -m pipeline deadletters export | jq -r .reason | sort | uniq -c
     """
-    from pipeline.deadletters.command import export as run
-    from pipeline.deadletters.command import queue_names
+    from pipeline.operations.deadletters.command import export as run
+    from pipeline.operations.deadletters.command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to))
 
@@ -118,7 +118,7 @@ def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) 
     Example:
       python -m pipeline deadletters purge --queue events --only "not JSON"
     """
-    from pipeline.deadletters.command import purge as run
-    from pipeline.deadletters.command import queue_names
+    from pipeline.operations.deadletters.command import purge as run
+    from pipeline.operations.deadletters.command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to, yes=yes))

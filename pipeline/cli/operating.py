@@ -37,7 +37,7 @@ def audit(
       python -m pipeline audit s3://uploads/2026/ --older-than 15m --json
       python -m pipeline audit --repair
     """
-    from pipeline.audit.command import audit as run
+    from pipeline.operations.audit.command import audit as run
 
     sys.exit(
         run(
@@ -68,7 +68,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
     Example:
       python -m pipeline explain "s3://uploads/a b.jpg"
     """
-    from pipeline.explain import explain as run
+    from pipeline.operations.explain import explain as run
 
     sys.exit(run(uri, as_json=as_json, limit=limit))
 
@@ -97,7 +97,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
       python -m pipeline backfill s3://uploads/2026/ --dry-run | wc -l
       python -m pipeline backfill s3://uploads --newer-than 3d
     """
-    from pipeline.backfill import backfill as run
+    from pipeline.operations.backfill import backfill as run
 
     sys.exit(run(target, start_after=start_after, newer_than=newer_than, max_queued=max_queued, dry_run=dry_run))
 
@@ -115,6 +115,6 @@ def routes(uri: str | None) -> None:
       python -m pipeline routes
       python -m pipeline routes "s3://uploads/a b.pdf"
     """
-    from pipeline.list_routes import show
+    from pipeline.operations.show_routes import show
 
     sys.exit(show(uri))

@@ -38,7 +38,7 @@ def settings(page: Path | None) -> None:
 
     Each with its variable, default, bounds and what it sets.
     """
-    from pipeline.config import markdown_table, with_table
+    from pipeline.core.settings import markdown_table, with_table
 
     if page is None:
         click.echo(markdown_table(), nl=False)
@@ -54,8 +54,8 @@ def health(role: str | None) -> None:
     Exit status: 0 it does, 1 it does not. For container health checks. Without ROLE it is whichever runs here.
     HEALTH_STALE_S says how long it may take; a long task is progress.
     """
-    from pipeline.config import Settings
-    from pipeline.health import Role, check, role_here
+    from pipeline.core.health import Role, check, role_here
+    from pipeline.core.settings import Settings
 
     settings = Settings.from_env()
     folder = Path(settings.health_folder)
@@ -71,8 +71,8 @@ def sweep() -> None:
     These are queues of events and remote control. Those of living processes are never touched. Flower does this
     too, when it starts and every hour.
     """
-    from pipeline.config import Settings
-    from pipeline.monitoring.sweep import sweep as run
+    from pipeline.core.settings import Settings
+    from pipeline.sqs.monitoring.sweep import sweep as run
 
     found = run(Settings.from_env())
     for name in found.removed:

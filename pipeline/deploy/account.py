@@ -7,9 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import aws
-from pipeline.aws_errors import plainly
-from pipeline.errors import PipelineError
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
 
 #: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
 ECS_ROLE = "AWSServiceRoleForECS"
@@ -42,14 +42,14 @@ class Network:
 def current() -> Account:
     """Raises ``PipelineError`` where credentials or region are missing, or are not accepted."""
     with plainly("asking who you are"):
-        client = aws.client("sts")
+        client = clients.client("sts")
         identity = client.get_caller_identity()
     return Account(id=identity["Account"], region=client.meta.region_name, arn=identity["Arn"])
 
 
 def ensure_ecs_role() -> bool:
     """Makes ECS's service-linked role where it is missing; True if it was. Raises ``PipelineError``."""
-    iam = aws.client("iam")
+    iam = clients.client("iam")
     with plainly(f"looking for the role {ECS_ROLE}"):
         if iam.list_roles(PathPrefix=f"/aws-service-role/{ECS_SERVICE}/")["Roles"]:
             return False
@@ -60,7 +60,7 @@ def ensure_ecs_role() -> bool:
 
 def default_network() -> Network:
     """The default VPC, whose subnets are public. Raises ``PipelineError`` when there is none."""
-    ec2 = aws.client("ec2")
+    ec2 = clients.client("ec2")
     with plainly("looking for the default VPC"):
         found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         if not found:
@@ -88,7 +88,7 @@ def describe(stack: str) -> dict[str, Any] | None:
     """A stack as CloudFormation describes it, by name or id; None when there is none."""
     with plainly(f"looking at stack {stack}"):
         try:
-            found: dict[str, Any] = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+            found: dict[str, Any] = clients.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         except ClientError as exc:
             # DescribeStacks has no error of its own for a stack that does not exist.
             if exc.response.get("Error", {}).get("Code") == "ValidationError":

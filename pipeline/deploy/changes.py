@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import aws
-from pipeline.aws_errors import plainly
-from pipeline.errors import PipelineError
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
 
 #: CloudFormation needs some seconds to work out the changes.
 PATIENCE_S = 300
@@ -43,7 +43,7 @@ class ChangeSet:
 def parameters_of(template: str) -> dict[str, bool]:
     """The template's parameters, and whether each must be given. Raises ``PipelineError``."""
     with plainly("reading the template"):
-        summary = aws.client("cloudformation").get_template_summary(TemplateBody=template)
+        summary = clients.client("cloudformation").get_template_summary(TemplateBody=template)
     return {entry["ParameterKey"]: "DefaultValue" not in entry for entry in summary.get("Parameters", [])}
 
 
@@ -60,7 +60,7 @@ def propose(
     ``values`` are those of the parameters. Buckets that an earlier stack of this name has left behind are
     taken over. Raises ``PipelineError``.
     """
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     with plainly(f"proposing the changes to stack {stack}"):
         made = client.create_change_set(
             StackName=stack,
@@ -111,7 +111,7 @@ def _changes(client: Any, change_set: str) -> list[Change]:
 
 def discard(change_set: str, stack_id: str, *, new: bool) -> None:
     """Removes a change set that is not carried out, and the empty stack that came with it."""
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     with plainly("removing the change set"):
         client.delete_change_set(ChangeSetName=change_set)
         if new:
@@ -120,4 +120,4 @@ def discard(change_set: str, stack_id: str, *, new: bool) -> None:
 
 def execute(change_set: ChangeSet) -> None:
     with plainly("carrying out the changes"):
-        aws.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)
+        clients.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes
 from pipeline.deploy.changes import ChangeSet
 from pipeline.deploy.follow import Event, Follower
-from pipeline.errors import PipelineError
 
 TEMPLATE = Path(__file__).parents[2] / "cloudformation" / "batch.yaml"
 DEFAULT_STACK = "batch-images"

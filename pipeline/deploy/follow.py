@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import aws
-from pipeline.aws_errors import plainly
-from pipeline.errors import PipelineError
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
 #: Within this time CloudFormation has begun.
@@ -45,7 +45,7 @@ class Follower:
     def __init__(self, stack_id: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._stack_id = stack_id
         self._sleep = sleep
-        self._client = aws.client("cloudformation")
+        self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
     def until_rest(self, report: Callable[[Event], None]) -> str:

@@ -11,13 +11,14 @@ import click
 from botocore.exceptions import ClientError
 from rich.console import Console
 
-from pipeline import aws, queues, shown
-from pipeline.aws_errors import is_missing_queue, plainly, status
+from pipeline.aws import clients, queues
+from pipeline.aws.errors import is_missing_queue, plainly, status
+from pipeline.core.console import counted
+from pipeline.core.errors import PipelineError
 from pipeline.deploy import account
 from pipeline.deploy.command import follow
 from pipeline.deploy.follow import Follower
-from pipeline.errors import PipelineError
-from pipeline.monitoring.names import kind_of
+from pipeline.sqs.monitoring.names import kind_of
 
 POLL_S = 10.0
 #: The queues' depths are approximate, so they must be seen empty more than once.
@@ -69,13 +70,13 @@ def teardown(
         _drain(ours, drain_s, console, sleep)
     follower = Follower(found["StackId"], sleep=sleep)
     with plainly(f"deleting stack {stack}"):
-        aws.client("cloudformation").delete_stack(StackName=found["StackId"])
+        clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     follow(follower, None, console)
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket in ours.buckets:
         if delete_data:
-            console.print(f"Removed {bucket} and {shown.counted(_delete_bucket(bucket), 'version')} of objects in it.")
+            console.print(f"Removed {bucket} and {counted(_delete_bucket(bucket), 'version')} of objects in it.")
         elif _bucket_exists(bucket):
             console.print(f"Kept {bucket}; a stack of the same name takes it over.")
     console.print(f"Stack {stack} is gone.")
@@ -99,7 +100,7 @@ def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool,
     dead = sum(_depth(ours.prefix + name) for name in DEAD)
     if dead:
         console.print(
-            f"[red]About {shown.counted(dead, 'dead letter')} will be lost[/]; "
+            f"[red]About {counted(dead, 'dead letter')} will be lost[/]; "
             "`python -m pipeline deadletters export` keeps them."
         )
 
@@ -120,7 +121,7 @@ def _drain(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[
     The queue's policy is what is taken away, since the queue goes with the stack: the bucket's notification must
     stay as it is, or a later stack of this name would take over a bucket that sends no events.
     """
-    sqs: Any = aws.sqs()
+    sqs: Any = clients.sqs()
     with plainly("ending the intake"):
         url = _url(ours.prefix + EVENTS)
         if url is None:
@@ -145,15 +146,15 @@ def _wait_until_empty(ours: Belongings, drain_s: float, console: Console, sleep:
             empty = 0 if left else empty + 1
             if left and time.monotonic() > deadline:
                 raise PipelineError(
-                    f"about {shown.counted(left, 'message')} left after {drain_s:g} s, which deleting would lose. "
+                    f"about {counted(left, 'message')} left after {drain_s:g} s, which deleting would lose. "
                     "Nothing was changed: run it again with a longer --drain, or with --no-drain to give them up"
                 )
-            spinner.update(f"Draining: about {shown.counted(left, 'message')} left ...")
+            spinner.update(f"Draining: about {counted(left, 'message')} left ...")
             sleep(min(POLL_S, drain_s))
 
 
 def _url(name: str) -> str | None:
-    sqs = aws.sqs()
+    sqs = clients.sqs()
     try:
         return sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as exc:
@@ -174,7 +175,7 @@ def _depth(name: str) -> int:
 
 def _sweep(prefix: str) -> Iterator[str]:
     """Removes the queues of processes that could not do it themselves; their stack is gone, so none is in use."""
-    sqs = aws.sqs()
+    sqs = clients.sqs()
     with plainly("removing leftover queues"):
         pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000})
         for url in [url for page in pages for url in page.get("QueueUrls", [])]:
@@ -187,7 +188,7 @@ def _sweep(prefix: str) -> Iterator[str]:
 def _bucket_exists(bucket: str) -> bool:
     with plainly(f"looking at bucket {bucket}"):
         try:
-            aws.s3().head_bucket(Bucket=bucket)
+            clients.s3().head_bucket(Bucket=bucket)
         except ClientError as exc:
             if status(exc) == 404:
                 return False
@@ -199,7 +200,7 @@ def _delete_bucket(bucket: str) -> int:
     """Removes every version of every object, then the bucket; returns how many there were."""
     if not _bucket_exists(bucket):
         return 0
-    s3 = aws.s3()
+    s3 = clients.s3()
     count = 0
     with plainly(f"emptying bucket {bucket}"):
         for page in s3.get_paginator("list_object_versions").paginate(

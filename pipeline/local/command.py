@@ -13,8 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline import aws, shown
-from pipeline.errors import PipelineError
+from pipeline.aws import clients
+from pipeline.core.console import progress
+from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
 from pipeline.local.flower import start as start_flower
@@ -56,13 +57,13 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
-    aws.forget_clients()
+    clients.forget_clients()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        aws.forget_clients()
+        clients.forget_clients()
 
 
 def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
@@ -76,7 +77,7 @@ def _collect(console: Console, run: Run, files: Sequence[File]) -> list[Result]:
     """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere."""
     results: list[Result] = []
     counts = dict.fromkeys(State, 0)
-    with shown.progress("Files", len(files)) as bar:
+    with progress("Files", len(files)) as bar:
         for result in run.process(files):
             results.append(result)
             counts[result.state] += 1

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.s3_event import MAX_KEY_BYTES
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.s3_event import MAX_KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.local.stack import PREFIX, TOPIC_ARN_PREFIX, LocalStack
 
 USER = "demo"

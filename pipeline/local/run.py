@@ -15,16 +15,16 @@ from typing import Any
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from bridge.s3_event import parse
-from pipeline.aws_errors import told
-from pipeline.config import Settings
-from pipeline.deadletters.letters import DeadLetter
-from pipeline.errors import PipelineError
+from pipeline.aws.errors import told
+from pipeline.core.errors import PipelineError
+from pipeline.core.routes import FAILED_PREFIX, FAILED_SUFFIX, Route, Routes
+from pipeline.core.s3_event import parse
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
-from pipeline.routes import FAILED_PREFIX, Route, Routes
-from pipeline.source import Source
-from tasks.keys import FAILED_SUFFIX, RESIZED_PREFIX, THUMBS_PREFIX
+from pipeline.operations.deadletters.letter import DeadLetter
+from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from tasks.routes import ImageRoute
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.

@@ -16,9 +16,9 @@ from typing import IO, Any, Self
 
 import boto3
 
-from pipeline.config import Settings
-from pipeline.errors import PipelineError
-from pipeline.monitoring.names import TOPICS
+from pipeline.core.errors import PipelineError
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring.names import TOPICS
 
 REGION = "us-east-1"
 PREFIX = "local-"

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.monitoring.names import Kind
-from pipeline.monitoring.queues import UNTIL_TAG
-from pipeline.monitoring.sweep import sweep
+from pipeline.sqs.monitoring.names import Kind
+from pipeline.sqs.monitoring.process_queues import UNTIL_TAG
+from pipeline.sqs.monitoring.sweep import sweep
 from tests.stack.iam import Call, grants
 from tests.stack.template import Stack, load
 from tests.support.aws_process import ROOT

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
 from tests.support.aws_process import AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ from typing import Any
 import jmespath
 from botocore.session import Session
 
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
 from tests.docs.pages import ROOT, template, text_of
 
 Check = Callable[[list[str]], None]

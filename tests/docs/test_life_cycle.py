@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from bridge.outcomes import EFFECTS, Outcome
-from pipeline.audit.verdicts import Status
-from pipeline.broker import lease
+from pipeline.core.provenance import Provenance
 from pipeline.local.stack import MAX_RECEIVES
+from pipeline.operations.audit.classify import Status
+from pipeline.sqs.transport import visibility
 from tasks import base
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S, Wrote
-from tasks.provenance import Provenance
 from tests.docs.pages import blocks, tables, template, text_of
 from tests.stack.template import of_type
 
@@ -65,7 +65,7 @@ def reached(diagram: str, state: str) -> set[str]:
 @pytest.mark.parametrize("diagram", [EVENT, TASK, OBJECT], ids=["event", "task", "object"])
 def test_arrows_name_modules_and_every_state_has_a_way_in_and_out(diagram: str) -> None:
     for arrow in arrows(diagram):
-        names = [arrow.actor] if "." in arrow.actor else [f"pipeline.broker.{arrow.actor}"]
+        names = [arrow.actor] if "." in arrow.actor else [f"pipeline.sqs.transport.{arrow.actor}"]
         assert arrow.actor in FOREIGN or importlib.util.find_spec(names[0]) is not None, f"{arrow}: no such module"
     assert reached(diagram, START) >= states(diagram)
     for state in states(diagram) - {Status.SKIPPED.value}:  # nothing ever happens to what is not for us
@@ -122,4 +122,4 @@ def test_numbers_are_those_of_the_code() -> None:
     assert "a write more than a minute after its look" in text
     assert LANDS_WITHIN_S == 60
     assert "up to 12 hours" in text
-    assert lease.MAX_HIDDEN_S == 12 * 3600
+    assert visibility.MAX_HIDDEN_S == 12 * 3600

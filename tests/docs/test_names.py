@@ -13,7 +13,7 @@ import pytest
 from botocore.session import Session
 
 from pipeline.__main__ import cli
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
 from tests.docs.looks import recipe, variables
 from tests.docs.pages import PAGES, ROOT, Code, blocks, spans, tables, template, text_of
 from tests.docs.shell import commands
@@ -61,7 +61,7 @@ def _is_flowers(name: str) -> bool:
     from tornado.options import options as defined
 
     option = name.removeprefix("FLOWER_").lower()
-    read = text_of("pipeline/monitoring/flower.py") + text_of("pipeline/monitoring/flowerconfig.py")
+    read = text_of("pipeline/sqs/flower/options.py") + text_of("pipeline/sqs/flower/flowerconfig.py")
     oauth = "FLOWER_OAUTH2_KEY", "FLOWER_OAUTH2_SECRET", "FLOWER_OAUTH2_REDIRECT_URI"  # Flower reads them itself
     return name.startswith("FLOWER_") and (option in defined or f'"{name}"' in read or name in oauth)
 

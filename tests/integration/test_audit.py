@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pipeline import aws
 from pipeline.__main__ import cli
-from pipeline.audit.run import Audit, Repair, Report
-from pipeline.audit.verdicts import Status
-from pipeline.config import Settings
+from pipeline.aws import clients
+from pipeline.core.routes import Routes, failure_key
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from pipeline.routes import Routes
-from pipeline.source import Source
-from tasks.keys import failure_key
-from tasks.provenance import Recipes
+from pipeline.operations.audit.classify import Status
+from pipeline.operations.audit.run import Audit, Repair, Report
+from tasks.images.render import Recipes
 from tests.support import own_route
 from tests.support.queues import headers, take_all
 from tests.support.s3_model import S3Model, Version, error
@@ -34,7 +33,7 @@ OLD = Recipes("old", "old.old")
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Synthetic:
     made = Synthetic()
-    monkeypatch.setattr("pipeline.aws.s3", lambda: made.s3)
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: made.s3)
     return made
 
 
@@ -101,7 +100,7 @@ def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> No
 
 def test_memory_does_not_grow_with_the_number_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     def peak(count: int) -> int:
-        monkeypatch.setattr("pipeline.aws.s3", lambda: Endless(count))
+        monkeypatch.setattr("pipeline.aws.clients.s3", lambda: Endless(count))
         tracemalloc.start()
         try:
             with Audit(Routes.load(SETTINGS), INPUT) as run:
@@ -329,7 +328,7 @@ def test_outputs_by_an_earlier_recipe_of_a_user_s_own_are_all_found(world: Synth
 @pytest.fixture
 def objects(stack: Settings) -> Settings:
     """One of each kind."""
-    s3 = aws.s3()
+    s3 = clients.s3()
     recipes = Recipes.from_settings(stack)
 
     def put(key: str, body: bytes = b"x") -> str:
@@ -448,7 +447,7 @@ def test_a_missing_permission_is_named(stack: Settings, monkeypatch: pytest.Monk
         def list_objects_v2(self, **_: object) -> None:
             raise error("ListObjectsV2", "AccessDenied", 403)
 
-    monkeypatch.setattr("pipeline.aws.s3", Denied)
+    monkeypatch.setattr("pipeline.aws.clients.s3", Denied)
     status, _, err = invoke()
     assert status == 2
     assert "need s3:ListBucket on bucket local-input" in err

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pipeline import aws, backfill
 from pipeline.__main__ import cli
-from pipeline.backfill import BATCH, Backfill, wait_for_room
-from pipeline.config import Settings
+from pipeline.aws import clients
+from pipeline.aws.storage import Found
+from pipeline.core.errors import TransientError
+from pipeline.core.routes import Routes
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued
-from pipeline.errors import TransientError
 from pipeline.local.stack import INPUT_BUCKET
-from pipeline.routes import Routes
-from pipeline.source import Source
-from pipeline.storage import Found
+from pipeline.operations import backfill
+from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
 from tests.support.queues import depth, headers, take_all, url
 from tests.support.s3_model import EPOCH
 
@@ -90,7 +91,7 @@ def test_where_it_stopped_is_where_it_goes_on(monkeypatch: pytest.MonkeyPatch) -
 
 def test_it_waits_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     depths = iter([12, 10, 9])
-    monkeypatch.setattr("pipeline.queues.depth", lambda _: next(depths))
+    monkeypatch.setattr("pipeline.aws.queues.depth", lambda _: next(depths))
     monkeypatch.setattr(backfill, "PAUSE_S", 0)
     said: list[str] = []
     wait_for_room("url", 10, said.append)
@@ -103,9 +104,9 @@ def test_it_waits_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def uploads(stack: Settings) -> Settings:
     for n in range(23):
-        aws.s3().put_object(Bucket=INPUT_BUCKET, Key=f"a/ü b+c 100% {n:02}.jpg", Body=b"x")
-    aws.s3().put_object(Bucket=INPUT_BUCKET, Key="a/notes.txt", Body=b"x")
-    aws.s3().put_object(Bucket=INPUT_BUCKET, Key="b/other.jpg", Body=b"x")
+        clients.s3().put_object(Bucket=INPUT_BUCKET, Key=f"a/ü b+c 100% {n:02}.jpg", Body=b"x")
+    clients.s3().put_object(Bucket=INPUT_BUCKET, Key="a/notes.txt", Body=b"x")
+    clients.s3().put_object(Bucket=INPUT_BUCKET, Key="b/other.jpg", Body=b"x")
     take_all("local-events")
     return stack
 
@@ -165,7 +166,7 @@ def test_a_stop_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("uploads")
 def test_an_interrupt_says_how_to_go_on() -> None:
     """It waits for room in a full queue, and is told to stop."""
-    aws.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
+    clients.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
     command = [sys.executable, "-m", "pipeline", "backfill", f"s3://{INPUT_BUCKET}/b", "--max-queued", "1"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -196,7 +197,7 @@ def test_what_is_wrong_is_one_plain_line(arguments: list[str], says: str) -> Non
 
 
 def test_a_missing_queue_is_said_at_once(stack: Settings) -> None:
-    aws.sqs().delete_queue(QueueUrl=url("local-tasks"))
+    clients.sqs().delete_queue(QueueUrl=url("local-tasks"))
     status, _, err = invoke(f"s3://{INPUT_BUCKET}")
     assert status == 1
     assert "queue local-tasks does not exist" in err

@@ -11,13 +11,13 @@ import pytest
 
 from bridge.consumer import Bridge
 from bridge.outcomes import EFFECTS, Outcome
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
+from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued, process_many
-from pipeline.errors import ConfigError
 from pipeline.local.stack import INPUT_BUCKET
-from pipeline.source import Source
 from tests.support.queues import depth, headers, take_all, url
 from tests.unit.test_s3_event import s3_record, sns_wrapped
 
@@ -26,15 +26,15 @@ EVENTS, TASKS, DEAD = "local-events", "local-tasks", "local-events-dlq"
 
 @pytest.fixture
 def bridge(stack: Settings) -> Bridge:
-    return Bridge(stack, aws.sqs(), partial(process_many, app=make_app(stack)))
+    return Bridge(stack, clients.sqs(), partial(process_many, app=make_app(stack)))
 
 
 def send(body: str) -> None:
-    aws.sqs().send_message(QueueUrl=url(EVENTS), MessageBody=body)
+    clients.sqs().send_message(QueueUrl=url(EVENTS), MessageBody=body)
 
 
 def upload(key: str) -> str:
-    return aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=b"x")["ETag"].strip('"')
+    return clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=b"x")["ETag"].strip('"')
 
 
 def test_every_outcome_has_an_effect() -> None:
@@ -124,7 +124,7 @@ def test_what_is_not_published_leaves_its_event_and_spares_the_others(stack: Set
 
     for key in ("a.jpg", "bad.jpg", "b.jpg"):
         upload(key)
-    outcomes = Bridge(stack, aws.sqs(), publish).step()
+    outcomes = Bridge(stack, clients.sqs(), publish).step()
     assert sorted(outcome.value for outcome in outcomes) == ["dispatched", "dispatched", "retry"]
     assert sorted(source.key for source in published) == ["a.jpg", "b.jpg"]
     assert depth(EVENTS) == (0, 1)  # in flight until its visibility time-out: nothing is lost
@@ -136,7 +136,7 @@ def test_an_unexpected_error_while_publishing_leaves_every_event_that_was_due(st
 
     upload("a.jpg")
     send(json.dumps({"Records": [s3_record("notes.txt")]}))
-    outcomes = Bridge(stack, aws.sqs(), publish).step()
+    outcomes = Bridge(stack, clients.sqs(), publish).step()
     assert sorted(outcome.value for outcome in outcomes) == ["retry", "skipped"]
     assert depth(EVENTS) == (0, 1)
 
@@ -145,16 +145,16 @@ def test_a_dead_letter_that_can_t_be_sent_stays_where_it_is(
     bridge: Bridge, stack: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     send("hello")
-    aws.sqs().delete_queue(QueueUrl=url(DEAD))
+    clients.sqs().delete_queue(QueueUrl=url(DEAD))
     assert bridge.step() == [Outcome.REJECTED]
     assert depth(EVENTS) == (0, 1)
     assert "could not dead-letter" in caplog.text
 
 
 def test_a_missing_queue_is_said_at_the_start(stack: Settings) -> None:
-    aws.sqs().delete_queue(QueueUrl=url(EVENTS))
+    clients.sqs().delete_queue(QueueUrl=url(EVENTS))
     with pytest.raises(ConfigError, match=r"queue local-events does not exist: .*QUEUE_PREFIX"):
-        Bridge(stack, aws.sqs(), lambda _: None)
+        Bridge(stack, clients.sqs(), lambda _: None)
 
 
 def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
@@ -163,16 +163,16 @@ def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
     """The queue is away for a while: one line at the start, one at the end, and the event is processed."""
     monkeypatch.setattr("bridge.consumer.MAX_BACKOFF_S", 0.01)
     done = threading.Event()
-    bridge = Bridge(stack, aws.sqs(), lambda _: done.set())
+    bridge = Bridge(stack, clients.sqs(), lambda _: done.set())
     failures = iter([True, True, True])
 
     class Flaky:
-        exceptions = aws.sqs().exceptions
+        exceptions = clients.sqs().exceptions
 
         def __getattr__(self, name: str) -> object:
             if name == "receive_message" and next(failures, False):
-                raise aws.sqs().exceptions.ClientError({"Error": {"Code": "ServiceUnavailable"}}, "ReceiveMessage")
-            return getattr(aws.sqs(), name)
+                raise clients.sqs().exceptions.ClientError({"Error": {"Code": "ServiceUnavailable"}}, "ReceiveMessage")
+            return getattr(clients.sqs(), name)
 
     monkeypatch.setattr(bridge, "_sqs", Flaky())
     upload("a.jpg")

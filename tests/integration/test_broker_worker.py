@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.health import Role, Unhealthy, check, heartbeat_path
+from pipeline.core.health import Role, Unhealthy, check, heartbeat_path
 from tests.support.stage import Stage, aws_server, stage
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -182,7 +182,7 @@ def ecs_agent(answers: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[str, 
 def test_errors_of_the_agent_are_logged_and_cost_no_task(
     answer: tuple[int, dict[str, Any]], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipeline.broker.protection import AgentEndpoint
+    from pipeline.sqs.worker.scale_in_protection import AgentEndpoint
 
     with ecs_agent([answer]) as (uri, calls):
         assert AgentEndpoint(uri, 15).put(True) is False

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pipeline import aws
 from pipeline.__main__ import cli
-from pipeline.config import Settings
-from pipeline.deadletters import moving
-from pipeline.deadletters.queue import DeadLetterQueue, Pace
-from pipeline.errors import TransientError
+from pipeline.aws import clients
+from pipeline.core.errors import TransientError
+from pipeline.core.settings import Settings
+from pipeline.operations.deadletters import moving
+from pipeline.operations.deadletters.queue import DeadLetterQueue, Pace
 from tests.support.aws_process import AwsServer
 from tests.support.queues import depth, take_all
 from tests.support.stage import aws_server  # noqa: F401 - a fixture
@@ -29,8 +29,8 @@ PREFIX = "dead-"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.deadletters.queue.POLL_S", 0)
-    monkeypatch.setattr("pipeline.deadletters.moving.LOOK_S", 0)
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.POLL_S", 0)
+    monkeypatch.setattr("pipeline.operations.deadletters.moving.LOOK_S", 0)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def server(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     """SQS that can move messages, with the four queues."""
     for name, value in (aws_server.env | {"QUEUE_PREFIX": PREFIX}).items():
         monkeypatch.setenv(name, value)
-    aws.forget_clients()
+    clients.forget_clients()
     for name in ("events", "tasks"):
         aws_server.make_queue(PREFIX + name)
     aws_server.reset()
@@ -46,18 +46,18 @@ def server(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     aws_server.repair()
     for name in ("events", "tasks", "events-dlq", "tasks-dlq"):
         take_all(PREFIX + name)
-        aws.sqs().delete_queue(QueueUrl=url(name))
+        clients.sqs().delete_queue(QueueUrl=url(name))
     aws_server.forget_deletions()
-    aws.forget_clients()
+    clients.forget_clients()
 
 
 def url(name: str, prefix: str = PREFIX) -> str:
-    return aws.sqs().get_queue_url(QueueName=prefix + name)["QueueUrl"]
+    return clients.sqs().get_queue_url(QueueName=prefix + name)["QueueUrl"]
 
 
 def bury(name: str, body: str, reason: str | None = None, prefix: str = PREFIX, **attributes: str) -> str:
     named = attributes | ({} if reason is None else {"reason": reason})
-    return aws.sqs().send_message(
+    return clients.sqs().send_message(
         QueueUrl=url(f"{name}-dlq", prefix),
         MessageBody=body,
         MessageAttributes={key: {"DataType": "String", "StringValue": value} for key, value in named.items()},
@@ -228,11 +228,11 @@ def test_a_move_that_sqs_gives_up_is_an_error(server: AwsServer) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     assert started.wait(20)
-    arn = aws.sqs().get_queue_attributes(QueueUrl=url("tasks-dlq"), AttributeNames=["QueueArn"])["Attributes"][
+    arn = clients.sqs().get_queue_attributes(QueueUrl=url("tasks-dlq"), AttributeNames=["QueueArn"])["Attributes"][
         "QueueArn"
     ]
-    (task_,) = aws.sqs().list_message_move_tasks(SourceArn=arn)["Results"]
-    aws.sqs().cancel_message_move_task(TaskHandle=task_["TaskHandle"])
+    (task_,) = clients.sqs().list_message_move_tasks(SourceArn=arn)["Results"]
+    clients.sqs().cancel_message_move_task(TaskHandle=task_["TaskHandle"])
     wait_until(lambda: not thread.is_alive(), "the end of the move")
     assert "SQS ended its move as cancelled" in str(caught[0])
 
@@ -245,8 +245,8 @@ def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         slept.append(round(seconds, 3))
         clock[0] += seconds
 
-    monkeypatch.setattr("pipeline.deadletters.queue.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("pipeline.deadletters.queue.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.time.sleep", sleep)
     pace = Pace(20)
     for _ in range(3):
         pace.wait(10)

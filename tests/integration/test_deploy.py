@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from pipeline import aws
 from pipeline.__main__ import cli
-from pipeline.aws_errors import plainly
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, teardown
 from pipeline.deploy.command import TEMPLATE, follow
 from pipeline.deploy.follow import Event, Follower
-from pipeline.errors import PipelineError
 from pipeline.local.stack import Emulator
 from tests.stack.template import emulated, load
 
@@ -52,9 +52,9 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emula
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(changes, "POLL_S", 0)
     monkeypatch.setattr(teardown, "POLL_S", 0)
-    aws.forget_clients()
+    clients.forget_clients()
     yield emulator
-    aws.forget_clients()
+    clients.forget_clients()
 
 
 Run = Callable[..., Result]
@@ -154,7 +154,7 @@ def test_without_credentials_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    aws.forget_clients()
+    clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     result = run("deploy", "--image", "i", "--yes")
     assert (result.exit_code, "no AWS credentials" in result.output) == (1, True)
@@ -163,10 +163,10 @@ def test_without_credentials_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_without_a_region_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    aws.forget_clients()
+    clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     with pytest.raises(PipelineError, match="no AWS region"), plainly("x"):
-        aws.client("cloudformation")
+        clients.client("cloudformation")
 
 
 # --- teardown
@@ -295,7 +295,7 @@ def _event(number: int, name: str, status: str, reason: str) -> dict[str, Any]:
 
 
 def _follower(monkeypatch: pytest.MonkeyPatch, *turns: tuple[str, list[tuple[str, str, str]]]) -> Follower:
-    monkeypatch.setattr(aws, "client", lambda _: _CloudFormation(*turns))
+    monkeypatch.setattr(clients, "client", lambda _: _CloudFormation(*turns))
     return Follower("stack-id", sleep=lambda _: None)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pipeline import aws
 from pipeline.__main__ import cli
-from pipeline.config import Settings
+from pipeline.aws import clients
+from pipeline.core.routes import failure_key
+from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from tasks.keys import failure_key
-from tasks.provenance import Recipes
+from tasks.images.render import Recipes
 from tests.support.queues import take_all, url
 from tests.unit.test_dead_letters import task
 
@@ -23,12 +23,12 @@ URI = f"s3://{INPUT_BUCKET}/{KEY}"
 
 @pytest.fixture(autouse=True)
 def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr("pipeline.deadletters.queue.POLL_S", 0)
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.POLL_S", 0)
     return stack
 
 
 def upload(body: bytes = b"x") -> str:
-    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=KEY, Body=body)["ETag"].strip('"')
+    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=KEY, Body=body)["ETag"].strip('"')
     take_all("local-events")
     return etag
 
@@ -38,12 +38,12 @@ def render(settings: Settings, etag: str, *prefixes: str, recipes: Recipes | Non
     for prefix, recipe in (("resized/", made.resized), ("thumbs/", made.thumb)):
         if prefix in (prefixes or ("resized/", "thumbs/")):
             metadata = {"source-bucket": INPUT_BUCKET, "source-etag": etag, "recipe": recipe, "pixels": "4x3"}
-            aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key=prefix + KEY, Body=b"r", Metadata=metadata)
+            clients.s3().put_object(Bucket=OUTPUT_BUCKET, Key=prefix + KEY, Body=b"r", Metadata=metadata)
 
 
 def fail(etag: str) -> None:
     record = {"reason": "truncated", "message": "It ends early.", "advice": "Upload it again.", "task_id": "1-2"}
-    aws.s3().put_object(
+    clients.s3().put_object(
         Bucket=OUTPUT_BUCKET,
         Key=failure_key(KEY),
         Body=json.dumps(record).encode(),
@@ -52,7 +52,7 @@ def fail(etag: str) -> None:
 
 
 def bury(body: str, reason: str) -> None:
-    aws.sqs().send_message(
+    clients.sqs().send_message(
         QueueUrl=url("local-tasks-dlq"),
         MessageBody=body,
         MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
@@ -114,7 +114,7 @@ def test_missing(settings: Settings) -> None:
     etag = upload()
     assert "Missing: it waits in a queue, or its event never came." in explain()[1]
     render(settings, etag, "resized/")
-    aws.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
+    clients.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
     status, out, _ = explain()
     assert status == 1
     assert "Missing (only a part of it)" in out
@@ -143,7 +143,7 @@ def test_gone(settings: Settings) -> None:
 
 def test_not_selected() -> None:
     uri = f"s3://{INPUT_BUCKET}/notes.txt"
-    aws.s3().put_object(Bucket=INPUT_BUCKET, Key="notes.txt", Body=b"x")
+    clients.s3().put_object(Bucket=INPUT_BUCKET, Key="notes.txt", Body=b"x")
     status, out, _ = explain(uri=uri)
     assert status == 0
     assert "It is not processed: its key ends in none of SUFFIXES." in out
@@ -151,8 +151,8 @@ def test_not_selected() -> None:
 
 def test_what_can_t_be_found_out_is_said(settings: Settings) -> None:
     render(settings, upload())
-    aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key=failure_key(KEY), Body=b"{")
-    aws.sqs().delete_queue(QueueUrl=url("local-tasks-dlq"))
+    clients.s3().put_object(Bucket=OUTPUT_BUCKET, Key=failure_key(KEY), Body=b"{")
+    clients.sqs().delete_queue(QueueUrl=url("local-tasks-dlq"))
     status, known = as_json()
     assert status == 0
     assert "its failure record is not JSON" in known["not_known"][0]

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from bridge.keep_awake import KeepAwake
-from pipeline import aws
-from pipeline.config import Settings
+from pipeline.aws import clients
+from pipeline.core.settings import Settings
 from tests.support.waiting import wait_until
 
 
@@ -34,11 +34,11 @@ class _Counting:
 
 @pytest.mark.parametrize("fails_before", [0, 3])
 def test_it_looks_again_and_again_until_it_is_ended(stack: Settings, fails_before: int) -> None:
-    sqs: Any = _Counting(aws.sqs(), fails_before)
+    sqs: Any = _Counting(clients.sqs(), fails_before)
     with KeepAwake(sqs, f"{stack.queue_prefix}tasks", every_s=0.01):
         wait_until(lambda: sqs.looks > 5, "looks at the queue")
     wait_until(lambda: "keep-awake" not in {thread.name for thread in threading.enumerate()}, "its end")
 
 
 def test_a_queue_that_is_not_there_is_no_error(stack: Settings) -> None:
-    KeepAwake(aws.sqs(), "no-such-queue").ask()
+    KeepAwake(clients.sqs(), "no-such-queue").ask()

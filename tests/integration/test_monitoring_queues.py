@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from kombu.transport.SQS.exceptions import UndefinedQueueException
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
-from pipeline.errors import ConfigError, PipelineError
-from pipeline.monitoring import names, queues
-from pipeline.monitoring.names import Kind
-from pipeline.monitoring.queues import UNTIL_TAG, OwnedQueues, owned
-from pipeline.monitoring.sweep import sweep
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring import names, process_queues
+from pipeline.sqs.monitoring.names import Kind
+from pipeline.sqs.monitoring.process_queues import UNTIL_TAG, OwnedQueues, owned
+from pipeline.sqs.monitoring.sweep import sweep
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
 from tests.support.stage import aws_server
@@ -75,7 +75,7 @@ class Place:
 def place(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     for name, value in aws_server.env.items():
         monkeypatch.setenv(name, value)
-    aws.forget_clients()
+    clients.forget_clients()
     prefix = f"q{secrets.token_hex(4)}-"
     aws_server.make_queue(f"{prefix}tasks", dlq=False)
     for topic in ("celeryev", "pidbox"):
@@ -84,7 +84,7 @@ def place(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pl
     owned().close()
     owned.cache_clear()
     aws_server.repair()
-    aws.forget_clients()
+    clients.forget_clients()
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_only_its_topic_may_write_to_it_and_what_is_unread_is_gone_in_a_minute(
     url = client.get_queue_url(QueueName=name)["QueueUrl"]
     attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["MessageRetentionPeriod"] == "60"
-    assert int(attributes["VisibilityTimeout"]) > max(queues.RETENTION_S.values())
+    assert int(attributes["VisibilityTimeout"]) > max(process_queues.RETENTION_S.values())
     assert place.topic_arn(Kind.CONTROL) in attributes["Policy"]
     assert f":{name}" in attributes["Policy"]
 
@@ -157,7 +157,7 @@ def test_renewing_moves_the_claim_on_and_removes_what_was_released(
     before = int(place.tags(kept)[UNTIL_TAG])
     owner.release(released)
     later = time.time() + 500
-    monkeypatch.setattr(queues.time, "time", lambda: later)
+    monkeypatch.setattr(process_queues.time, "time", lambda: later)
     owner.renew()
     assert int(place.tags(kept)[UNTIL_TAG]) >= before + 499
     assert place.names() == {kept}
@@ -200,7 +200,8 @@ def test_a_forked_child_leaves_its_parent_s_queues_alone(place: Place, owner: Ow
 
 def test_a_process_that_ends_removes_its_queues_and_one_that_is_killed_does_not(place: Place) -> None:
     code = (
-        "import sys; from pipeline.monitoring.queues import owned; from pipeline.monitoring.names import Kind;"
+        "import sys; from pipeline.sqs.monitoring.process_queues import owned;"
+        "from pipeline.sqs.monitoring.names import Kind;"
         f"[owned().open(name, Kind.REPLY, None, lease_s={LEASE_S}) for name in sys.argv[1:2]];"
         "print('made', flush=True); sys.stdin.read()"
     )
@@ -226,7 +227,7 @@ def test_a_sweep_removes_what_is_not_claimed_any_more_and_nothing_else(place: Pl
     foreign = prefix + names.control_queue()  # of the right name, but it carries no claim
     client.create_queue(QueueName=foreign)
     longer = f"{prefix}other-{names.control_queue()}"  # of a stack whose prefix begins with ours
-    client.create_queue(QueueName=longer, tags={UNTIL_TAG: "0", queues.APP_TAG: queues.APP})
+    client.create_queue(QueueName=longer, tags={UNTIL_TAG: "0", process_queues.APP_TAG: process_queues.APP})
 
     swept = sweep(place.settings)
     assert (swept.removed, set(swept.claimed), swept.unknown) == ([], set(mine.values()), [foreign])

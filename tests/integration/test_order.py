@@ -8,9 +8,9 @@ import pytest
 
 from bridge.failed_keys import GOOD_FOR_S
 from pipeline.celery import app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import process, work
-from pipeline.source import Source
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S
 from tests.integration.test_convergence import PICTURES, check
 from tests.support.pipeline_model import INPUT, OUTPUT, Attempt, PipelineModel

@@ -14,16 +14,16 @@ from PIL import Image
 
 from bridge.consumer import Bridge
 from bridge.outcomes import Outcome
-from pipeline import aws, storage
 from pipeline.__main__ import cli
-from pipeline.audit.run import Audit, Repair
+from pipeline.aws import clients, storage
 from pipeline.celery import app, make_app
-from pipeline.config import Settings
+from pipeline.core.errors import ObjectChanged, ObjectGone, TransientError
+from pipeline.core.routes import Routes
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import process_many, reconcile_many
-from pipeline.errors import ObjectChanged, ObjectGone, TransientError
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from pipeline.routes import Routes
-from pipeline.source import Source
+from pipeline.operations.audit.run import Audit, Repair
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
 from tests.support import own_route
@@ -50,7 +50,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def put(data: bytes, key: str = KEY) -> dict[str, Any]:
-    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
     return {"bucket": INPUT_BUCKET, "key": key, "etag": etag, "event_time": "2026-01-01T00:00:00Z"}
 
 
@@ -64,7 +64,7 @@ def run(task: Any, source: Any, retries: int = 0) -> Any:
 
 
 def outputs() -> dict[str, bytes]:
-    s3 = aws.s3()
+    s3 = clients.s3()
     names = [found["Key"] for found in s3.list_objects_v2(Bucket=OUTPUT_BUCKET).get("Contents", [])]
     return {name: s3.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read() for name in names}
 
@@ -94,7 +94,7 @@ def test_a_chain_of_two_leaves_both_outputs_with_their_provenance() -> None:
     }
     assert run(make_length, first)["rendition"]["key"] == f"length/{KEY}"
     assert outputs() == {f"upper/{KEY}.txt": "straße".encode().upper(), f"length/{KEY}": b"7"}
-    stored = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"upper/{KEY}.txt")
+    stored = clients.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"upper/{KEY}.txt")
     assert stored["ContentType"] == "text/plain"
     known = stored["Metadata"]
     assert (known["source-etag"], known["recipe"], known["key-suffix"]) == (source["etag"], "u1", ".txt")
@@ -135,7 +135,7 @@ def test_a_service_that_fails_is_tried_again_and_then_recorded(monkeypatch: pyte
 
     source = put(b"text")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.storage.read", unavailable)
+        patch.setattr("pipeline.aws.storage.read", unavailable)
         patch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
         with pytest.raises(Retry):
             run(make_upper, source)
@@ -154,7 +154,7 @@ def test_what_is_too_large_is_not_read(settings: Settings, monkeypatch: pytest.M
 def test_the_outputs_go_with_the_object(sent: list[tuple[str, int]]) -> None:
     source = put(b"text")
     run(make_length, run(make_upper, source))
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
     done = run(reconcile, source)
     assert set(done["removed"]) == {f"upper/{KEY}.txt", f"length/{KEY}"}
     assert outputs() == {}
@@ -174,7 +174,7 @@ def bridge(settings: Settings) -> Bridge:
     own = make_app(settings)
     return Bridge(
         settings,
-        aws.sqs(),
+        clients.sqs(),
         partial(process_many, app=own),
         reconcile=partial(reconcile_many, app=own),
         routes=own.routes,
@@ -203,7 +203,7 @@ def test_an_event_stays_when_the_content_can_t_be_asked_for(
         raise TransientError("the store is away")
 
     put(b"MAGIC that can't be read", "any/unread")
-    monkeypatch.setattr("pipeline.storage.read_beginning", unavailable)
+    monkeypatch.setattr("pipeline.aws.storage.read_beginning", unavailable)
     assert bridge(settings).step() == [Outcome.RETRY]
     assert depth("local-events") == (0, 1)
 
@@ -218,9 +218,11 @@ def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
         return b"MAGIC"
 
     publish = partial(process_many, app=make_app(settings))
-    apart = Bridge(settings, aws.sqs(), publish, routes=Routes.load(settings))  # not the app's, as when it is started
+    apart = Bridge(
+        settings, clients.sqs(), publish, routes=Routes.load(settings)
+    )  # not the app's, as when it is started
     put(b"MAGIC, asked for once", "any/once")
-    monkeypatch.setattr("pipeline.storage.read_beginning", beginning)
+    monkeypatch.setattr("pipeline.aws.storage.read_beginning", beginning)
     assert apart.step() == [Outcome.DISPATCHED]
     assert [source.key for source in asked] == ["any/once"]
 
@@ -240,8 +242,8 @@ def counts() -> dict[str, int]:
 def test_what_an_earlier_recipe_made_is_made_anew() -> None:
     source = put(b"MAGIC", "any/a") | {"event_time": None}
     run(make_magic, source)
-    metadata = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt")["Metadata"] | {"recipe": "older"}
-    aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt", Body=b"older", Metadata=metadata)
+    metadata = clients.s3().head_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt")["Metadata"] | {"recipe": "older"}
+    clients.s3().put_object(Bucket=OUTPUT_BUCKET, Key="magic/any/a.txt", Body=b"older", Metadata=metadata)
     assert counts() == {"stale": 1}
     assert run(make_magic, source)["outcome"] == "done"
     assert outputs() == {"magic/any/a.txt": b"MAGIC"}
@@ -264,7 +266,7 @@ def test_audit_and_explain_know_what_is_stored_of_every_route() -> None:
     assert f"rendition:  upper/{KEY}.txt: 4 bytes" in out
     put(b"newer")
     assert counts() == {"stale": 1, "skipped": 1}
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
     assert counts() == {"orphaned": 1, "skipped": 1}
 
 
@@ -272,12 +274,12 @@ def test_audit_finds_what_was_made_by_another_recipe_or_lies_beside() -> None:
     key = "any/a.own.png"
     run(make_magic, put(b"MAGIC", key))
     assert counts() == {"done": 1}
-    aws.s3().put_object(
+    clients.s3().put_object(
         Bucket=OUTPUT_BUCKET, Key=f"thumbs/{key}", Body=b"x", Metadata={"source-bucket": INPUT_BUCKET, "recipe": "r"}
     )
     assert counts() == {"done": 1, "leftover": 1}
-    metadata = aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt")["Metadata"]
-    aws.s3().put_object(
+    metadata = clients.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt")["Metadata"]
+    clients.s3().put_object(
         Bucket=OUTPUT_BUCKET, Key=f"magic/{key}.txt", Body=b"x", Metadata=metadata | {"recipe": "older"}
     )
     assert counts() == {"stale": 1, "leftover": 1}
@@ -299,7 +301,7 @@ def test_the_last_task_of_a_chain_removes_the_record_of_an_earlier_try_of_the_sa
 
     source = put(b"text")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.storage.read", unavailable)
+        patch.setattr("pipeline.aws.storage.read", unavailable)
         with pytest.raises(TransientError):
             run(make_upper, source, retries=app.settings.max_retries)
     first = run(make_upper, source | {"event_time": None})
@@ -310,7 +312,7 @@ def test_the_last_task_of_a_chain_removes_the_record_of_an_earlier_try_of_the_sa
 
 def test_a_removal_of_an_orphan_names_the_object_that_it_was_made_of(settings: Settings) -> None:
     run(make_magic, put(b"MAGIC", "any/a"))
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key="any/a")
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key="any/a")
     with Audit(app.routes, INPUT_BUCKET) as audit:
         audit.run()
         (found,) = audit.repairs(Repair.REMOVE)

@@ -13,11 +13,11 @@ from PIL import Image
 from bridge.consumer import Bridge
 from bridge.failed_keys import FailedKeys
 from bridge.outcomes import Outcome
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import app, make_app
-from pipeline.config import Settings
+from pipeline.core.errors import PermanentError
+from pipeline.core.settings import Settings
 from pipeline.enqueue import process_many, reconcile_many
-from pipeline.errors import PermanentError
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
@@ -44,7 +44,7 @@ def jpeg(colour: int) -> bytes:
 
 
 def put(data: bytes, sequencer: str | None = None, key: str = KEY) -> dict[str, Any]:
-    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
     source = {"bucket": INPUT_BUCKET, "key": key, "etag": etag, "event_time": "2026-01-01T00:00:00Z"}
     return source if sequencer is None else source | {"sequencer": sequencer}
 
@@ -73,19 +73,19 @@ def run_both(source: Any, **options: Any) -> list[str]:
 
 def stored() -> dict[str, dict[str, str]]:
     """Metadata of all that is in the output bucket."""
-    listed = aws.s3().list_objects_v2(Bucket=OUTPUT_BUCKET).get("Contents", [])
-    return {item["Key"]: aws.s3().head_object(Bucket=OUTPUT_BUCKET, Key=item["Key"])["Metadata"] for item in listed}
+    listed = clients.s3().list_objects_v2(Bucket=OUTPUT_BUCKET).get("Contents", [])
+    return {item["Key"]: clients.s3().head_object(Bucket=OUTPUT_BUCKET, Key=item["Key"])["Metadata"] for item in listed}
 
 
 def versions() -> int:
-    return len(aws.s3().list_object_versions(Bucket=OUTPUT_BUCKET).get("Versions", []))
+    return len(clients.s3().list_object_versions(Bucket=OUTPUT_BUCKET).get("Versions", []))
 
 
 @pytest.fixture
 def versioned(stack: Settings) -> None:
     """Makes every write to the output bucket show."""
     for bucket in (INPUT_BUCKET, OUTPUT_BUCKET):
-        aws.s3().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        clients.s3().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
 @pytest.mark.usefixtures("versioned")
@@ -152,11 +152,11 @@ def test_one_bucket_for_both_is_not_a_loop(stack: Settings, monkeypatch: pytest.
     both = stack.model_copy(update={"output_bucket": INPUT_BUCKET})
     monkeypatch.setattr(app, "settings", both)
     assert run_both(put(jpeg(1), FIRST)) == ["done", "done"]
-    aws.s3().copy_object(
+    clients.s3().copy_object(
         Bucket=INPUT_BUCKET, Key="copied.jpg", CopySource={"Bucket": INPUT_BUCKET, "Key": f"thumbs/{KEY}"}
     )
     assert run(resize, f"s3://{INPUT_BUCKET}/copied.jpg")["outcome"] == "skipped"
-    keys = [item["Key"] for item in aws.s3().list_objects_v2(Bucket=INPUT_BUCKET)["Contents"]]
+    keys = [item["Key"] for item in clients.s3().list_objects_v2(Bucket=INPUT_BUCKET)["Contents"]]
     assert sorted(keys) == sorted([KEY, "copied.jpg", f"resized/{KEY}", f"thumbs/{KEY}"])
 
 
@@ -165,9 +165,9 @@ def test_one_bucket_for_both_is_not_a_loop(stack: Settings, monkeypatch: pytest.
 
 @pytest.fixture
 def bridge(stack: Settings) -> Bridge:
-    queue = aws.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
-    arn = aws.sqs().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    aws.s3().put_bucket_notification_configuration(
+    queue = clients.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
+    arn = clients.sqs().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    clients.s3().put_bucket_notification_configuration(
         Bucket=INPUT_BUCKET,
         NotificationConfiguration={
             "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
@@ -179,16 +179,16 @@ def bridge(stack: Settings) -> Bridge:
 
 def made_bridge(settings: Settings) -> Bridge:
     own = make_app(settings)
-    return Bridge(settings, aws.sqs(), partial(process_many, app=own), reconcile=partial(reconcile_many, app=own))
+    return Bridge(settings, clients.sqs(), partial(process_many, app=own), reconcile=partial(reconcile_many, app=own))
 
 
 def test_a_deleted_object_s_renditions_and_record_are_removed(bridge: Bridge, sent: list[tuple[str, int]]) -> None:
     run_both(put(jpeg(1)))
     run_both(put(jpeg(1), key="other.jpg"))
-    aws.s3().put_object(Bucket=OUTPUT_BUCKET, Key=f"failed/{KEY}.json", Body=b"{}")
+    clients.s3().put_object(Bucket=OUTPUT_BUCKET, Key=f"failed/{KEY}.json", Body=b"{}")
     bridge.step()
     take_all("local-tasks")
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
     assert bridge.step() == [Outcome.DISPATCHED]
     (message,) = take_all("local-tasks")
     assert headers(message)["task"] == "tasks.reconcile"
@@ -213,9 +213,9 @@ def test_a_removal_that_was_overtaken_removes_nothing(sent: list[tuple[str, int]
 def test_a_version_that_came_back_is_enqueued(sent: list[tuple[str, int]]) -> None:
     first = put(jpeg(1))
     run_both(first)
-    second = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=KEY, Body=jpeg(2))
+    second = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=KEY, Body=jpeg(2))
     run_both(f"s3://{INPUT_BUCKET}/{KEY}")
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY, VersionId=second["VersionId"])
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY, VersionId=second["VersionId"])
     run(reconcile, {"bucket": INPUT_BUCKET, "key": KEY, "version_id": second["VersionId"]})
     assert ("celery.chain", 0) in sent
     run_both(f"s3://{INPUT_BUCKET}/{KEY}")
@@ -225,7 +225,7 @@ def test_a_version_that_came_back_is_enqueued(sent: list[tuple[str, int]]) -> No
 def test_a_removal_can_be_ignored(bridge: Bridge, stack: Settings) -> None:
     put(jpeg(1))
     take_all("local-events")
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
     keeping = made_bridge(stack.model_copy(update={"delete_renditions": False}))
     assert keeping.step() == [Outcome.SKIPPED]
     assert take_all("local-tasks") == []
@@ -235,8 +235,8 @@ def test_one_message_may_tell_of_both(bridge: Bridge, stack: Settings) -> None:
     from tests.unit.test_s3_event import s3_record
 
     records = [s3_record("a.jpg"), s3_record("b.jpg", "ObjectRemoved:Delete"), s3_record("notes.txt")]
-    queue = aws.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
-    aws.sqs().send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": records}))
+    queue = clients.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
+    clients.sqs().send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": records}))
     assert bridge.step() == [Outcome.DISPATCHED]
     tasks = sorted((headers(message)["task"], headers(message)["argsrepr"]) for message in take_all("local-tasks"))
     assert tasks == [("tasks.reconcile", "in/b.jpg"), ("tasks.resize", "in/a.jpg")]
@@ -245,10 +245,10 @@ def test_one_message_may_tell_of_both(bridge: Bridge, stack: Settings) -> None:
 def test_a_removal_that_can_t_be_enqueued_stays(bridge: Bridge, stack: Settings) -> None:
     put(jpeg(1))
     take_all("local-events")
-    aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
+    clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
 
     def refuse(_: object) -> None:
         raise OSError("the broker is away")
 
-    assert Bridge(stack, aws.sqs(), lambda _: None, reconcile=refuse).step() == [Outcome.RETRY]
+    assert Bridge(stack, clients.sqs(), lambda _: None, reconcile=refuse).step() == [Outcome.RETRY]
     assert take_all("local-tasks") == []

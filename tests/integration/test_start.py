@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.celery import app
-from pipeline.health import Role, heartbeat_path
+from pipeline.core.health import Role, heartbeat_path
 from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
 from tests.support.waiting import wait_until
 
 #: Loaded for others: all of Celery's commands, its prompt, Flower, the verbs' tables, the tests.
 OF_OTHERS = {"celery.bin.celery", "click_repl", "prompt_toolkit", "flower", "tornado", "prometheus_client"}
-OF_OTHERS |= {"rich.table", "jinja2", "moto", "pipeline.audit", "pipeline.local", "pipeline.deploy"}
+OF_OTHERS |= {"rich.table", "jinja2", "moto", "pipeline.operations.audit", "pipeline.local", "pipeline.deploy"}
 #: Needed, though not by a bridge.
-OF_WORKERS = {"PIL", "pi_heif", "tasks.images", "celery.bin", "celery.worker.consumer", "billiard.pool"}
+OF_WORKERS = {"PIL", "pi_heif", "tasks.images.render", "celery.bin", "celery.worker.consumer", "billiard.pool"}
 
 
 @pytest.fixture

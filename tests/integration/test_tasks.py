@@ -11,10 +11,10 @@ import pytest
 from celery.exceptions import Reject, Retry
 from PIL import Image
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import app
-from pipeline.config import Settings
-from pipeline.errors import NotAnImage, TransientError
+from pipeline.core.errors import NotAnImage, TransientError
+from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks import resize, thumbnail
 
@@ -36,7 +36,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
 
 
 def put(key: str, data: bytes) -> dict[str, Any]:
-    etag = aws.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
     return {"bucket": INPUT_BUCKET, "key": key, "etag": etag}
 
 
@@ -47,7 +47,7 @@ def jpeg(size: tuple[int, int] = (1600, 1200)) -> bytes:
 
 
 def output(key: str) -> tuple[Image.Image, dict[str, Any]]:
-    found = aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key=key)
+    found = clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key=key)
     return Image.open(io.BytesIO(found["Body"].read())), dict(found)
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
     source = put("text.jpg", b"I am no picture")
     with pytest.raises(NotAnImage):
         run(resize, source)
-    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/text.jpg.json")["Body"].read())
+    record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/text.jpg.json")["Body"].read())
     assert record["reason"] == "not-an-image"
     assert record["retryable"] is False
     assert record["source"] == source | {"size": 15}
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
 @pytest.mark.parametrize(
     ("act", "outcome"),
     [
-        (lambda key: aws.s3().delete_object(Bucket=INPUT_BUCKET, Key=key), "gone"),
+        (lambda key: clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=key), "gone"),
         (lambda key: put(key, jpeg((20, 10))), "superseded"),
     ],
 )
@@ -124,7 +124,7 @@ def test_an_object_that_changed_since_its_event_is_no_failure(act: Any, outcome:
     source = put("a.jpg", jpeg())
     act("a.jpg")
     assert run(resize, source)["outcome"] == outcome
-    assert "Contents" not in aws.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
+    assert "Contents" not in clients.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -142,7 +142,7 @@ def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pyte
         waits.append(float(caught.value.when))
     for n, wait in enumerate(waits):
         assert 2**n <= wait <= 2 ** (n + 1)
-    assert "Contents" not in aws.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
+    assert "Contents" not in clients.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
 
 
 def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
@@ -152,7 +152,7 @@ def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
     monkeypatch.setattr("tasks.renditions.storage.read", broken)
     with pytest.raises(TransientError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)
-    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
+    record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
     assert (record["reason"], record["retryable"], record["attempts"]) == ("unavailable", True, 6)
 
 
@@ -175,13 +175,13 @@ def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> No
     put("a.jpg", jpeg())
     with pytest.raises(ZeroDivisionError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg")
-    record = json.loads(aws.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
+    record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
     assert (record["reason"], record["error"]) == ("internal-error", "ZeroDivisionError")
 
 
 def test_a_failure_whose_record_can_t_be_written_is_delivered_again() -> None:
     source = put("text.jpg", b"I am no picture")
-    aws.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
+    clients.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
     with pytest.raises(Reject) as caught:
         run(resize, source)
     assert caught.value.requeue is True  # in the end SQS moves it to the dead-letter queue

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
-from pipeline.monitoring.names import Kind, kind_of
-from pipeline.monitoring.queues import owned
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring.names import Kind, kind_of
+from pipeline.sqs.monitoring.process_queues import owned
 from tests.support.aws_process import AwsServer
 from tests.support.flower import PASSWORD, Flower
 from tests.support.sqs_model import ACCOUNT, REGION
@@ -90,7 +90,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with AwsServer() as server, pytest.MonkeyPatch.context() as patch, ExitStack() as exits:
         for name, value in server.env.items():
             patch.setenv(name, value)
-        aws.forget_clients()
+        clients.forget_clients()
         prefix = f"{secrets.token_hex(18)}abc-"
         assert len(prefix) == 40
         settings = Settings(queue_prefix=prefix, topic_arn_prefix=TOPIC_ARN_PREFIX, poll_wait_s=1)
@@ -115,4 +115,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         owned().close()
         owned.cache_clear()
         app.close()
-        aws.forget_clients()
+        clients.forget_clients()

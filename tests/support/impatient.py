@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import app
 
-aws.S3_READ_TIMEOUT_S = 1
+clients.S3_READ_TIMEOUT_S = 1
 app.conf.worker_lost_wait = 0.3
 __all__ = ["app"]

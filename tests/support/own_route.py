@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import app
-from pipeline.errors import PermanentError
-from pipeline.routes import Output, Route, begins_with
+from pipeline.aws.content import begins_with
+from pipeline.core.errors import PermanentError
+from pipeline.core.routes import Output, Route
 from tasks import ObjectTask, derive
 
 UPPER = Output(folder="upper/", suffix=".txt", content_type="text/plain", recipe="u1")

@@ -27,10 +27,10 @@ from kombu.utils.json import dumps
 
 from bridge.consumer import Bridge
 from bridge.failed_keys import FailedKeys
-from pipeline.broker.publishing import PublishError
 from pipeline.celery import app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
 from pipeline.enqueue import process_many, reconcile_many
+from pipeline.sqs.transport.publishing import PublishError
 from tests.support.s3_model import EPOCH, S3Model, Version, error
 
 INPUT, OUTPUT = "in", "out"
@@ -161,7 +161,7 @@ class PipelineModel:
         self.serials = count()
         self._tracers: dict[str, Callable[..., Any]] = {}
         monkeypatch.setattr(app, "settings", self.settings)
-        monkeypatch.setattr("pipeline.aws.s3", lambda: self.s3)
+        monkeypatch.setattr("pipeline.aws.clients.s3", lambda: self.s3)
         monkeypatch.setattr("tasks.convergence.monotonic", lambda: self.clock)
         monkeypatch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
         monkeypatch.setattr(app, "producer_or_acquire", lambda producer=None: nullcontext(NO_PRODUCER))
@@ -253,7 +253,7 @@ class PipelineModel:
         request = message.headers | embed | {"delivery_info": {"redelivered": message.receives > 1}, "is_eager": False}
         result, info, _, _ = self._tracers[message.name](message.headers["id"], args, kwargs, request)
         if isinstance(result, ExceptionInfo) and isinstance(_bare(result.exception), PublishError):
-            return  # as pipeline.broker.consumer has it: not acknowledged
+            return  # as pipeline.sqs.worker.consumer has it: not acknowledged
         attempt.halt("delete the message")
         if message.holder is not attempt or message not in self.tasks:
             return  # the receipt handle is of an earlier receive

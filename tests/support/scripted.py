@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu import Connection
 
-from pipeline.broker.transport import Channel
+from pipeline.sqs.transport.transport import Channel
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
 
@@ -96,7 +96,7 @@ class ScriptedChannel(Channel):
 def scripted_channel(**options: Any) -> Iterator[ScriptedChannel]:
     connection = Connection(
         "sqs://",
-        transport="pipeline.broker.transport:Transport",
+        transport="pipeline.sqs.transport.transport:Transport",
         transport_options={"queue_name_prefix": "p-", **options},
     )
     transport = connection.transport

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import aws
-from pipeline.broker.publishing import batched
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
+from pipeline.sqs.transport.publishing import batched
 from tests.support.aws_process import AwsServer
 from tests.support.worker import Worker
 
@@ -104,7 +104,7 @@ def aws_server() -> Iterator[AwsServer]:
 def made_stage(server: AwsServer, folder: Path, monkeypatch: pytest.MonkeyPatch, **queue: Any) -> Iterator[Stage]:
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
-    aws.forget_clients()
+    clients.forget_clients()
     prefix = f"t{uuid.uuid4().hex[:8]}-"
     server.make_queue(f"{prefix}tasks", **queue)
     app = make_app(Settings(queue_prefix=prefix))
@@ -113,7 +113,7 @@ def made_stage(server: AwsServer, folder: Path, monkeypatch: pytest.MonkeyPatch,
     finally:
         app.close()
         server.repair()
-        aws.forget_clients()
+        clients.forget_clients()
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.config import Settings
-from pipeline.source import Source
-from tasks.keys import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, failure_key, suffix
-from tasks.provenance import Provenance, Recipes
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import failure_key
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
+from tasks.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, suffix
+from tasks.images.render import Recipes
 from tests.support.s3_model import EPOCH, S3Model, Version
 
 INPUT, OUTPUT = "in", "out"

@@ -14,13 +14,13 @@ from typing import Any
 
 from celery.exceptions import Reject
 
+from pipeline.aws.queues import TASKS_QUEUE
 from pipeline.celery import make_app
-from pipeline.queues import TASKS_QUEUE
 from tests.support.stock import make_stock
 
 app = make_app()
-app.conf.imports = ("pipeline.monitoring.commands",)
-app.steps["worker"].remove("pipeline.broker.startup:RouteCheck")  # it has none of the tasks of any route
+app.conf.imports = ("pipeline.sqs.monitoring.commands",)
+app.steps["worker"].remove("pipeline.sqs.worker.startup:RouteCheck")  # it has none of the tasks of any route
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "reply_margin_s": float(os.environ.get("REPLY_MARGIN_S", "10")),

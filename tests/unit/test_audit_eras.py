@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 
-from pipeline.audit.eras import LONGEST_GAP, Eras
+from pipeline.operations.audit.recipe_history import LONGEST_GAP, Eras
 from tests.support.s3_model import EPOCH
 
 HOUR = timedelta(hours=1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit.joined import Joined, UnorderedListing, joined
-from pipeline.storage import Found
-from tasks.keys import SUFFIXES
+from pipeline.aws.storage import Found
+from pipeline.operations.audit.merge import Joined, UnorderedListing, joined
+from tasks.images.names import SUFFIXES
 from tests.support.s3_model import EPOCH
 
 

@@ -8,10 +8,10 @@ import pytest
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 
-from pipeline import aws, queues, storage
-from pipeline.aws_errors import is_denied, plainly, told
-from pipeline.config import Settings
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.aws import clients, queues, storage
+from pipeline.aws.errors import is_denied, plainly, told
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.settings import Settings
 from tests.support.scripted import scripted_channel
 
 
@@ -52,9 +52,9 @@ def test_credentials_that_are_not_accepted_need_no_permission() -> None:
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """This process, with clients of its own for what the test sets."""
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    aws.forget_clients()
+    clients.forget_clients()
     yield monkeypatch
-    aws.forget_clients()
+    clients.forget_clients()
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
@@ -75,9 +75,9 @@ def test_an_address_that_is_none_is_named(nowhere: pytest.MonkeyPatch) -> None:
 def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
     nowhere.delenv("AWS_DEFAULT_REGION")
     nowhere.setenv("AWS_REGION", "eu-west-1")
-    assert aws.sqs().meta.region_name == "eu-west-1"
+    assert clients.sqs().meta.region_name == "eu-west-1"
     nowhere.delenv("AWS_REGION")
-    aws.forget_clients()
+    clients.forget_clients()
     with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
         queues.url_of(Settings(), "tasks")
 

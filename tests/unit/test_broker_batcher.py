@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.broker import batcher
-from pipeline.broker.batcher import Batcher, Failure, failed_entries
+from pipeline.sqs.transport import batcher
+from pipeline.sqs.transport.batcher import Batcher, Failure, failed_entries
 from tests.support.waiting import wait_until
 
 

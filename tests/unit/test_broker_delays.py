@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport import SQS
 
-from pipeline.broker.delays import MAX_DELAY_S, delay_s, remaining_s
+from pipeline.sqs.transport.delays import MAX_DELAY_S, delay_s, remaining_s
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.broker.held import Held, HeldMessages
-from pipeline.broker.lease import MAX_HIDDEN_S, LeaseKeeper, Pulse
+from pipeline.sqs.transport.inflight import Held, HeldMessages
+from pipeline.sqs.transport.visibility import MAX_HIDDEN_S, LeaseKeeper, Pulse
 from tests.support.scripted import URL, scripted_channel, sqs_message
 
 LEASE_S = 90

@@ -14,10 +14,10 @@ from celery.exceptions import InvalidTaskError, Reject
 from celery.worker import consumer as stock_consumer
 from celery.worker import request as stock_request
 
-from pipeline.broker.consumer import STOCK_REQUEST, Consumer, Request
-from pipeline.broker.dead_letters import MAX_REASON_CHARS, _clean, _with_reason, dead_letter_url
-from pipeline.broker.held import Held
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.sqs.transport.dead_letters import MAX_REASON_CHARS, _clean, _with_reason, dead_letter_url
+from pipeline.sqs.transport.inflight import Held
+from pipeline.sqs.worker.consumer import STOCK_REQUEST, Consumer, Request
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 
 

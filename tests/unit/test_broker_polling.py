@@ -16,8 +16,8 @@ from kombu.asynchronous.http.base import Request
 from kombu.transport import SQS, virtual
 from vine import promise
 
-from pipeline.broker.polling import MAX_BACKOFF_S, PollState
-from pipeline.broker.receiving import ReceiveError, SQSConnection
+from pipeline.sqs.transport.polling import MAX_BACKOFF_S, PollState
+from pipeline.sqs.transport.receiving import ReceiveError, SQSConnection
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 
 

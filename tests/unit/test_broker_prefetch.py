@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.broker.prefetch import Reserve
+from pipeline.sqs.transport.prefetch import Reserve
 from tests.support.scripted import scripted_channel, sqs_message
 
 

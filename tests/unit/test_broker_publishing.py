@@ -12,12 +12,12 @@ from celery import Celery
 from kombu import messaging, pools
 from kombu.transport import base, virtual
 
-from pipeline import aws
-from pipeline.broker import publishing
-from pipeline.broker.publishing import MAX_BATCH_BYTES, PublishError, active_producer, batched
-from pipeline.broker.transport import Transport
+from pipeline.aws import clients
 from pipeline.celery import make_app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
+from pipeline.sqs.transport import publishing
+from pipeline.sqs.transport.publishing import MAX_BATCH_BYTES, PublishError, active_producer, batched
+from pipeline.sqs.transport.transport import Transport
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
 
@@ -66,9 +66,9 @@ def argument(entry: dict[str, Any]) -> str:
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> FakeSqs:
     made = FakeSqs()
-    monkeypatch.setattr(aws, "sqs", lambda **_: made)
+    monkeypatch.setattr(clients, "sqs", lambda **_: made)
     monkeypatch.setattr(publishing, "MAX_TRIES", 3)
-    monkeypatch.setattr("pipeline.broker.publishing.time.sleep", lambda _: None)
+    monkeypatch.setattr("pipeline.sqs.transport.publishing.time.sleep", lambda _: None)
     return made
 
 

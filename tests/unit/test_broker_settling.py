@@ -12,9 +12,9 @@ from celery.worker import request, state
 from kombu.message import Message
 from kombu.transport import SQS, virtual
 
-from pipeline.broker.pool import requests_in_pool, waiting_requests
-from pipeline.broker.returning import Return
-from pipeline.broker.transport import Channel, Transport
+from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
+from pipeline.sqs.transport.returning import Return
+from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 
 

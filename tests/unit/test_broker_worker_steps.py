@@ -18,13 +18,13 @@ from click.testing import CliRunner
 from kombu.asynchronous import semaphore
 
 from pipeline.__main__ import cli
-from pipeline.broker import heartbeat, stopping
-from pipeline.broker.heartbeat import is_consuming
-from pipeline.broker.polling import PollState
-from pipeline.broker.protection import RETRY_S, Protection
 from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
-from pipeline.config import Settings
-from pipeline.health import Heartbeat, Role, Unhealthy, check, heartbeat_path, role_here
+from pipeline.core.health import Heartbeat, Role, Unhealthy, check, heartbeat_path, role_here
+from pipeline.core.settings import Settings
+from pipeline.sqs.transport.polling import PollState
+from pipeline.sqs.worker import heartbeat, shutdown
+from pipeline.sqs.worker.heartbeat import is_consuming
+from pipeline.sqs.worker.scale_in_protection import RETRY_S, Protection
 from tests.support.scripted import scripted_channel, sqs_message
 
 
@@ -174,10 +174,10 @@ def test_an_app_has_the_steps() -> None:
 
 
 def test_remote_shutdown_is_ours() -> None:
-    assert control.Panel.data["shutdown"] is stopping.shutdown
+    assert control.Panel.data["shutdown"] is shutdown.shutdown
     asked = []
     worker = SimpleNamespace(graceful_stop=SimpleNamespace(request=lambda: asked.append(1)))
-    stopping.shutdown(SimpleNamespace(consumer=SimpleNamespace(controller=worker)))
+    shutdown.shutdown(SimpleNamespace(consumer=SimpleNamespace(controller=worker)))
     assert asked == [1]
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Settings, markdown_table, with_table
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings, markdown_table, with_table
 
 
 def test_defaults_need_no_environment() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.deadletters.letters import GIVEN_UP, DeadLetter
+from pipeline.operations.deadletters.letter import GIVEN_UP, DeadLetter
 from tests.unit.test_s3_event import s3_record, sns_wrapped
 
 SOURCE = {"bucket": "in", "key": "ü b.jpg"}

@@ -9,11 +9,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from kombu import pools
 
-from pipeline import aws
+from pipeline.aws import clients
 from pipeline.celery import PipelineApp, make_app
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued, process_many
-from pipeline.source import Source
 from tests.unit.test_broker_publishing import URL, FakeSqs, argument
 
 
@@ -44,7 +44,7 @@ def keyed(entry: dict[str, Any]) -> str:
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> KeyedSqs:
     made = KeyedSqs()
-    monkeypatch.setattr(aws, "sqs", lambda **_: made)
+    monkeypatch.setattr(clients, "sqs", lambda **_: made)
     return made
 
 

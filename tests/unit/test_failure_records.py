@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline import errors
-from pipeline.config import Settings
-from pipeline.source import Source
+from pipeline.core import errors
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from tasks import failures
 from tests.support.s3_model import S3Model
 
@@ -25,7 +25,7 @@ PERMANENT = [
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> S3Model:
     model = S3Model("in", "out")
-    monkeypatch.setattr("pipeline.aws.s3", lambda: model)
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: model)
     return model
 
 

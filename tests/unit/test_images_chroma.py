@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
-from tasks.decode import decode
-from tasks.images import Limits, Recipe, render
-from tasks.jpeg import read_header
-from tasks.resample import halve_chroma, resample
+from tasks.images.decode import decode
+from tasks.images.jpeg import read_header
+from tasks.images.render import Limits, Recipe, render
+from tasks.images.resample import halve_chroma, resample
 from tests.support.icc import rgb_profile, srgb_of_rgb
 from tests.support.pictures import encoded, jpeg_error, opened, quadrants, rgb
 

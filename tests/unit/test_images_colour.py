@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
-from tasks import images
-from tasks.decode import decode
-from tasks.images import Limits, Recipe, render
-from tasks.resample import resample
+from tasks.images.colour import to_srgb
+from tasks.images.decode import decode
+from tasks.images.render import Limits, Recipe, render
+from tasks.images.resample import resample
 from tests.support.icc import cmyk_lab, cmyk_profile, grey_profile, rgb_profile, srgb_of_lab, srgb_of_rgb
 from tests.support.pictures import encoded, jpeg_error, opened, png, rgb, tiff
 
@@ -145,8 +145,12 @@ def test_lab_is_shown_in_its_colours() -> None:
 def test_colours_are_converted_after_the_resize(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 12 MP the conversion would cost twice as much as all the rest."""
     seen = []
-    convert = images.to_srgb
-    monkeypatch.setattr(images, "to_srgb", lambda image, profile: seen.append(image.size) or convert(image, profile))
+
+    def convert(image: Image.Image, profile: bytes | None) -> Image.Image:
+        seen.append(image.size)
+        return to_srgb(image, profile)
+
+    monkeypatch.setattr("tasks.images.render.to_srgb", convert)
     render(encoded(Image.new("RGB", (640, 480)), "PNG", icc_profile=rgb_profile()), SMALL)
     assert seen == [(20, 15)]
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from pipeline.errors import ImageTooLarge, NotAnImage, PermanentError, TruncatedImage, UnsupportedImage
-from tasks.images import Limits, Recipe, Rendition, render
+from pipeline.core.errors import ImageTooLarge, NotAnImage, PermanentError, TruncatedImage, UnsupportedImage
+from tasks.images.render import Limits, Recipe, Rendition, render
 from tests.support.icc import cmyk_profile
 from tests.support.pictures import encoded, opened, png, quadrants
 
@@ -340,7 +340,7 @@ def test_the_time_limit_of_a_task_is_not_taken_for_damage(monkeypatch: pytest.Mo
 
 
 def test_pillow_and_its_bombs_stay_within_what_the_settings_allow() -> None:
-    from pipeline.config import Settings
+    from pipeline.core.settings import Settings
 
     bound = next(item.le for item in Settings.model_fields["max_pixels"].metadata if hasattr(item, "le"))
     assert bound == Image.MAX_IMAGE_PIXELS

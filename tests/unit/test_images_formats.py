@@ -10,11 +10,11 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image, PngImagePlugin
 
-from pipeline.config import Settings
-from pipeline.errors import ConfigError
-from tasks.formats import WRITTEN
-from tasks.images import Limits, Recipe, render
-from tasks.resample import _simd_agrees, pillow_resize
+from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings
+from tasks.images.formats import WRITTEN
+from tasks.images.render import Limits, Recipe, render
+from tasks.images.resample import _simd_agrees, pillow_resize
 from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
 
 DATA = Path(__file__).parents[1] / "data"
@@ -222,11 +222,11 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
 def test_a_resampler_that_can_not_be_used_is_a_bad_setting(
     name: str, value: object, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.resample.find_spec", lambda name: object())
-    monkeypatch.setattr("tasks.resample._simd_agrees", lambda: True)
+    monkeypatch.setattr("tasks.images.resample.find_spec", lambda name: object())
+    monkeypatch.setattr("tasks.images.resample._simd_agrees", lambda: True)
     auto = Settings.from_env({"RESAMPLER": "auto"})
     assert Recipe.from_settings(auto, (10, 10)).resampler == "simd"
-    monkeypatch.setattr(f"tasks.resample.{name}", value)
+    monkeypatch.setattr(f"tasks.images.resample.{name}", value)
     with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: (it )?{problem}"):
         Recipe.from_settings(Settings.from_env({"RESAMPLER": "simd"}), (10, 10))
     assert Recipe.from_settings(auto, (10, 10)).resampler == "pillow"
@@ -241,7 +241,7 @@ def test_memory_that_was_misread_shows_at_the_start(mistake: str, monkeypatch: p
         return small if image.mode == "L" else Image.merge(image.mode, small.split()[::-1])
 
     _simd_agrees.cache_clear()
-    monkeypatch.setattr("tasks.resample.simd_resize", misread)
+    monkeypatch.setattr("tasks.images.resample.simd_resize", misread)
     assert not _simd_agrees()
     _simd_agrees.cache_clear()
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.decode import decode, fit
-from tasks.images import Limits, Recipe, render
+from tasks.images.decode import decode, fit
+from tasks.images.render import Limits, Recipe, render
 from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
 
 DATA = Path(__file__).parents[1] / "data"

@@ -2,9 +2,10 @@
 
 import pytest
 
-from pipeline.config import Settings
-from tasks.formats import WRITTEN
-from tasks.keys import ENDINGS, SUFFIXES, failure_key, suffix, suffixes
+from pipeline.core.routes import failure_key
+from pipeline.core.settings import Settings
+from tasks.images.formats import WRITTEN
+from tasks.images.names import ENDINGS, SUFFIXES, suffix, suffixes
 
 UNSET = Settings.from_env({})
 JPEG = Settings.from_env({"OUTPUT_FORMAT": "jpeg"})

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import log
-from pipeline.errors import ConfigError
+from pipeline.core import log
+from pipeline.core.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.celery import make_app
-from pipeline.config import Settings
-from pipeline.monitoring import events
-from pipeline.monitoring.events import Dispatcher
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring import events
+from pipeline.sqs.monitoring.events import Dispatcher
 from tests.support.cluster import TOPIC_ARN_PREFIX
 
 

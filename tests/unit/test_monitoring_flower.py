@@ -20,10 +20,10 @@ import pytest
 from flower.utils.broker import BrokerBase
 from tornado.web import url
 
-from pipeline.config import Settings
-from pipeline.errors import ConfigError, PipelineError
-from pipeline.monitoring import flower as ours
-from pipeline.monitoring.broker_page import TEMPLATE, Ages, SqsBrokerView
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.settings import Settings
+from pipeline.sqs.flower import options as ours
+from pipeline.sqs.flower.broker_page import TEMPLATE, Ages, SqsBrokerView
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,7 +210,7 @@ class CloudWatch:
 
 def test_the_newest_age_is_shown_and_asked_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     cloudwatch = CloudWatch({"x-tasks": [12.0, 99.0], "x-events": []})
-    monkeypatch.setattr("pipeline.aws.cloudwatch", lambda: cloudwatch)
+    monkeypatch.setattr("pipeline.aws.clients.cloudwatch", lambda: cloudwatch)
     ages = Ages()
     assert ages.read(["x-events", "x-tasks"]) == {"x-tasks": 12.0}
     assert ages.read(["x-events", "x-tasks"]) == {"x-tasks": 12.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.monitoring.heartbeats import Heartbeats
+from pipeline.sqs.monitoring.heartbeats import Heartbeats
 
 TICK_S = 2  # Celery's own interval
 

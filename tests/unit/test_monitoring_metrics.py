@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from pipeline.monitoring.metrics import MAX_VALUES, EmbeddedMetrics
+from pipeline.sqs.monitoring.metrics import MAX_VALUES, EmbeddedMetrics
 
 
 def lines(metrics: EmbeddedMetrics) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 
 from pipeline.celery import make_app
-from pipeline.config import Settings
-from pipeline.monitoring import names
-from pipeline.monitoring.names import Kind
+from pipeline.core.settings import Settings
+from pipeline.sqs.monitoring import names
+from pipeline.sqs.monitoring.names import Kind
 
 LONGEST_PREFIX = "p" * 40
 

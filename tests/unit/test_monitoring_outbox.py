@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.monitoring import outbox
-from pipeline.monitoring.outbox import Event, Outbox, split
+from pipeline.sqs.monitoring import outbox
+from pipeline.sqs.monitoring.outbox import Event, Outbox, split
 
 DEADLINE_S = 10
 

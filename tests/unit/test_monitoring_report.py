@@ -9,8 +9,8 @@ import pytest
 from celery.utils.saferepr import saferepr
 from kombu.utils.json import dumps, loads
 
-from pipeline.errors import ImageTooLarge, TransientError
-from pipeline.monitoring.report import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
+from pipeline.core.errors import ImageTooLarge, TransientError
+from pipeline.sqs.monitoring.task_result import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
 from tests.support.own_route import NoText
 
 RESULT: dict[str, Any] = {

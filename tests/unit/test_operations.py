@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pipeline import shown
 from pipeline.__main__ import cli
+from pipeline.core import console
 
 VERBS = ("audit", "explain", "backfill")
 LETTERS = ("list", "show", "redrive", "export", "purge")
@@ -40,7 +40,7 @@ def test_it_tells_its_version() -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shown, "Console", partial(Console, force_terminal=True, width=60, color_system=None))
+    monkeypatch.setattr(console, "Console", partial(Console, force_terminal=True, width=60, color_system=None))
 
 
 ROWS = [["missing", "1,234", "[bold]a[/bold]\nb\tc.jpg"], ["done", "5", ""]]
@@ -48,7 +48,7 @@ ROWS = [["missing", "1,234", "[bold]a[/bold]\nb\tc.jpg"], ["done", "5", ""]]
 
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_gets_a_table_and_nothing_is_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    shown.table(["status", "objects", "for example"], ROWS, right=["objects"])
+    console.table(["status", "objects", "for example"], ROWS, right=["objects"])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "status   objects  for example",
@@ -58,20 +58,20 @@ def test_a_terminal_gets_a_table_and_nothing_is_taken_for_markup(capsys: pytest.
 
 
 def test_a_pipe_gets_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    shown.table(["status", "objects", "for example"], ROWS)
+    console.table(["status", "objects", "for example"], ROWS)
     assert capsys.readouterr().out == "missing\t1,234\t[bold]a[/bold] b c.jpg\ndone\t5\t\n"
 
 
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown.progress("Enqueuing", 20) as bar:
+    with console.progress("Enqueuing", 20) as bar:
         bar(10)
         bar(20, "waiting")
     assert "Enqueuing" in capsys.readouterr().err
 
 
 def test_elsewhere_there_is_no_bar_but_a_wait_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown.progress("Enqueuing", 20) as bar:
+    with console.progress("Enqueuing", 20) as bar:
         for done in range(5):
             bar(done)
         bar(5, "waiting: 12")

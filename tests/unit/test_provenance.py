@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Settings
-from pipeline.source import Source
-from tasks.provenance import Provenance, Recipes
+from pipeline.core.provenance import Provenance
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
+from tasks.images.render import Recipes
 
 SOURCE = Source("in", "a.jpg", version_id="v", etag="e", sequencer="0A")
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.s3_event import MAX_KEY_BYTES, Change, Kind, Notification, parse
-from pipeline.errors import MessageError
-from pipeline.source import Source
+from pipeline.core.errors import MessageError
+from pipeline.core.s3_event import MAX_KEY_BYTES, Change, Kind, Notification, parse
+from pipeline.core.source import Source
 
 KEYS = [
     "a.jpg",

@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.config import Settings
-from pipeline.routes import Routes
-from pipeline.source import Source
+from pipeline.core.routes import Routes
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out", "KEY_PREFIX": "in/"})
 

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.errors import MessageError
-from pipeline.source import Source
+from pipeline.core.errors import MessageError
+from pipeline.core.source import Source
 
 
 def test_a_uri_names_bucket_and_literal_key() -> None:

@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from pipeline import storage
-from pipeline.errors import (
-    KeyTooLong,
-    NotReadable,
-    ObjectChanged,
-    ObjectGone,
-    PipelineError,
-    TransientError,
-)
-from pipeline.source import Source
+from pipeline.aws import storage
+from pipeline.core.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.core.source import Source
 from tests.support.s3_model import S3Model, error
 
 
@@ -78,7 +71,7 @@ def test_what_an_answer_means(
     kind: type[PipelineError],
     says: str,
 ) -> None:
-    monkeypatch.setattr("pipeline.aws.s3", lambda: failing(error(operation, code, status)))
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: failing(error(operation, code, status)))
     with pytest.raises(kind, match=says) as caught:
         act()
     assert type(caught.value) is kind
@@ -86,7 +79,7 @@ def test_what_an_answer_means(
 
 @pytest.mark.parametrize("act", [read, write, head, listing])
 def test_no_answer_may_be_better_next_time(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    monkeypatch.setattr("pipeline.aws.s3", lambda: failing(ReadTimeoutError(endpoint_url="s3")))
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: failing(ReadTimeoutError(endpoint_url="s3")))
     with pytest.raises(TransientError, match="could not"):
         act()
 
@@ -94,7 +87,7 @@ def test_no_answer_may_be_better_next_time(monkeypatch: pytest.MonkeyPatch, act:
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> S3Model:
     model = S3Model("b")
-    monkeypatch.setattr("pipeline.aws.s3", lambda: model)
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: model)
     return model
 
 
@@ -179,6 +172,6 @@ def test_conditions_are_what_s3_documents(s3: S3Model) -> None:
 
 def test_an_unknown_error_of_the_sdk_keeps_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = ClientError({}, "GetObject")
-    monkeypatch.setattr("pipeline.aws.s3", lambda: failing(odd))
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: failing(odd))
     with pytest.raises(TransientError, match="answered None"):
         read()

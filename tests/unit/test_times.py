@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.times import age, moment
+from pipeline.core.errors import ConfigError
+from pipeline.core.times import age, moment
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

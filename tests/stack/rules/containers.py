@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.config import Settings
+from pipeline.core.settings import Settings
 from tests.stack.rules.base import Template, rule, variants
 from tests.stack.template import Stack
 

@@ -1,0 +1,91 @@
+"""The one place that makes AWS clients: plain boto3, so the usual AWS variables decide where they go.
+
+AWS_REGION is one of them here, as for AWS's command line and other SDKs; boto3 itself reads AWS_DEFAULT_REGION only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sns import SNSClient
+    from types_boto3_sqs import SQSClient
+
+#: Longest that a read from S3 may bring nothing.
+S3_READ_TIMEOUT_S = 60
+
+
+def region() -> str | None:
+    """AWS_REGION; None where boto3 has to know: from AWS_DEFAULT_REGION, or its configuration file."""
+    return os.environ.get("AWS_REGION") or None
+
+
+@cache
+def _client(service: str, read_timeout_s: int) -> Any:
+    # Imported late: botocore costs most of the start-up time, and not every verb needs it.
+    import boto3
+    from botocore.config import Config
+
+    session: Any = boto3
+    config = Config(
+        connect_timeout=5,
+        read_timeout=read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        user_agent_extra="batch-image-pipeline",
+    )
+    try:
+        return session.client(service, region_name=region(), config=config)
+    except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
+        variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
+        given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)
+        raise ConfigError(
+            f"no address of {service.upper()} follows from {given} ({exc}): an endpoint is written http://host:port, "
+            "a region eu-west-1"
+        ) from exc
+
+
+def s3() -> S3Client:
+    client: S3Client = _client("s3", S3_READ_TIMEOUT_S)
+    return client
+
+
+def sqs(*, long_poll: bool = True) -> SQSClient:
+    """Its read timeout is above the longest long poll (20 s); without one a reply comes at once or never."""
+    client: SQSClient = _client("sqs", 30 if long_poll else 5)
+    return client
+
+
+def sns() -> SNSClient:
+    client: SNSClient = _client("sns", 60)
+    return client
+
+
+def cloudwatch() -> Any:
+    return _client("cloudwatch", 10)
+
+
+def client(service: str) -> Any:
+    """Any other service, for the verbs that manage the stack: ``cloudformation``, ``ecs``, ``iam``…"""
+    return _client(service, 60)
+
+
+def forget_clients() -> None:
+    """Makes the next call build new clients."""
+    _client.cache_clear()
+
+
+def _begin_anew() -> None:
+    forget_clients()
+    boto3 = sys.modules.get("boto3")
+    if boto3 is not None:
+        vars(boto3)["DEFAULT_SESSION"] = None  # its credentials' lock may have been held while this process was forked
+
+
+# A connection must not be shared across a fork: a worker's pool processes make their own.
+os.register_at_fork(after_in_child=_begin_anew)

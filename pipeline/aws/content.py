@@ -1,0 +1,25 @@
+"""Rules for ``Route.content`` that look into the object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.aws import storage
+from pipeline.core.errors import ObjectChanged, ObjectGone
+from pipeline.core.source import Source
+
+
+def begins_with(*beginnings: bytes) -> Callable[[Source], bool]:
+    """A rule for ``Route.content``: whether the object's first bytes are one of these. Costs a GetObject an object.
+
+    What is gone or overwritten is not taken: a newer event tells of it. Raises ``TransientError``.
+    """
+    length = max(map(len, beginnings))
+
+    def rule(source: Source) -> bool:
+        try:
+            return storage.read_beginning(source, length).startswith(beginnings)
+        except (ObjectGone, ObjectChanged):
+            return False
+
+    return rule

@@ -1,0 +1,100 @@
+"""What boto3's exceptions mean, in words: what is wrong with this machine's set-up, and what to do about it.
+
+Errors are told apart by code and HTTP status alone, never by their text: servers differ. What a code means for an
+object or a queue is known by ``pipeline.aws.storage`` and ``pipeline.aws.queues``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from pipeline.core.errors import PipelineError
+
+#: AWS's error codes, which differ from service to service.
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+_INVALID = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+#: For a queue or topic that is not there; with and without the prefix of SQS's older protocol.
+_MISSING_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+_MISSING_TOPIC = {"NotFound", "NotFoundException"}
+
+
+def code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+def status(exc: ClientError) -> int | None:
+    """Of HTTP."""
+    found: int | None = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return found
+
+
+def is_denied(exc: ClientError) -> bool:
+    """Whether these credentials, which are known, may not do it."""
+    return (code(exc) in _DENIED or status(exc) == 403) and code(exc) not in _INVALID
+
+
+def is_missing_queue(exc: ClientError) -> bool:
+    return code(exc) in _MISSING_QUEUE
+
+
+def is_missing(exc: ClientError) -> bool:
+    """A queue or a topic."""
+    return code(exc) in _MISSING_QUEUE | _MISSING_TOPIC
+
+
+def told(exc: Exception) -> str:
+    """What went wrong, and what to do where that is known; to stand behind what was being done, and to which object."""
+    match exc:
+        case NoCredentialsError() | PartialCredentialsError() | ProfileNotFound():
+            text = f"no AWS credentials ({exc}): run `aws configure`, or set AWS_PROFILE"
+        case CredentialRetrievalError() | TokenRetrievalError() | SSOError():
+            text = f"the AWS credentials could not be loaded ({exc}): log in again"
+        case NoRegionError():
+            text = "no AWS region: set AWS_REGION, for example AWS_REGION=eu-west-1"
+        case ClientError() if code(exc) in _INVALID:
+            text = f"AWS does not accept these credentials ({code(exc)}): log in again"
+        case ClientError() if is_denied(exc):
+            text = f"not allowed ({code(exc)}): these credentials may not call {exc.operation_name}: {_text(exc)}"
+        case ClientError():
+            text = f"AWS answered {status(exc)} {code(exc)} to {exc.operation_name}: {_text(exc)}"
+        case ConnectionError():
+            text = f"{str(exc).rstrip('.')}: check the network, AWS_REGION and AWS_ENDPOINT_URL"
+        case _:
+            text = str(exc)
+    return text.rstrip(": ")
+
+
+def _text(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Message", ""))
+
+
+@contextmanager
+def plainly(doing: str) -> Iterator[None]:
+    """Turns what boto3 raises while ``doing`` something into a ``PipelineError`` that says what to do."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as exc:
+        raise PipelineError(f"{doing}: {told(exc)}") from exc

@@ -1,0 +1,73 @@
+"""Looking at the pipeline's queues, as the verbs of the command line need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws import clients
+from pipeline.aws.errors import code, is_denied, is_missing_queue, told
+from pipeline.core.errors import ConfigError, PipelineError, TransientError
+from pipeline.core.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.literals import QueueAttributeNameType
+
+#: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
+TASKS_QUEUE = "tasks"
+
+#: What waits in a queue: ready, being worked on, and delayed.
+_DEPTHS: tuple[QueueAttributeNameType, ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+def url_of(settings: Settings, name: str) -> str:
+    """The URL of ``events``, ``tasks`` or one of their ``-dlq``. Raises ``ConfigError`` and ``TransientError``."""
+    full = settings.queue_prefix + name
+    with sqs_errors(full, "GetQueueUrl"):
+        return clients.sqs().get_queue_url(QueueName=full)["QueueUrl"]
+
+
+def depth(url: str) -> int:
+    """Messages in a queue, about. Raises ``PipelineError``."""
+    with sqs_errors(url.rsplit("/", 1)[-1], "GetQueueAttributes"):
+        found = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
+    return sum(int(found.get(name, "0")) for name in _DEPTHS)
+
+
+def waiting(settings: Settings) -> int:
+    """Messages in both queues, as far as they can be asked: 0 where they can't."""
+    try:
+        return sum(depth(url_of(settings, name)) for name in ("events", "tasks"))
+    except PipelineError:
+        return 0
+
+
+@contextmanager
+def sqs_errors(queue: str, action: str) -> Iterator[None]:
+    """Turns what boto3 raises into this project's errors, naming the queue and, where it is denied, the action."""
+    try:
+        yield
+    except ClientError as exc:
+        raise _meaning(exc, queue, action) from exc
+    except BotoCoreError as exc:
+        raise TransientError(f"queue {queue}: {told(exc)}") from exc
+
+
+def _meaning(exc: ClientError, queue: str, action: str) -> PipelineError:
+    if is_missing_queue(exc):
+        return ConfigError(missing(queue))
+    if is_denied(exc):
+        return TransientError(f"queue {queue}: not allowed ({code(exc)}); these credentials need sqs:{action} on it")
+    return TransientError(f"queue {queue}: {told(exc)}")
+
+
+def missing(queue: str) -> str:
+    """What to say of a queue that is not there; its full name."""
+    return f"queue {queue} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX or AWS_REGION"

@@ -1,0 +1,255 @@
+"""The object store: exact reads, conditional writes with their metadata, and one mapping of its errors.
+
+Errors are told apart by code and HTTP status alone, never by their text: object stores differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws import clients
+from pipeline.aws.errors import code, is_denied, status, told
+from pipeline.core.batches import batches
+from pipeline.core.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.core.source import Source
+
+#: S3's limit for one DeleteObjects.
+MAX_DELETES = 1000
+#: What XML 1.0 can't carry, and so DeleteObjects can't name. (By what is in it: the complement takes 7 ms to compile.)
+NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+#: The action that a policy must allow, where it isn't called as the operation is.
+_ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
+_ACTIONS |= {"DeleteObjects": "DeleteObject"}
+
+
+class Conflict(PipelineError):
+    """A conditional write found something else than was expected there: look again, then decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store says about an object."""
+
+    key: str
+    etag: str  # without quotes
+    size: int  # bytes
+    modified: datetime
+    version_id: str | None = None
+    content_type: str = ""
+    metadata: Mapping[str, str] | None = None  # None where it was only listed
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it was read: its bytes and what the store says about them."""
+
+    data: bytes
+    found: Found
+    metadata: Mapping[str, str]
+
+
+def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
+    """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
+
+    The request does not name the version: an old version can still be read by its id when the object has
+    been overwritten or deleted since, and then it is no longer what renditions should show.
+
+    ``check_bytes`` is given the object's size before it is downloaded, and may raise.
+    Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
+    """
+    request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
+    if source.etag is not None:
+        request["IfMatch"] = f'"{source.etag}"'
+    with _errors("read", source.uri):
+        answer = clients.s3().get_object(**request)
+        with closing(answer["Body"]) as body:
+            found = _found(source.key, answer)
+            if source.etag is None and source.version_id not in (None, found.version_id):
+                raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+            check_bytes(found.size)
+            data = body.read()  # raises when fewer bytes arrive than were announced
+    return Stored(data, found, found.metadata or {})
+
+
+def read_beginning(source: Source, length: int) -> bytes:
+    """The first bytes of the object, if it still is what ``source`` names. Raises as ``read`` does."""
+    request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "Range": f"bytes=0-{length - 1}"}
+    if source.etag is not None:
+        request["IfMatch"] = f'"{source.etag}"'
+    with _errors("read", source.uri):
+        try:
+            answer = clients.s3().get_object(**request)
+        except ClientError as exc:
+            if status(exc) == 416:  # an empty object has no first byte
+                return b""
+            raise
+        with closing(answer["Body"]) as body:
+            data: bytes = body.read(length)  # a store without ranges sends everything
+    return data
+
+
+def head(bucket: str, key: str) -> Found | None:
+    """Looks at an object; None when there is none. Raises ``TransientError``."""
+    with _errors("look at", f"s3://{bucket}/{key}"):
+        try:
+            return _found(key, clients.s3().head_object(Bucket=bucket, Key=key))
+        except ClientError as exc:
+            if status(exc) == 404:
+                return None
+            raise
+
+
+def current(bucket: str, key: str) -> Found | None:
+    """As ``head``, but None is certain enough to delete by: a missing bucket is an error, not a missing object."""
+    found = head(bucket, key)
+    if found is None:
+        with _errors("look at", f"s3://{bucket}"):
+            try:
+                clients.s3().head_bucket(Bucket=bucket)
+            except ClientError as exc:
+                if status(exc) == 404:
+                    raise TransientError(_no_bucket(bucket)) from exc
+                raise
+    return found
+
+
+def write(
+    bucket: str,
+    key: str,
+    data: bytes,
+    *,
+    content_type: str,
+    metadata: Mapping[str, str],
+    new: bool = False,
+    replaces: str | None = None,
+) -> str:
+    """Writes one object and returns its ETag.
+
+    ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
+    Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
+    """
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
+    if replaces is not None:
+        condition = {"IfMatch": f'"{replaces}"'}
+    with _errors("write", f"s3://{bucket}/{key}"):
+        answer = clients.s3().put_object(
+            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **condition
+        )
+    return answer["ETag"].strip('"')
+
+
+def delete(bucket: str, keys: Iterable[str]) -> None:
+    """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
+    for batch in batches(keys, MAX_DELETES):
+        with _errors("delete", f"s3://{bucket}/{batch[0]}"):
+            for key in _delete_batch(bucket, batch):
+                clients.s3().delete_object(Bucket=bucket, Key=key)
+
+
+def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
+    """Deletes in one request what can be; returns the keys that have to be deleted one by one."""
+    named = [key for key in batch if not NOT_XML.search(key)]
+    if len(named) < 2:
+        return batch
+    try:
+        answer = clients.s3().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
+    except ClientError as exc:
+        # Stores that don't have it, or want a checksum that today's SDKs no longer send.
+        if code(exc) in ("MissingContentMD5", "NotImplemented") or status(exc) in (405, 501):
+            return batch
+        raise
+    for error in answer.get("Errors", []):
+        raise TransientError(f"could not delete s3://{bucket}/{error.get('Key')}: the store says {error.get('Code')}")
+    return [key for key in batch if NOT_XML.search(key)]
+
+
+def listed(
+    bucket: str, prefix: str = "", *, after: str = "", on_request: Callable[[str], None] = lambda _: None
+) -> Iterator[Found]:
+    """The objects whose keys begin with ``prefix`` and come after ``after``, page by page, in the store's order.
+
+    ``on_request`` is called with the operation's name for each page. Raises ``PipelineError``.
+    """
+    request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+    if after:
+        request["StartAfter"] = after
+    while True:
+        on_request("ListObjectsV2")
+        with _errors("list", f"s3://{bucket}/{prefix}"):
+            page = clients.s3().list_objects_v2(**request)
+        for item in page.get("Contents", []):
+            yield Found(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _found(key: str, answer: Any) -> Found:
+    version = answer.get("VersionId")
+    return Found(
+        key=key,
+        etag=answer["ETag"].strip('"'),
+        size=answer["ContentLength"],
+        modified=answer["LastModified"],
+        version_id=None if version in (None, "null") else str(version),  # "null": written before versioning
+        content_type=answer.get("ContentType", ""),
+        metadata=answer.get("Metadata", {}),
+    )
+
+
+@contextmanager
+def _errors(verb: str, uri: str) -> Iterator[None]:
+    """Turns what boto3 raises into this project's errors, naming the object."""
+    try:
+        yield
+    except ClientError as exc:
+        raise _meaning(exc, verb, uri) from exc
+    except (BotoCoreError, OSError) as exc:
+        raise TransientError(f"could not {verb} {uri}: {told(exc)}") from exc
+
+
+def _no_bucket(bucket: str) -> str:
+    return f"bucket {bucket} does not exist: make it, or correct the name"
+
+
+def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if code(exc) == "NoSuchBucket":
+        return TransientError(f"could not {verb} {uri}: {_no_bucket(bucket)}")
+    if verb == "read" and (read := _of_reading(exc, uri)) is not None:
+        return read
+    if verb == "write" and (written := _of_writing(exc, uri)) is not None:
+        return written
+    if is_denied(exc):
+        action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
+        resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
+        return TransientError(
+            f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}"
+        )
+    return TransientError(f"could not {verb} {uri}: {told(exc)}")
+
+
+def _of_reading(exc: ClientError, uri: str) -> PipelineError | None:
+    if status(exc) == 404:
+        return ObjectGone(f"{uri} was deleted after its event was sent")
+    if status(exc) == 412:
+        return ObjectChanged(f"{uri} was overwritten after its event was sent")
+    if code(exc) == "InvalidObjectState":
+        return NotReadable(f"{uri} is archived, so it can't be read.")
+    return None
+
+
+def _of_writing(exc: ClientError, uri: str) -> PipelineError | None:
+    # 409: two conditional writes at once; 404: nothing there to replace.
+    if status(exc) in (404, 409, 412):
+        return Conflict(f"{uri} was written by somebody else meanwhile")
+    if code(exc) == "KeyTooLongError":
+        return KeyTooLong(f"The object's name is too long: {uri} is longer than S3 allows.")
+    return None

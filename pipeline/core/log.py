@@ -1,0 +1,75 @@
+"""One log format: readable lines on a terminal, JSON lines in containers; ids and actions go into ``extra``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from pipeline.core.errors import PipelineError
+
+#: Loggers whose INFO lines tell an operator nothing. The last one says that a task was received: its end is told.
+_QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
+
+
+def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) -> None:
+    """Sends all logs to standard error, once.
+
+    ``json_lines`` None chooses by whether standard error is a terminal.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_without_needless_traceback)
+    handler.setFormatter(_formatter(not sys.stderr.isatty() if json_lines is None else json_lines))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    quiet()
+    logging.captureWarnings(True)
+
+
+def quiet() -> None:
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _without_needless_traceback(record: logging.LogRecord) -> bool:
+    """An error that was raised on purpose says what happened, and what to do; a traceback would only hide that."""
+    exc = record.exc_info[1] if record.exc_info else None
+    celery = sys.modules.get("celery.exceptions")  # not loaded for this: who has not loaded it can't have raised it
+    if isinstance(exc, PipelineError) or (celery is not None and isinstance(exc, celery.Reject)):
+        record.exc_info = record.exc_text = None
+        if isinstance(record.args, tuple):
+            record.args = tuple(_Words(each) if each is exc else each for each in record.args)
+    return True
+
+
+class _Words(str):
+    """Also to ``%r``."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _formatter(json_lines: bool) -> logging.Formatter:
+    if json_lines:
+        return _JsonFormatter(
+            "{asctime}{levelname}{name}{process}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            datefmt="%Y-%m-%dT%H:%M:%S%z",
+        )
+    return logging.Formatter("{asctime} {levelname:<7} {message}", style="{", datefmt="%H:%M:%S")
+
+
+class _JsonFormatter(JsonFormatter):
+    """Of what Celery adds to its lines about tasks, only what is searched by: all of it is in the message too."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        celery = log_data.pop("data", None)
+        if isinstance(celery, dict):
+            log_data |= {"task": celery.get("name"), "task_id": celery.get("id")}
+            if "runtime" in celery:
+                log_data["runtime_s"] = round(celery["runtime"], 3)
+        elif celery is not None:
+            log_data["data"] = celery
+        return log_data

@@ -1,0 +1,87 @@
+"""What a rendition says about itself: which version of which object it was made from, and how.
+
+It stands in the metadata of each object that the pipeline writes, so that no database is needed to tell whether
+what is stored is what should be stored. Failure records carry the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.core.source import Source
+
+_HEX = re.compile("[0-9A-Fa-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is not known is None: another program may have written the object."""
+
+    bucket: str | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    sequencer: str | None = None
+    modified: str | None = None  # ISO 8601: when that version was uploaded
+    recipe: str | None = None
+    key_suffix: str = ""  # what the rendition's name has behind the object's key
+
+    @classmethod
+    def of(cls, source: Source, *, modified: str | None = None, recipe: str | None = None, suffix: str = "") -> Self:
+        return cls(source.bucket, source.etag, source.version_id, source.sequencer, modified, recipe, suffix)
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str] | None) -> Self:
+        known = {} if metadata is None else metadata
+        return cls(
+            bucket=known.get("source-bucket"),
+            etag=known.get("source-etag"),
+            version_id=known.get("source-version"),
+            sequencer=known.get("source-sequencer"),
+            modified=known.get("source-modified"),
+            recipe=known.get("recipe"),
+            key_suffix=known.get("key-suffix", ""),
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """As the store keeps it; what is unknown or empty is left out, since some stores drop empty values."""
+        named = {
+            "source-bucket": self.bucket,
+            "source-etag": self.etag,
+            "source-version": self.version_id,
+            "source-sequencer": self.sequencer,
+            "source-modified": self.modified,
+            "recipe": self.recipe,
+            "key-suffix": self.key_suffix,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    @property
+    def is_rendition(self) -> bool:
+        """Whether the object that says this is a rendition, wherever it lies now."""
+        return self.recipe is not None and self.etag is not None
+
+    def is_for(self, bucket: str, suffix: str) -> bool:
+        """Whether what lies at an object's key plus ``suffix`` is the rendition of that object, and no other's.
+
+        ``a.tiff`` and ``a.tiff.jpg`` both want the name ``a.tiff.jpg``. What says nothing of itself counts as
+        that of the object which has the very name.
+        """
+        return self.key_suffix == suffix and self.bucket in (None, bucket)
+
+    def is_older(self, source: Source) -> bool:
+        """Whether ``source`` is certainly a later version of the same object."""
+        return _position(self.sequencer, source.sequencer) < _position(source.sequencer, self.sequencer)
+
+
+def _position(sequencer: str | None, other: str | None) -> int:
+    """Where an event stands in the order of its key's events; 0 where the two can't be compared.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html: hexadecimal,
+    the shorter one is padded with zeros on the right.
+    """
+    if sequencer is None or other is None or not _HEX.fullmatch(sequencer) or not _HEX.fullmatch(other):
+        return 0
+    return int(sequencer.ljust(len(other), "0"), 16)

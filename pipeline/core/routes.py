@@ -1,0 +1,227 @@
+"""Which objects are processed, by which tasks, and what comes of it: routes, declared by modules that ROUTES names.
+
+A module of routes has a sequence ``ROUTES`` of ``Route``; that of the images is ``tasks.routes``. The first route
+that takes an object is the only one. The bridge, the verbs that enqueue, the audit and the tasks all ask the same
+``Routes`` (``app.routes``), so what is declared in one place holds everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+
+from pipeline.core.errors import ConfigError, MessageError
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
+
+#: Where the failure records are, of all routes.
+FAILED_PREFIX = "failed/"
+FAILED_SUFFIX = ".json"
+
+
+def failure_key(key: str) -> str:
+    return f"{FAILED_PREFIX}{key}{FAILED_SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a task makes of an object: stored in the output bucket as ``<folder><key><suffix>``."""
+
+    folder: str  # ends with a slash: "pages/"
+    suffix: str = ""  # ".png", or nothing
+    content_type: str = "application/octet-stream"
+    recipe: str = "1"  # raise it when the same object would give something else: what is stored is then out of date
+
+    def name(self, key: str) -> str:
+        return f"{self.folder}{key}{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """From objects to tasks, and to what they leave in the output bucket.
+
+    - ``name``: for logs and for ``process(…, route=name)``;
+    - ``prefix``, ``suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the suffixes
+      (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may look into
+      the object: see ``pipeline.aws.content``;
+    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON) and
+      perhaps ``careful=True``, each other one the result of the one before it;
+    - ``outputs``: all that must be stored for the object to be done.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    prefix: str = ""
+    suffixes: tuple[str, ...] = ()
+    content: Callable[[Source], bool] | None = None
+
+    def endings(self, settings: Settings) -> tuple[str, ...]:
+        return self.suffixes
+
+    def refusal(self, key: str, settings: Settings) -> str | None:
+        """Why it does not take a key, in words; None where it may."""
+        if not key.startswith(self.prefix):
+            return f"its key does not begin with {self.prefix}"
+        endings = self.endings(settings)
+        if endings and not key.lower().endswith(endings):
+            return f"its key ends in none of {', '.join(endings)}"
+        return None
+
+    def results(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
+        """What the object is done with: any one of these, whole. Most routes have just one way to be done."""
+        return (self.outputs,)
+
+    def remains(self, key: str) -> tuple[Output, ...]:
+        """All that may be stored of the object by this route, whatever the settings are or were."""
+        return self.outputs
+
+    def recipes(self, settings: Settings) -> dict[str, str]:
+        """The recipe that each output is to be made by, by its folder."""
+        return {output.folder: output.recipe for output in self.outputs}
+
+
+class Routes:
+    """All that is declared, in the order of the modules in ROUTES. Raises ``ConfigError``: see ``_check``."""
+
+    def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
+        self.settings = settings
+        self.all = tuple(routes)
+        self.folders = tuple(output.folder for route in self.all for output in route.outputs)
+        _check(self.all)
+
+    @classmethod
+    def load(cls, settings: Settings) -> Routes:
+        """Imports the modules. Raises ``ConfigError``."""
+        return cls(settings, [route for module in settings.routes for route in _declared(module)])
+
+    def of(self, source: Source) -> Route | None:
+        """The route that takes the object. Raises what a rule for the content raises."""
+        if self._barred(source.bucket, source.key) is not None:
+            return None
+        return next((route for route in self.candidates(source.key) if _takes(route, source)), None)
+
+    def skip_reason(self, source: Source, *, is_gone: bool = False) -> str | None:
+        """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``of`` does.
+
+        ``is_gone``: there is no content to be asked for any more.
+        """
+        barred = self._barred(source.bucket, source.key)
+        if barred is not None or (self.candidates(source.key) if is_gone else self.of(source)):
+            return barred
+        refusals = [(route.name, route.refusal(source.key, self.settings)) for route in self.all]
+        found = [(name, "its content is something else" if why is None else why) for name, why in refusals]
+        return found[0][1] if len(found) == 1 else "; ".join(f"{name}: {why}" for name, why in found)
+
+    def candidates(self, key: str) -> list[Route]:
+        """Those that may take an object with this key, depending on its content."""
+        return [route for route in self.all if route.refusal(key, self.settings) is None]
+
+    def chosen(self, source: Source, name: str | None = None) -> Route:
+        """The route to enqueue an object on: the named one; else the one that takes it; else the only one there is.
+
+        Raises ``MessageError`` when that says nothing.
+        """
+        if name is not None:
+            found = [route for route in self.all if route.name == name]
+            if not found:
+                raise MessageError(f"there is no route {name!r}; ROUTES has {self._names()}")
+            return found[0]
+        route = self.of(source)
+        if route is not None:
+            return route
+        if len(self.all) == 1:
+            return self.all[0]
+        raise MessageError(f"no route takes {source.uri} ({self.skip_reason(source)}): name one of {self._names()}")
+
+    def results(self, source: Source) -> tuple[tuple[Output, ...], ...]:
+        """What the object is done with, any one of these; of every route where none takes it: somebody chose one."""
+        route = self.of(source)
+        return self._results(source.key, self.all if route is None else (route,))
+
+    def possible(self, key: str) -> tuple[tuple[Output, ...], ...]:
+        """What an object with this key may be done with, whatever is in it: any one of these."""
+        return self._results(key, self.candidates(key))
+
+    def stored(self, key: str, *, ever: bool = False) -> list[Output]:
+        """What may be stored of an object; ``ever``: also of other routes, and by other settings."""
+        if ever:
+            return [output for route in self.all for output in route.remains(key)]
+        return [output for result in self._results(key, self.candidates(key) or self.all) for output in result]
+
+    def _results(self, key: str, routes: Iterable[Route]) -> tuple[tuple[Output, ...], ...]:
+        return tuple(result for route in routes for result in route.results(key, self.settings))
+
+    def recipes(self) -> dict[str, str]:
+        """The recipe that each output is to be made by, by its folder."""
+        return {folder: recipe for route in self.all for folder, recipe in route.recipes(self.settings).items()}
+
+    def _names(self) -> str:
+        return ", ".join(route.name for route in self.all)
+
+    def _barred(self, bucket: str, key: str) -> str | None:
+        if key.endswith("/"):
+            return "it is a folder"
+        if not key.startswith(self.settings.key_prefix):
+            return f"its key does not begin with KEY_PREFIX={self.settings.key_prefix}"
+        if bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders)):
+            return "it was written by the pipeline"
+        return None
+
+
+def _takes(route: Route, source: Source) -> bool:
+    if route.content is None:
+        return True
+    return route.content(source) if source.etag is None else _answer(route.content, source)
+
+
+@lru_cache(maxsize=4096)
+def _answer(rule: Callable[[Source], bool], source: Source) -> bool:
+    """One version has one content, so it is asked for once, by whichever ``Routes`` of the process."""
+    return rule(source)
+
+
+def _declared(module: str) -> Iterator[Route]:
+    try:
+        declared = import_module(module).ROUTES
+    except Exception as exc:
+        raise ConfigError(
+            f"ROUTES={module}: no routes could be read from this module ({exc}): put it where Python finds it, "
+            "with a list called ROUTES in it, or correct ROUTES"
+        ) from exc
+    if not isinstance(declared, Sequence) or not all(isinstance(route, Route) for route in declared):
+        raise ConfigError(f"ROUTES={module}: its ROUTES must be a list of pipeline.core.routes.Route, not {declared!r}")
+    yield from declared
+
+
+def _check(routes: Sequence[Route]) -> None:
+    """Raises ``ConfigError`` for what would make routes write over each other, or never be found."""
+    if not routes:
+        raise ConfigError("ROUTES names no route at all")
+    folders: dict[str, str] = {FAILED_PREFIX: "the failure records"}
+    names: set[str] = set()
+    for route in routes:
+        where = f"route {route.name!r}"
+        if not route.name or route.name in names:
+            raise ConfigError(f"{where}: the name is empty or taken by another route")
+        names.add(route.name)
+        if not route.tasks or not route.outputs:
+            raise ConfigError(f"{where}: name at least one task, and at least one output that it leaves")
+        if any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in route.suffixes):
+            raise ConfigError(f"{where}: suffixes are lower case and begin with a dot, not {route.suffixes}")
+        for output in route.outputs:
+            _check_output(output, where, folders)
+            folders[output.folder] = where
+
+
+def _check_output(output: Output, where: str, folders: dict[str, str]) -> None:
+    folder, suffix = output.folder, output.suffix
+    if not folder.endswith("/") or folder.startswith("/"):
+        raise ConfigError(f"{where}: folder {folder!r} must end with a slash and not begin with one")
+    if suffix and (not suffix.startswith(".") or "/" in suffix or not suffix.isascii()):
+        raise ConfigError(f"{where}: suffix {suffix!r} must begin with a dot, in ASCII and without a slash")
+    for other, owner in folders.items():
+        if folder.startswith(other) or other.startswith(folder):
+            raise ConfigError(f"{where}: folder {folder!r} is or overlaps {other!r} of {owner}; take another one")

@@ -1,0 +1,284 @@
+"""The settings: read once from the environment, checked, and frozen.
+
+Each field carries its variable's unit, bounds, default and help; the README's table is
+generated from them (``python -m pipeline settings``), and a test catches drift.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.core.errors import ConfigError
+
+
+def _box(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", value)
+        if match is None:
+            raise ValueError("write it as WIDTHxHEIGHT, for example 1024x768")
+        return tuple(int(side) for side in match.groups())
+    return value
+
+
+def _words(value: Any) -> Any:
+    """``".jpg, png"`` → ``(".jpg", ".png")``: lower case, with the dot."""
+    if isinstance(value, str):
+        return tuple("." + word.strip().lower().lstrip(".") for word in value.split(",") if word.strip(" ."))
+    return value
+
+
+def _modules(value: Any) -> Any:
+    """``"a.b, c"`` → ``("a.b", "c")``."""
+    return tuple(name for name in re.split(r"[\s,]+", value) if name) if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+Side = Annotated[int, Field(ge=1, le=16383)]  # what WebP can hold
+Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
+Modules = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...],
+    BeforeValidator(_modules),
+    Field(min_length=1),
+]
+Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
+
+
+OutputFormat = Annotated[Literal["jpeg", "png", "webp", "avif"], BeforeValidator(_lower)]
+
+
+class Settings(BaseModel):
+    """What the environment says. A field ``abc_s`` is read from the variable ``ABC_S``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    input_bucket: str | None = Field(None, description="Bucket that uploads land in; needed by the verbs that list it.")
+    output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
+    queue_prefix: str = Field(
+        "pipeline-",
+        pattern=r"^[A-Za-z0-9_-]{1,40}$",
+        description="Every queue's name begins with it: `<prefix>events`, `<prefix>tasks`, and each with `-dlq`.",
+    )
+    result_backend: str | None = Field(
+        None,
+        description="Celery result backend, for programs that wait for results: `s3://bucket/prefix`, "
+        "`dynamodb://…` or another of Celery's; unset: results are not kept.",
+    )
+
+    suffixes: Suffixes = Field(
+        (
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".png",
+            ".webp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".bmp",
+            ".avif",
+            ".heic",
+            ".heif",
+        ),
+        description="Comma-separated endings of the keys that are processed as images, in any case.",
+    )
+    key_prefix: str = Field("", description="Only keys that begin with it are processed.")
+    routes: Modules = Field(
+        ("tasks.routes",),
+        description="Comma-separated Python modules that declare which tasks process what (docs/your-own-task.md); "
+        "the first route that takes an object is the only one. `tasks.routes` is the images'.",
+    )
+
+    resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
+    thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+
+    # The image step: how renditions are encoded, and what is refused.
+    output_format: OutputFormat | None = Field(
+        None,
+        description="`jpeg`, `png`, `webp` or `avif`: the format of all renditions; unset: the source's where browsers "
+        "show it, else JPEG, or PNG where there is transparency.",
+    )
+    quality: int | None = Field(
+        None, ge=1, le=100, description="Encoder quality; unset: the measured default of each format."
+    )
+    effort: int | None = Field(
+        None,
+        ge=0,
+        le=9,
+        description="Encoder effort, 0 (fastest) to 9 (smallest); unset: the measured default of each format.",
+    )
+    resampler: Literal["pillow", "simd", "auto"] = Field(
+        "pillow",
+        description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`. "
+        "`auto`, which the container image sets, takes it where it can be used.",
+    )
+    max_pixels: int = Field(
+        100_000_000, ge=1, le=500_000_000, description="Pixels of an original; larger ones are refused undecoded."
+    )
+    max_bytes: int = Field(
+        100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
+    )
+    max_frames: int = Field(
+        2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
+    )
+
+    # Convergence: what happens to the renditions of objects that change.
+    delete_renditions: bool = Field(
+        True, description="Whether the renditions of an object are removed when the object is."
+    )
+
+    poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
+    soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
+    hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
+    max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
+    retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
+
+    # Monitoring: events and remote control over SNS, and metrics.
+    topic_arn_prefix: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:$",
+        description="`arn:aws:sns:<region>:<account>:`, where the topics `<prefix>celeryev` and `<prefix>pidbox` are; "
+        "unset: events and remote control are off.",
+    )
+    events: Literal["all", "workers", "off"] = Field(
+        "all",
+        description="`all`: workers send events of their tasks, for Flower; `workers`: only that they live; `off`.",
+    )
+    events_interval_s: float = Field(
+        1, ge=0.1, le=60, description="Seconds for which a worker gathers events into one message."
+    )
+    heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two signs of life of an idle worker.")
+    queue_lease_s: int = Field(
+        900,
+        ge=10,
+        le=86400,
+        description="Seconds after which the control and event queues of a killed process may be swept.",
+    )
+    metrics_namespace: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_./#:-]{1,255}$",
+        description="CloudWatch namespace: workers log the metrics of their tasks in its embedded metric format; "
+        "unset: they do not.",
+    )
+
+    # The broker layer: how a worker holds its messages, and how it stops.
+    message_lease_s: int = Field(
+        90,
+        ge=2,
+        le=3600,
+        description="Seconds that a received message stays hidden from other workers; renewed while it is held, so "
+        "this is how long work waits that was lost with its process.",
+    )
+    reserve_s: int = Field(
+        5,
+        ge=0,
+        le=300,
+        description="Seconds of work that a worker holds in reserve, so that it receives many messages at once.",
+    )
+    stop_budget_s: int = Field(
+        110,
+        ge=0,
+        le=7200,
+        description="Seconds that running tasks get to finish after SIGTERM; then they are handed to another worker. "
+        "Keep it below ECS's `stopTimeout`.",
+    )
+    health_folder: str = Field(
+        "/tmp",  # noqa: S108 - not secret, and only its age is read
+        description="Folder of the heartbeat file that `python -m pipeline health` reads; one worker or bridge each.",
+    )
+    health_stale_s: int = Field(
+        45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
+    )
+    ecs_agent_uri: str | None = Field(None, description="Set by ECS: where scale-in protection is switched.")
+    protection_min: int = Field(
+        15, ge=1, le=2880, description="Minutes that a scale-in protection lasts unless it is renewed."
+    )
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Self:
+        if self.hard_time_limit_s <= self.soft_time_limit_s:
+            raise ValueError(
+                f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
+                "so that a task can clean up before it is killed"
+            )
+        if self.health_stale_s <= self.poll_wait_s + 10:
+            raise ValueError(
+                f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
+                "or an idle bridge is taken for one that hangs"
+            )
+        if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
+            raise ValueError(
+                f"THUMB_BOX={_shown(self.thumb_box)} must fit in RESIZE_BOX={_shown(self.resize_box)}: "
+                "the thumbnail is made from the resized rendition"
+            )
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads the variables named after the fields; an empty one counts as not set.
+
+        Raises ``ConfigError`` naming every bad variable, its value and what it must be.
+        """
+        environ = os.environ if environ is None else environ
+        found = {name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())}
+        try:
+            return cls.model_validate(found)
+        except ValidationError as exc:
+            raise ConfigError("\n".join(_sentence(error) for error in exc.errors())) from None
+
+    def required(self, name: str) -> str:
+        """The value of a setting that this command can't do without. Raises ``ConfigError``."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"{name.upper()} is not set: {type(self).model_fields[name].description}")
+        return value
+
+
+def _sentence(error: Any) -> str:
+    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+    if not error["loc"]:
+        return f"Settings: {message}"
+    if error["type"] in ("int_parsing", "float_parsing"):
+        message = "must be a whole number" if error["type"] == "int_parsing" else "must be a number"
+    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one would write it in the environment."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, tuple):
+        return ("x" if isinstance(value[0], int) else ",").join(map(str, value))
+    return str(value)
+
+
+def markdown_table() -> str:
+    """The settings as the Markdown table of the README."""
+    rows = ["| variable | default | bounds | what it sets |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        limits = {type(item).__name__: item for item in field.metadata}
+        low, high = (getattr(limits.get(kind), kind.lower(), "") for kind in ("Ge", "Le"))
+        bounds = f"{low} to {high}" if low != "" or high != "" else ""
+        default = _shown(field.default)
+        rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {bounds} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+_TABLE_BEGINS, _TABLE_ENDS = "<!-- settings: make settings -->\n", "<!-- end of settings -->\n"
+
+
+def with_table(page: str) -> str:
+    """A page with the table between its two marks renewed. Raises ``ConfigError`` when it has none."""
+    before, begins, rest = page.partition(_TABLE_BEGINS)
+    _, ends, after = rest.partition(_TABLE_ENDS)
+    if not (begins and ends):
+        raise ConfigError(f"the page has no place for the table: put {_TABLE_BEGINS.strip()} and the end mark into it")
+    return before + begins + markdown_table() + ends + after

@@ -1,0 +1,35 @@
+"""Moments and durations as a person types them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from pipeline.core.errors import ConfigError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """``2026-01-31`` or ``2026-01-31T12:00+01:00`` (in UTC where no zone is given), or an age: ``15m``, ``2h``, ``3d``.
+
+    Raises ``ConfigError``.
+    """
+    age = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if age is not None:
+        return (datetime.now(UTC) if now is None else now) - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no time: write 2026-01-31, 2026-01-31T12:00+01:00, or an age: 15m, 2h, 3d"
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def age(seconds: float) -> str:
+    """``3 d``, ``2 h``, ``15 min``, ``40 s``."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

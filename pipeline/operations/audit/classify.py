@@ -1,0 +1,199 @@
+"""What a listing's entries mean: done, failed, missing, stale, orphaned. Looks at single objects only where in doubt.
+
+There is no doubt about an object whose outputs were all written after it, the thumbnail after the other rendition,
+at a time of which the recipe is known (``Eras``), with no failure record, and nothing else under its names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pipeline.aws import storage
+from pipeline.aws.storage import Found
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import Output, Route, Routes, failure_key
+from pipeline.core.source import Source
+from pipeline.operations.audit.merge import Joined
+from pipeline.operations.audit.recipe_history import Eras
+from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
+from tasks.routes import ImageRoute
+
+#: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
+_SPOKEN_FOR = frozenset({RESIZED_PREFIX})
+
+
+class Status(Enum):
+    DONE = "done"
+    FAILED = "failed"  # a failure record of the current version says why
+    MISSING = "missing"  # nothing of what its route leaves, or not all of it
+    STALE = "stale"  # of an earlier version, or by another recipe
+    ORPHANED = "orphaned"  # renditions or a record of an object that does not exist
+    LEFTOVER = "leftover"  # renditions or a record beside those that count
+    SKIPPED = "skipped"  # not selected, or itself a rendition
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One object, its status, and the reason where there are several. ``source`` is what a repair would name."""
+
+    status: Status
+    source: Source
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What an object's outputs and its record say of themselves."""
+
+    source: Found
+    record: Provenance | None = None
+    reason: str = ""  # of the record
+    made: dict[str, Provenance] = field(default_factory=dict)  # by key
+    strangers: list[str] = field(default_factory=list)  # names of renditions of objects that don't exist
+
+
+def wanted(route: Route, key: str, routes: Routes, recipes: Mapping[str, str]) -> list[dict[str, str]]:
+    """What an object on this route is done with: any one of these, whole; the recipe by the output's key."""
+    return [
+        {output.name(key): recipes[output.folder] for output in result}
+        for result in route.results(key, routes.settings)
+    ]
+
+
+def verdicts(facts: Facts, named: Source, results: Sequence[Mapping[str, str]]) -> list[Finding]:
+    """The status of the object, and what lies beside what counts. ``results``: see ``wanted``."""
+    etag = facts.source.etag
+    whole = [result for result in results if result.keys() <= facts.made.keys()]
+    current = [result for result in whole if all(facts.made[key].etag == etag for key in result)]
+    if current:
+        counts = current[0]
+        up_to_date = all(facts.made[key].recipe == recipe for key, recipe in counts.items())
+        status = Finding(Status.DONE, named) if up_to_date else Finding(Status.STALE, named, "made by another recipe")
+        beside = facts.made.keys() > counts.keys() or facts.record is not None
+    elif facts.record is not None and facts.record.etag in (None, etag):
+        status = Finding(Status.FAILED, named, facts.reason)
+        beside = any(each.etag != etag for each in facts.made.values())
+    else:
+        # What lies beside is removed when the object is done.
+        beside = False
+        if whole:
+            status = Finding(Status.STALE, named, "the object is newer")
+        else:
+            status = Finding(Status.MISSING, named, "only a part of it" if facts.made else "")
+    strangers = [Finding(Status.ORPHANED, Source(named.bucket, name)) for name in facts.strangers]
+    return [status, *([Finding(Status.LEFTOVER, named)] if beside else []), *strangers]
+
+
+def others(routes: Routes) -> list[Output]:
+    """The outputs of all routes but the images'."""
+    return [output for route in routes.all if not isinstance(route, ImageRoute) for output in route.outputs]
+
+
+class Judge:
+    """``quickly`` answers from the listing alone, or None; ``carefully`` looks. The latter may run in threads."""
+
+    def __init__(
+        self, routes: Routes, input_bucket: str, on_request: Callable[[str], None], *, full: bool = False
+    ) -> None:
+        self._routes = routes
+        self._input = input_bucket
+        self._output = routes.settings.required("output_bucket")
+        self._recipes = routes.recipes()
+        self._others = {output.folder: output for output in others(routes)}
+        self._on_request = on_request
+        self._full = full
+        self._eras: defaultdict[str, Eras] = defaultdict(Eras)  # by the output's folder
+
+    def quickly(self, entry: Joined, route: Route | None) -> Finding | None:
+        """``route``: of the object; None where there is no object."""
+        source = entry.source
+        if self._full or source is None or route is None or entry.record is not None or entry.rivals:
+            return None
+        there = self._outputs(entry)
+        for result in route.results(entry.key, self._routes.settings):
+            found = [there.get(output.name(entry.key)) for output in result]
+            times = [each.modified for each in found if each is not None]
+            if len(there) == len(result) == len(times) and source.modified < times[0] and times == sorted(times):
+                known = zip(result, times, strict=True)
+                if all(o.folder in _SPOKEN_FOR or self._eras[o.folder].is_up_to_date(time) for o, time in known):
+                    return Finding(Status.DONE, self._named(source))
+        return None
+
+    def carefully(self, entry: Joined, route: Route | None) -> list[Finding]:
+        """Raises ``TransientError``."""
+        if entry.source is None or route is None:
+            return [Finding(Status.ORPHANED, self._original(entry))]
+        named = self._named(entry.source)
+        results = wanted(route, entry.key, self._routes, self._recipes)
+        found = verdicts(self._facts(entry, entry.source), named, results)
+        if found[0].status is Status.MISSING:
+            now = self._look(self._input, entry.key)
+            if now is not None and Provenance.read(now.metadata).is_rendition:
+                return [Finding(Status.SKIPPED, named, "it is itself a rendition"), *found[1:]]
+        return found
+
+    def _outputs(self, entry: Joined) -> dict[str, Found]:
+        """All that is listed of an object, by key."""
+        pairs = ((RESIZED_PREFIX, entry.resized), (THUMBS_PREFIX, entry.thumbs))
+        images = {f"{folder}{entry.key}{suffix}": found for folder, by in pairs for suffix, found in by.items()}
+        return images | {self._others[folder].name(entry.key): found for folder, found in entry.others.items()}
+
+    def _named(self, source: Found) -> Source:
+        return Source(self._input, source.key, etag=source.etag, size=source.size)
+
+    def _look(self, bucket: str, key: str) -> Found | None:
+        self._on_request("HeadObject")
+        return storage.head(bucket, key)
+
+    def _facts(self, entry: Joined, source: Found) -> Facts:
+        facts = Facts(source)
+        if entry.record is not None and (record := self._look(self._output, failure_key(entry.key))) is not None:
+            facts.record = Provenance.read(record.metadata)
+            facts.reason = (record.metadata or {}).get("reason", "unknown")
+        for suffix in dict.fromkeys([*entry.resized, *entry.thumbs]):
+            pair = zip((RESIZED_PREFIX, THUMBS_PREFIX), self._pair(entry, suffix), strict=True)
+            made = {f"{folder}{entry.key}{suffix}": each for folder, each in pair if each is not None}
+            if all(each.is_for(self._input, suffix) for each in made.values()):
+                facts.made |= made
+            elif not entry.rivals:
+                facts.strangers.append(entry.key + suffix)
+        for folder in entry.others:
+            self._add_other(facts, self._others[folder])
+        return facts
+
+    def _add_other(self, facts: Facts, output: Output) -> None:
+        found = self._look(self._output, output.name(facts.source.key))
+        made = Provenance.read(None if found is None else found.metadata)
+        if found is not None and made.is_for(self._input, output.suffix):
+            facts.made[found.key] = made
+            self._eras[output.folder].learn(found.modified, made.recipe == self._recipes[output.folder])
+
+    def _pair(self, entry: Joined, suffix: str) -> tuple[Provenance | None, Provenance | None]:
+        """Both renditions of that name. A thumbnail speaks for the rendition that it was made from, too."""
+        name = entry.key + suffix
+        resized = entry.resized.get(suffix)
+        small = self._look(self._output, THUMBS_PREFIX + name) if suffix in entry.thumbs else None
+        made = None if small is None else Provenance.read(small.metadata)
+        if small is not None and made is not None and made.recipe is not None:
+            self._eras[THUMBS_PREFIX].learn(small.modified, made.recipe == self._recipes[THUMBS_PREFIX])
+            if resized is not None and (small.metadata or {}).get("made-from") == resized.etag:
+                big = Provenance(made.bucket, made.etag, key_suffix=made.key_suffix, recipe=resized_recipe(made.recipe))
+                return big, made
+        found = self._look(self._output, RESIZED_PREFIX + name) if resized is not None else None
+        return None if found is None else Provenance.read(found.metadata), made
+
+    def _original(self, entry: Joined) -> Source:
+        """Of what an orphan was made: its name may have gained a suffix."""
+        if entry.record is not None or entry.others:
+            return Source(self._input, entry.key)
+        found = self._look(self._output, (RESIZED_PREFIX if entry.resized else THUMBS_PREFIX) + entry.key)
+        suffix = Provenance.read(None if found is None else found.metadata).key_suffix
+        return Source(self._input, entry.key.removesuffix(suffix) or entry.key)
+
+
+def resized_recipe(recipe: str) -> str:
+    """The first part of a thumbnail's recipe: see ``Recipes``."""
+    return recipe.partition(".")[0]

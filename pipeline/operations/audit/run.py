@@ -1,0 +1,167 @@
+"""The audit: streams the listings, counts what it finds, and spools what could be repaired."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from typing import IO
+
+from pipeline.aws import storage
+from pipeline.aws.storage import Found
+from pipeline.core.errors import TransientError
+from pipeline.core.routes import FAILED_PREFIX, Route, Routes
+from pipeline.core.source import Source
+from pipeline.operations.audit.classify import Finding, Judge, Status, others
+from pipeline.operations.audit.merge import Joined, joined
+from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
+
+#: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
+MAX_BATCH = 64
+THREADS = 16
+
+
+class Repair(Enum):
+    """What can be done about a finding."""
+
+    ENQUEUE = "enqueue"  # as if the object were uploaded now
+    REMOVE = "remove"  # whatever is stored and should not be, by ``reconcile``
+
+
+def repair_of(finding: Finding) -> Repair | None:
+    """A failure of a service is worth another try; one of the file is not, before there is a better one."""
+    if finding.status in (Status.MISSING, Status.STALE):
+        return Repair.ENQUEUE
+    if finding.status is Status.FAILED and finding.reason == TransientError.reason:
+        return Repair.ENQUEUE
+    return Repair.REMOVE if finding.status in (Status.ORPHANED, Status.LEFTOVER) else None
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts by status, and by status and reason; the first few keys of each; the requests that it took."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    reasons: Counter[tuple[Status, str]] = field(default_factory=Counter)
+    examples: dict[tuple[Status, str], list[str]] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[Repair] = field(default_factory=Counter)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every upload is accounted for by its current version."""
+        return not self.counts[Status.MISSING] and not self.counts[Status.STALE]
+
+    def add(self, finding: Finding, most_examples: int) -> None:
+        self.counts[finding.status] += 1
+        self.reasons[finding.status, finding.reason] += 1
+        if finding.status is not Status.DONE:
+            examples = self.examples.setdefault((finding.status, finding.reason), [])
+            if len(examples) < most_examples:
+                examples.append(finding.source.key)
+
+
+class Audit:
+    """One run. ``prefix``: of the keys in the input bucket; ``before``: only objects that were uploaded earlier."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        bucket: str,
+        prefix: str = "",
+        *,
+        full: bool = False,
+        before: datetime | None = None,
+        examples: int = 5,
+    ) -> None:
+        self.report = Report()
+        self._routes = routes
+        self._bucket = bucket
+        self._output = routes.settings.required("output_bucket")
+        self._prefix = prefix
+        self._before = before
+        self._most_examples = examples
+        self._lock = threading.Lock()
+        self._judge = Judge(routes, bucket, self._count, full=full)
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Audit:
+        opened = tempfile.TemporaryFile("w+", prefix="pipeline-audit-", encoding="utf-8")
+        self._spool: IO[str] = self._cleanup.enter_context(opened)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def run(self, on_progress: Callable[[int], None] = lambda _: None) -> Report:
+        """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are judged."""
+        for judged, finding in enumerate(self._findings(), 1):
+            self.report.add(finding, self._most_examples)
+            repair = repair_of(finding)
+            if repair is not None:
+                self.report.repairs[repair] += 1
+                self._spool.write(json.dumps([repair.value, finding.source.to_json()]) + "\n")
+            on_progress(judged)
+        return self.report
+
+    def repairs(self, wanted: Repair) -> Iterator[Source]:
+        """What was found to be repaired so, in the order of finding."""
+        self._spool.seek(0)
+        for line in self._spool:
+            repair, source = json.loads(line)
+            if repair == wanted.value:
+                yield Source.parse(source)
+
+    def _findings(self) -> Iterator[Finding]:
+        doubtful: list[tuple[Joined, Route | None]] = []
+        size = 1
+        with ThreadPoolExecutor(THREADS) as pool:
+            for entry, route in self._entries():
+                finding = self._judge.quickly(entry, route)
+                if finding is not None:
+                    yield finding
+                    continue
+                doubtful.append((entry, route))
+                if len(doubtful) >= size:
+                    for found in pool.map(self._judge.carefully, *zip(*doubtful, strict=True)):
+                        yield from found
+                    doubtful, size = [], min(2 * size, MAX_BATCH)
+            for entry, route in doubtful:
+                yield from self._judge.carefully(entry, route)
+
+    def _entries(self) -> Iterator[tuple[Joined, Route | None]]:
+        """What is to be judged, each with the route of its object; None where there is no object."""
+        beside = others(self._routes)
+        of_images = len(beside) < len(self._routes.folders)
+        resized, thumbs, records = (
+            self._listed(self._output, folder) if of_images or folder == FAILED_PREFIX else iter(())
+            for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
+        )
+        outputs = [(output, self._listed(self._output, output.folder)) for output in beside]
+        for entry in joined(self._listed(self._bucket, ""), resized, thumbs, records, outputs):
+            found = entry.source
+            if found is None:
+                yield entry, None
+                continue
+            source = Source(self._bucket, found.key, etag=found.etag, size=found.size)
+            route = self._routes.of(source)
+            if route is None:
+                reason = str(self._routes.skip_reason(source))
+                self.report.add(Finding(Status.SKIPPED, source, reason), self._most_examples)
+            elif self._before is None or found.modified < self._before:
+                yield entry, route
+
+    def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
+        for found in storage.listed(bucket, folder + self._prefix, on_request=self._count):
+            yield replace(found, key=found.key.removeprefix(folder))
+
+    def _count(self, operation: str) -> None:
+        with self._lock:
+            self.report.requests[operation] += 1

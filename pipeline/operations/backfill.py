@@ -1,0 +1,144 @@
+"""``python -m pipeline backfill``: enqueues objects that are in a bucket already.
+
+They go the way of an upload, so what is done already is left alone, whatever happens between listing and working.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import click
+
+from pipeline.aws import queues, storage
+from pipeline.aws.storage import Found
+from pipeline.celery import make_app
+from pipeline.core import console
+from pipeline.core.routes import Routes
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source, place
+from pipeline.core.times import moment
+from pipeline.enqueue import NotEnqueued, process_many
+
+#: Objects that are enqueued in one go: ten calls.
+BATCH = 100
+#: Seconds between looks at a queue that is full, and tries of what SQS did not take.
+PAUSE_S = 5.0
+MAX_TRIES = 5
+
+
+@dataclass(slots=True)
+class Backfill:
+    """One run over a listing. ``last_key`` is the last one that is in the queue, or needed no work.
+
+    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is.
+    """
+
+    routes: Routes
+    bucket: str
+    enqueue: Callable[[list[Source]], None]
+    has_room: Callable[[], None]
+    newer_than: datetime | None = None
+    last_key: str = ""
+    enqueued: int = 0
+    skipped: int = 0
+
+    def run(self, listing: Iterator[Found], on_progress: Callable[[int], None] = lambda _: None) -> None:
+        """Raises ``PipelineError``; then, too, ``last_key`` says where to go on."""
+        batch: list[Source] = []
+        last = self.last_key
+        for found in listing:
+            last = found.key
+            source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
+            if not self._is_due(source, found.modified):
+                self.skipped += 1
+            else:
+                batch.append(source)
+            if len(batch) == BATCH:
+                self._send(batch, last, on_progress)
+                batch = []
+        self._send(batch, last, on_progress)
+
+    def _is_due(self, source: Source, modified: datetime) -> bool:
+        return (self.newer_than is None or modified > self.newer_than) and self.routes.of(source) is not None
+
+    def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
+        if batch:
+            self.has_room()
+            self._enqueue(batch)
+            self.enqueued += len(batch)
+        self.last_key = last
+        on_progress(self.enqueued)
+
+    def _enqueue(self, batch: list[Source]) -> None:
+        for attempt in range(MAX_TRIES):
+            try:
+                self.enqueue(batch)
+            except NotEnqueued as exc:
+                if attempt == MAX_TRIES - 1:
+                    raise
+                batch = list(exc.sources)
+                time.sleep(PAUSE_S)
+            else:
+                return
+
+
+def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
+    """Returns when fewer than ``limit`` messages are in the queue. Raises ``PipelineError``."""
+    while (waiting := queues.depth(url)) >= limit:
+        say(f"waiting: {console.counted(waiting, 'message')} in the queue")
+        time.sleep(PAUSE_S)
+
+
+def backfill(target: str, *, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> int:
+    """Returns the exit status. Raises ``PipelineError``."""
+    settings = Settings.from_env()
+    bucket, prefix = place(target)
+    since = None if newer_than is None else moment(newer_than)
+    listing = storage.listed(bucket, prefix, after=start_after)
+    app = make_app(settings)
+    if dry_run:
+        run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)
+        run.run(listing)
+        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {run.skipped:,} skipped.")
+        return 0
+    url = queues.url_of(settings, queues.TASKS_QUEUE)
+    with console.progress("Enqueuing") as bar:
+        run = Backfill(
+            app.routes,
+            bucket,
+            partial(process_many, app=app),
+            lambda: wait_for_room(url, max_queued, lambda text: bar(run.enqueued, text)),
+            since,
+            start_after,
+        )
+        try:
+            run.run(listing, bar)
+        except BaseException:
+            console.note(
+                f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped, "
+                "then it stopped. To go on:"
+            )
+            console.note(_command(target, newer_than, run.last_key))
+            raise
+    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped.")
+    return 0
+
+
+def _print_all(batch: list[Source]) -> None:
+    for source in batch:
+        click.echo(source.uri)
+
+
+def _command(target: str, newer_than: str | None, last_key: str) -> str:
+    """What goes on where it stopped."""
+    words = ["python", "-m", "pipeline", "backfill", target]
+    if newer_than is not None:
+        words += ["--newer-than", newer_than]
+    if last_key:
+        words += ["--start-after", last_key]
+    return "  " + shlex.join(words)

@@ -1,0 +1,157 @@
+"""Flower's Broker page for SQS: how deep the queues are, and the dead-letter queues."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from flower.utils.broker import BrokerBase
+from flower.utils.template import format_duration
+from flower.views.broker import BrokerView
+from tornado.web import authenticated
+
+from pipeline.aws import clients
+from pipeline.aws.errors import is_missing_queue, told
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).with_name("broker_page.html")
+
+#: The events queue has no Celery consumer, so Flower does not know of it.
+FIRST_QUEUE = "events"
+DEAD_LETTERS = "-dlq"
+#: Seconds that the page waits for CloudWatch, and for which an age is shown without asking again.
+AGE_PATIENCE_S = 2.0
+AGE_FRESH_S = 60
+
+_COUNTS = {
+    "messages_ready": "ApproximateNumberOfMessages",
+    "messages_unacknowledged": "ApproximateNumberOfMessagesNotVisible",
+    "messages_delayed": "ApproximateNumberOfMessagesDelayed",
+}
+
+
+@dataclass(slots=True)
+class Ages:
+    """The age of each queue's oldest message, which CloudWatch knows and SQS does not tell."""
+
+    _known: dict[str, float] = field(default_factory=dict)
+    _asked: float | None = None
+    _complained: bool = False
+
+    def read(self, queues: Sequence[str]) -> dict[str, float]:
+        """Seconds, by the queue's name in SQS; where CloudWatch has none or may not be asked, there is none."""
+        if self._asked is None or time.monotonic() - self._asked > AGE_FRESH_S:
+            self._asked = time.monotonic()
+            try:
+                self._known = _ages(queues)
+            except (ClientError, BotoCoreError) as exc:
+                self._known = {}
+                if not self._complained:
+                    logger.info("the age of the oldest messages is not shown: %s", told(exc))
+                    self._complained = True
+        return self._known
+
+
+def _ages(queues: Sequence[str]) -> dict[str, float]:
+    now = datetime.now(UTC)
+    answer = clients.cloudwatch().get_metric_data(
+        StartTime=now - timedelta(minutes=10),
+        EndTime=now,
+        ScanBy="TimestampDescending",
+        MetricDataQueries=[
+            {
+                "Id": f"q{number}",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": "AWS/SQS",
+                        "MetricName": "ApproximateAgeOfOldestMessage",
+                        "Dimensions": [{"Name": "QueueName", "Value": queue}],
+                    },
+                    "Period": 60,
+                    "Stat": "Maximum",
+                },
+            }
+            for number, queue in enumerate(queues)
+        ],
+    )
+    values = {result["Id"]: result["Values"] for result in answer.get("MetricDataResults", [])}
+    latest = {queue: values.get(f"q{number}", []) for number, queue in enumerate(queues)}
+    return {queue: found[0] for queue, found in latest.items() if found}
+
+
+class SqsBroker(BrokerBase):
+    """What Flower asks for the depth of queues, by their Celery names."""
+
+    def __init__(self, prefix: str, ages: Ages) -> None:
+        super().__init__("sqs://")
+        self._prefix = prefix
+        self._ages = ages
+
+    async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """A row for each queue that exists: the events queue, those of the workers, each with its dead letters.
+
+        ``messages_*`` are SQS's approximate numbers; ``oldest_age_s`` is in seconds or None. Raises botocore's errors.
+        """
+        loop = asyncio.get_running_loop()
+        wanted = [name for base in dict.fromkeys([FIRST_QUEUE, *names]) for name in (base, base + DEAD_LETTERS)]
+        rows = await loop.run_in_executor(None, self._rows, wanted)
+        asked = loop.run_in_executor(None, self._ages.read, [row["queue"] for row in rows])
+        done, _ = await asyncio.wait([asked], timeout=AGE_PATIENCE_S)
+        ages = asked.result() if done else {}
+        return [row | {"oldest_age_s": ages.get(row["queue"])} for row in rows]
+
+    def _rows(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        return [row for row in map(self._row, names) if row is not None]
+
+    def _row(self, name: str) -> dict[str, Any] | None:
+        queue = self._prefix + name
+        try:
+            url = clients.sqs().get_queue_url(QueueName=queue)["QueueUrl"]
+            attributes = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=_attribute_names())[
+                "Attributes"
+            ]
+        except ClientError as exc:
+            if is_missing_queue(exc):
+                return None
+            raise
+        counts = {column: int(attributes[attribute]) for column, attribute in _COUNTS.items()}  # type: ignore[index]
+        return {
+            "name": name,
+            "queue": queue,
+            "dead_letters": name.endswith(DEAD_LETTERS),
+            "messages": sum(counts.values()),
+            **counts,
+        }
+
+
+def _attribute_names() -> Any:
+    return list(_COUNTS.values())
+
+
+class SqsBrokerView(BrokerView):
+    """Flower's page, with the columns that SQS has."""
+
+    @authenticated
+    async def get(self) -> None:
+        error = ""
+        rows: list[dict[str, Any]] = []
+        try:
+            rows = await self.get_broker().queues(self.get_active_queue_names())
+        except (ClientError, BotoCoreError) as exc:
+            error = told(exc)
+            logger.warning("the queues could not be read: %s", error)
+        self.render(
+            str(TEMPLATE),
+            rows=rows,
+            error=error,
+            age=format_duration,
+            refresh_s=5 if self.application.options.auto_refresh else 0,
+        )

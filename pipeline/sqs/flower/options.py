@@ -1,0 +1,131 @@
+"""Flower for this pipeline: its options, the Broker page for SQS, metrics, and the sweep.
+
+Flower reads a Python file as its configuration (``flowerconfig.py`` here), which calls ``configure``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import flower.events
+import flower.urls
+import flower.views
+from flower.utils import strtobool
+from tornado.web import url
+
+from pipeline.core import log
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.settings import Settings
+from pipeline.sqs.flower.broker_page import Ages, SqsBroker, SqsBrokerView
+from pipeline.sqs.flower.prometheus import BUCKETS, PipelineMetrics
+from pipeline.sqs.monitoring.sweep import sweep
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 3600
+#: Who logs in with FLOWER_PASSWORD: a secret store generates passwords, not ``user:password``.
+USER = "flower"
+
+#: Flower's own options, unless its environment variables (``FLOWER_MAX_TASKS`` …) or command line say else.
+DEFAULTS: dict[str, Any] = {
+    # Workers send events by themselves; asking them to, as Flower does every 5 s, would cost a message each time.
+    "enable_events": False,
+    "purge_offline_workers": 600,
+    "max_tasks": 10_000,
+    "state_save_interval": 60_000,
+    "tasks_columns": "name,args,state,result,runtime,received,worker,uuid",
+    "task_runtime_metric_buckets": list(BUCKETS),
+    "inspect_timeout": 1000.0,
+}
+
+
+def configure(options: Any, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options to set.
+
+    ``options`` are Flower's, as the environment and the command line have set them so far.
+    Raises ``ConfigError`` rather than opening Flower to everyone.
+    """
+    environ = os.environ if environ is None else environ
+    chosen = {name: value for name, value in DEFAULTS.items() if f"FLOWER_{name.upper()}" not in environ}
+    if "FLOWER_DB" in environ and "FLOWER_PERSISTENT" not in environ:
+        chosen["persistent"] = True
+    if environ.get("FLOWER_BASIC_AUTH", "").startswith("{"):
+        chosen["basic_auth"] = [_user_of_secret(environ["FLOWER_BASIC_AUTH"])]
+    return chosen | access(options, environ)
+
+
+def _user_of_secret(text: str) -> str:
+    """``{"username": …, "password": …}``, as Secrets Manager generates it, as Flower's ``user:password``."""
+    try:
+        secret = json.loads(text)
+        return f"{secret['username']}:{secret['password']}"
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            'FLOWER_BASIC_AUTH is neither user:password nor {"username": …, "password": …}; it is not shown here'
+        ) from None
+
+
+def access(options: Any, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Who may see Flower, and from where: without a password only this machine, and only to look.
+
+    Raises ``ConfigError`` where it would be open to everyone.
+    """
+    if options.basic_auth or options.auth:
+        return {}
+    if password := environ.get("FLOWER_PASSWORD"):
+        return {"basic_auth": [f"{USER}:{password}"]}
+    open_api = bool(strtobool(environ.get("FLOWER_UNAUTHENTICATED_API") or "false"))
+    if not options.unix_socket and options.address and not _is_loopback(options.address):
+        raise ConfigError(
+            f"Flower would be open to everyone who reaches {options.address}: set FLOWER_BASIC_AUTH=user:password, "
+            "or FLOWER_AUTH and FLOWER_OAUTH2_KEY, …_SECRET and …_REDIRECT_URI; or leave the address out"
+        )
+    logger.warning(
+        "No password is set: Flower listens on this machine only, %s. FLOWER_BASIC_AUTH=user:password opens it.",
+        "and anything that runs here may control the workers" if open_api else "and shows no buttons",
+    )
+    return {"address": options.address or "127.0.0.1", "read_only": options.read_only or not open_api}
+
+
+def _is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def install(settings: Settings) -> None:
+    """Puts the SQS pages and the pipeline's metrics into Flower. Raises ``ConfigError`` when Flower has changed."""
+    log.quiet()
+    ages = Ages()
+    flower.views.Broker = lambda *_, **__: SqsBroker(settings.queue_prefix, ages)
+    places = [place for place, route in enumerate(flower.urls.handlers) if getattr(route, "name", None) == "broker"]
+    if len(places) != 1 or not hasattr(flower.events, "PrometheusMetrics"):
+        raise ConfigError("this version of Flower is not the one that requirements.txt pins: install that one")
+    flower.urls.handlers[places[0]] = url(r"/broker", SqsBrokerView, name="broker")
+    flower.events.PrometheusMetrics = PipelineMetrics
+
+
+def start_janitor(settings: Settings, every_s: float = SWEEP_EVERY_S) -> threading.Event:
+    """Sweeps now and then every so many seconds, in a thread, until the returned event is set."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                sweep(settings)
+            except PipelineError as exc:
+                logger.warning("%s", exc)
+            if ended.wait(every_s):
+                return
+
+    threading.Thread(target=work, name="janitor", daemon=True).start()
+    return ended

@@ -1,0 +1,33 @@
+"""Remote control commands that Celery's own would not survive on this broker. Workers import this module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from celery.worker import control
+from kombu.transport.SQS.exceptions import DoesNotExistQueueException
+
+from pipeline.aws.errors import told
+from pipeline.core.errors import PipelineError
+from pipeline.sqs.monitoring import names
+
+_stock_add_consumer = control.Panel.data["add_consumer"]
+
+
+@control.control_command(
+    args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
+    signature="<queue> [exchange [type [routing_key]]]",
+)
+def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
+    """Tell worker(s) to consume from task queue by name; the queue has to exist."""
+    # Celery answers first and declares the queue later, in its loop: one that can't be declared ends the worker.
+    if names.kind_of(queue) is not None:
+        return control.nok(f"{queue} is not a task queue")
+    try:
+        state.consumer.connection.default_channel._resolve_queue_url(queue)
+    except (PipelineError, DoesNotExistQueueException) as exc:
+        return control.nok(str(exc))
+    except (ClientError, BotoCoreError) as exc:
+        return control.nok(f"queue {queue}: {told(exc)}")
+    return _stock_add_consumer(state, queue, *args, **options)

@@ -1,0 +1,211 @@
+"""Publishing in tens: ``with batched(app):`` gathers what is published inside and sends it in batches.
+
+Built on kombu's ``Producer.batch``, whose sessions a channel makes. Inside the block a publish returns
+before its message is sent; when the block ends without an error everything is in the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from kombu.transport import SQS
+from kombu.utils.json import dumps
+
+from pipeline.aws.errors import told
+from pipeline.core.errors import TransientError
+from pipeline.sqs.transport.batcher import MAX_ENTRIES, Failure, failed_entries
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from types_boto3_sqs import SQSClient
+
+#: SQS's limit for a message, and for all messages of a batch call: 1 MiB since August 2025.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+MAX_BATCH_BYTES = 1_048_576
+#: Tries of an entry that SQS refuses while it takes others.
+MAX_TRIES = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message on its way, with what its sender knows it by."""
+
+    url: str
+    message: dict[str, Any]  # as SendMessage takes it
+    size_bytes: int
+    task: str
+    task_id: str
+    root_id: str  # of a chain: its first task's id
+
+
+class PublishError(TransientError):
+    """Some tasks are not in the queue: ``unsent``. All others of the batch are."""
+
+    def __init__(self, failures: Sequence[Failure[Entry]]) -> None:
+        self._failures = tuple(failures)
+        self.unsent = tuple(failure.item for failure in failures)
+        shown = "; ".join(f"{f.item.task}[{f.item.task_id}]: {f.reason}" for f in failures[:MAX_ENTRIES])
+        more = f" and {len(failures) - MAX_ENTRIES} more" if len(failures) > MAX_ENTRIES else ""
+        super().__init__(f"{len(failures)} messages could not be published: {shown}{more}. Publish them again.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pool processes send it to their worker."""
+        return type(self), (self._failures,)
+
+    @property
+    def root_ids(self) -> frozenset[str]:
+        return frozenset(entry.root_id for entry in self.unsent)
+
+
+_active: ContextVar[tuple[Any, Any] | None] = ContextVar("pipeline_publish_batch", default=None)
+
+
+@contextmanager
+def batched(app: Celery) -> Iterator[None]:
+    """Gathers what this thread publishes through ``app`` inside the block.
+
+    Sends when ten messages or 1 MiB are gathered, and at the end. Raises ``PublishError`` at the end for
+    messages that SQS refused, and at once when it can't be reached. An exception inside the block drops
+    what is not sent yet. Nested blocks are one batch.
+    """
+    active = _active.get()
+    if active is not None and active[0] is app:
+        yield
+        return
+    with app.producer_pool.acquire(block=True) as producer:
+        token = _active.set((app, producer))
+        try:
+            with producer.batch(max_size=MAX_ENTRIES):
+                yield
+        finally:
+            _active.reset(token)
+
+
+def active_producer(app: Celery) -> Any:
+    """The producer that publishes of this thread have to go through, or None."""
+    active = _active.get()
+    return active[1] if active is not None and active[0] is app else None
+
+
+class PublishBatch:
+    """A session of ``Producer.batch``: what is published is gathered for each queue."""
+
+    def __init__(self, channel: Any, sqs: SQSClient) -> None:
+        self.channel = channel
+        self._sqs = sqs
+        self._gathered: dict[str, list[Entry]] = {}
+        self._refused: list[Failure[Entry]] = []
+
+    def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
+        self.channel.basic_publish(message, _publish_batch=self, **kwargs)
+
+    def add(self, entry: Entry) -> None:
+        gathered = self._gathered.setdefault(entry.url, [])
+        if gathered and sum(known.size_bytes for known in gathered) + entry.size_bytes > MAX_BATCH_BYTES:
+            self._send(entry.url)
+        gathered = self._gathered.setdefault(entry.url, [])
+        gathered.append(entry)
+        if len(gathered) == MAX_ENTRIES:
+            self._send(entry.url)
+
+    def flush(self) -> None:
+        for url in list(self._gathered):
+            self._send(url)
+        refused, self._refused = self._refused, []
+        if refused:
+            raise PublishError(refused)
+
+    def discard(self) -> None:
+        self._gathered.clear()
+        self._refused.clear()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _send(self, url: str) -> None:
+        entries = self._gathered.pop(url)
+        failures: list[Failure[Entry]] = []
+        for attempt in range(MAX_TRIES):
+            if attempt:
+                time.sleep(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter
+            failures = self._try(url, entries)
+            self._refused += [failure for failure in failures if failure.final]
+            failures = [failure for failure in failures if not failure.final]
+            if not failures:
+                return
+            entries = [failure.item for failure in failures]
+        self._refused += failures
+
+    def _try(self, url: str, entries: list[Entry]) -> list[Failure[Entry]]:
+        try:
+            reply = self._sqs.send_message_batch(
+                QueueUrl=url,
+                Entries=[{"Id": str(n), **entry.message} for n, entry in enumerate(entries)],  # type: ignore[typeddict-item]
+            )
+        except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
+            left = [entry for gathered in self._gathered.values() for entry in gathered]
+            self._gathered.clear()
+            reason = told(exc)
+            raise PublishError([*self._refused, *(Failure(entry, reason) for entry in [*entries, *left])]) from exc
+        return failed_entries(reply, entries)
+
+
+class Publishing(SQS.Channel):
+    supports_batch_publish = True
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """kombu's seam. ``max_size`` is not ours to choose: SQS takes ten."""
+        return PublishBatch(self, self.sqs())
+
+    def _put(
+        self, queue: str, message: dict[str, Any], *, _publish_batch: PublishBatch | None = None, **_kwargs: Any
+    ) -> None:
+        url = self._new_queue(queue)
+        properties = message.get("properties", {})
+        sent: dict[str, Any] = {}
+        attributes = properties.pop("message_attributes", None)  # not in the body too
+        if attributes is not None:
+            sent["MessageAttributes"] = attributes
+        if "MessageGroupId" in properties:  # fair queues
+            sent["MessageGroupId"] = properties["MessageGroupId"]
+        delay_s = self._resolve_delay_seconds(properties)
+        if delay_s is not None:
+            sent["DelaySeconds"] = delay_s
+        sent["MessageBody"] = dumps(message)
+        headers = message.get("headers") or {}
+        if "task" not in headers:  # events and remote control: whoever sends them knows what to do
+            self.sqs().send_message(QueueUrl=url, **sent)
+            return
+        task_id = str(headers.get("id"))
+        entry = Entry(
+            url=url,
+            message=sent,
+            size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(attributes),
+            task=str(headers["task"]),
+            task_id=task_id,
+            root_id=str(headers.get("root_id") or task_id),
+        )
+        if _publish_batch is not None:
+            _publish_batch.add(entry)
+            return
+        try:
+            self.sqs().send_message(QueueUrl=url, **sent)
+        except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
+            raise PublishError([Failure(entry, told(exc))]) from exc
+
+
+def _size_bytes(attributes: dict[str, Any] | None) -> int:
+    """Names, types and values of message attributes count too."""
+    if attributes is None:
+        return 0
+    return sum(len(str(text).encode()) for name, value in attributes.items() for text in (name, *value.values()))

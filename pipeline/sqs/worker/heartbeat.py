@@ -1,0 +1,64 @@
+"""A worker's health: its heartbeat file is touched while it really consumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from celery import bootsteps
+
+from pipeline.core.health import Heartbeat, Role
+from pipeline.sqs.transport.polling import MAX_BACKOFF_S, PollState
+from pipeline.sqs.transport.pool import requests_in_pool
+from pipeline.sqs.transport.receiving import REPLY_MARGIN_S
+
+TOUCH_EVERY_S = 2.0
+#: How much later than planned something may happen in a busy loop.
+LATE_S = 5.0
+
+
+class HeartbeatStep(bootsteps.StartStopStep):
+    """Touches the heartbeat file for as long as the worker consumes."""
+
+    requires = ("celery.worker.components:Hub",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._heartbeat = Heartbeat(Path(worker.app.settings.health_folder), Role.WORKER)
+
+    def include_if(self, worker: Any) -> bool:
+        return bool(worker.use_eventloop)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        hub.call_repeatedly(TOUCH_EVERY_S, self._look, worker)
+        self._heartbeat.touch()
+
+    def stop(self, worker: Any) -> None:
+        self._heartbeat.remove()
+
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
+
+    def _look(self, worker: Any) -> None:
+        consumer = worker.consumer.task_consumer
+        if worker.graceful_stop.draining or (consumer is not None and is_consuming(consumer.channel)):
+            self._heartbeat.touch()
+
+
+def is_consuming(channel: Any) -> bool:
+    """Whether each queue of a channel is in a state that a message, or the passing of time, will end."""
+    most_s = {
+        PollState.OPEN: channel.wait_time_seconds + REPLY_MARGIN_S + LATE_S,
+        PollState.BACKING_OFF: MAX_BACKOFF_S + LATE_S,
+        None: LATE_S,
+    }
+    for queue in channel._active_queues:
+        poll = channel.polls.get(queue)
+        if poll is None:
+            return False
+        if poll.state is PollState.FULL:
+            if not requests_in_pool():
+                return False
+        elif poll.age_s() > most_s[poll.state]:
+            return False
+    return True

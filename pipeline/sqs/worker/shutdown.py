@@ -1,0 +1,175 @@
+"""A stop that strands nothing, and waits for nothing but work.
+
+    running ──SIGTERM──▶ draining ──nothing runs, or the budget is over, or a second signal──▶ Celery's shutdown
+
+Draining goes on in the event loop, with the pool in its normal state: no new polls; what waits here is
+handed back at once; what runs gets its time, then is handed back too. What an open poll still brings is
+handed back as it arrives. Celery's own warm shutdown is left with nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_OK
+from celery.worker import state
+from celery.worker.control import control_command
+
+from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
+
+CHECK_EVERY_S = 0.1
+STOP_SIGNALS = ("SIGTERM", "SIGINT")
+
+logger = logging.getLogger(__name__)
+
+
+class GracefulStop(bootsteps.StartStopStep):
+    """A step of the worker; ``worker.graceful_stop``."""
+
+    requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        worker.graceful_stop = self
+        self._worker = worker
+        self._budget_s = worker.app.settings.stop_budget_s
+        self._deadline: float | None = None
+        self._requests = 0
+        self._pid = os.getpid()
+        # A signal handler may only do what is safe at any point of the program: it writes a byte here.
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+
+    def include_if(self, worker: Any) -> bool:
+        return bool(worker.use_eventloop)
+
+    @property
+    def draining(self) -> bool:
+        return self._deadline is not None
+
+    def start(self, worker: Any) -> None:
+        """Takes the signals over; Celery has set its own handlers before the steps start."""
+        if threading.current_thread() is threading.main_thread() and hasattr(worker, "install_platform_tweaks"):
+            for name in STOP_SIGNALS:
+                signal.signal(getattr(signal, name), self._on_signal)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Called for each (re)start of the loop."""
+        hub.add_reader(self._woken, self._on_woken)
+
+    def stop(self, worker: Any) -> None:
+        """Reached without draining when the worker stops for another reason: hand back what waits here."""
+        if not self.draining:
+            self._hand_back_waiting()
+
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
+
+    def request(self) -> None:
+        """Starts to drain; called again, it ends the patience with what runs. Safe in a signal handler."""
+        self._requests += 1
+        consumer = getattr(self._worker, "consumer", None)
+        if getattr(consumer, "connection", None) is None:
+            state.should_stop = EX_OK  # nothing is held, and no loop turns that could notice
+            return
+        with suppress(BlockingIOError):
+            self._waker.send(b"\0")
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if os.getpid() == self._pid:
+            self.request()
+        else:  # a pool process that was forked just now, and has not set its own handlers yet
+            os._exit(EX_OK)
+
+    def _on_woken(self) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(4096)
+        if not self.draining:
+            self._drain()
+        if self._requests > 1:
+            self._deadline = time.monotonic()
+            self._check()
+
+    def _drain(self) -> None:
+        self._deadline = time.monotonic() + self._budget_s
+        signals.worker_shutting_down.send(sender=self._worker.hostname, sig="SIGTERM", how="Warm", exitcode=EX_OK)
+        count = self._hand_back_waiting()
+        logger.info(
+            "Stopping: %d waiting messages handed back, %d running tasks get %d s to finish",
+            count,
+            len(requests_in_pool()),
+            self._budget_s,
+            extra={"action": "stop", "handed_back": count, "running": len(requests_in_pool())},
+        )
+        self._worker.hub.call_repeatedly(CHECK_EVERY_S, self._check)
+        self._check()
+
+    def _hand_back_waiting(self) -> int:
+        """Stops polling, forgets what no process has begun, and makes it visible to other workers."""
+        consumer = self._worker.consumer
+        task_consumer = getattr(consumer, "task_consumer", None)
+        if task_consumer is None:
+            return 0
+        task_consumer.channel.stop_polling()
+        waiting = waiting_requests(consumer)
+        semaphore = getattr(self._worker, "semaphore", None)
+        if semaphore is not None:
+            semaphore.clear()  # or a process that gets free would begin one
+        for bucket in consumer.task_buckets.values():
+            if bucket is not None:
+                bucket.clear_pending()
+        count = 0
+        for request in waiting:
+            state.task_ready(request)
+            count += _give_back(request)
+        return count
+
+    def _check(self) -> None:
+        if self._deadline is None or state.should_stop is not None:
+            return
+        running = requests_in_pool()
+        if running and time.monotonic() < self._deadline:
+            return
+        self._hand_back_running(running)
+        state.should_stop = EX_OK  # Celery's loop looks at it in each turn
+
+    def _hand_back_running(self, running: list[Any]) -> None:
+        for request in running:
+            logger.warning(
+                "Stopping: %s[%s] did not finish in time, another worker does it again",
+                request.name,
+                request.id,
+                extra={"action": "stop-unfinished", "task": request.name, "task_id": request.id},
+            )
+            try:
+                request.cancel(self._worker.pool, signal="SIGKILL", emit_retry=False)
+            except Exception:
+                logger.exception("Stopping: the process of %s could not be ended", request.id)
+            _give_back(request)
+
+
+def _give_back(request: Any) -> int:
+    channel = request.message.channel
+    held = channel.held.find(request.message.delivery_tag)
+    count: int = 0 if held is None else channel.give_back([held])
+    return count
+
+
+@control_command()
+def shutdown(state: Any, msg: str = "Got shutdown from remote", **_kwargs: Any) -> None:
+    """Remote control's ``shutdown`` (Flower's button): as gracefully as SIGTERM."""
+    logger.warning("%s", msg)
+    worker = state.consumer.controller
+    if getattr(worker, "graceful_stop", None) is None:
+        raise WorkerShutdown(EX_OK)
+    worker.graceful_stop.request()

@@ -1,0 +1,54 @@
+"""What a worker checks before it consumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+
+from pipeline.aws import clients
+from pipeline.core.errors import ConfigError
+from pipeline.sqs.transport.dead_letters import dead_letter_url
+
+
+class RouteCheck(bootsteps.StartStopStep):
+    """A worker does not start with a route that it can't read, or whose tasks it does not have.
+
+    The routes are loaded before the pool's processes are forked. What is wrong is told when the worker starts,
+    where Celery makes one line of it.
+    """
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        self._wrong: ConfigError | None = None
+        try:
+            _check(parent.app)
+        except ConfigError as exc:
+            self._wrong = exc
+        super().__init__(parent, **options)
+
+    def start(self, parent: Any) -> None:
+        """Raises ``ConfigError``, which ends the worker."""
+        if self._wrong is not None:
+            raise self._wrong
+
+
+def _check(app: Any) -> None:
+    for route in app.routes.all:
+        missing = [name for name in route.tasks if name not in app.tasks]
+        if missing:
+            raise ConfigError(
+                f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
+                "ROUTES names, or correct the route"
+            )
+
+
+class DeadLetterCheck(bootsteps.StartStopStep):
+    """A worker does not start on a queue that has no dead-letter queue."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Raises ``ConfigError``, which ends the worker."""
+        channel = consumer.task_consumer.channel
+        for queue in consumer.task_consumer.queues:
+            dead_letter_url(clients.sqs(long_poll=False), channel._new_queue(queue.name))

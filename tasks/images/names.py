@@ -1,0 +1,41 @@
+"""Where an object's renditions are: the one place that knows these names.
+
+A name follows from the object's key, and from the settings; only where an upload is in a format that browsers
+don't show does it follow from what is in the picture too. So two versions of one object write to the same key
+in almost every case, where the store's conditional writes keep them in order.
+"""
+
+from __future__ import annotations
+
+from pipeline.core.settings import Settings
+
+RESIZED_PREFIX = "resized/"
+THUMBS_PREFIX = "thumbs/"
+
+#: Endings of the formats that are written, the usual one first (tests compare with tasks.images.formats).
+ENDINGS = {
+    "image/jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "image/png": (".png",),
+    "image/webp": (".webp",),
+    "image/avif": (".avif",),
+    "image/gif": (".gif",),
+}
+#: Endings of formats that browsers don't show; their renditions have another format, and its ending.
+NOT_SHOWN = (".tif", ".tiff", ".bmp", ".heic", ".heif")
+#: Everything that a rendition's name may have behind the object's key, whatever the settings are or were.
+SUFFIXES = ("", *(endings[0] for endings in ENDINGS.values()))
+
+
+def suffix(key: str, content_type: str, settings: Settings) -> str:
+    """What the names of an object's renditions, of the given type, have behind the object's key."""
+    if settings.output_format is not None:
+        forced = ENDINGS[f"image/{settings.output_format}"]
+        return "" if key.lower().endswith(forced) else forced[0]
+    return ENDINGS[content_type][0] if key.lower().endswith(NOT_SHOWN) else ""
+
+
+def suffixes(key: str, settings: Settings) -> tuple[str, ...]:
+    """All that ``suffix`` may answer for this key, the most likely first: one, or for some formats five."""
+    if settings.output_format is None and key.lower().endswith(NOT_SHOWN):
+        return SUFFIXES[1:]
+    return (suffix(key, "image/jpeg", settings),)

@@ -1,0 +1,145 @@
+"""From the bytes of an upload to the bytes of a rendition. Pure: no Celery, no S3, no clock.
+
+The order of the steps is what makes it fast, and each step is where it is for a reason:
+
+1. the header is read and judged (``Limits``) before anything is decoded;
+2. ``draft`` lets libjpeg decode a JPEG at 1/2, 1/4 or 1/8, no smaller than what is needed;
+3. LANCZOS makes the rest of the way, from the draft's exact box;
+4. orientation and colour come last, on the few pixels that are left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Self
+
+from PIL import Image
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings
+from tasks.images.colour import drop_opaque_alpha, to_srgb
+from tasks.images.decode import decode
+from tasks.images.formats import WRITTEN, Format, encode
+from tasks.images.limits import Limits
+from tasks.images.resample import RESAMPLERS, halve_chroma, resample, simd_problem
+
+__all__ = ["Limits", "Recipe", "Rendition", "render"]
+
+#: Raised by one whenever the same recipe would make visibly other pixels than before:
+#: stored renditions then count as out of date.
+ALGORITHM = 1
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to make: everything that determines the bytes of a rendition."""
+
+    box: tuple[int, int]  # pixels, width x height
+    format: str | None = None  # "JPEG", "WEBP", "AVIF"…; None: the source's where browsers show it
+    quality: int | None = None  # 1 to 100; None: the format's measured default
+    effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the format's measured default
+    resampler: str = "pillow"  # or "simd": the same filter, other rounding, so no part of the digest
+
+    def __post_init__(self) -> None:
+        if min(self.box) < 1 or self.format not in (None, *WRITTEN) or self.resampler not in RESAMPLERS:
+            raise ValueError(f"no such recipe: {self}; formats are {', '.join(WRITTEN)}")
+
+    @classmethod
+    def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
+        """Raises ``ConfigError`` when the settings ask for what can't be done here."""
+        problem = None if settings.resampler == "pillow" else simd_problem()
+        if settings.resampler == "simd" and problem is not None:
+            raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
+        resampler = "pillow" if settings.resampler == "pillow" or problem is not None else "simd"
+        forced = settings.output_format
+        return cls(box, None if forced is None else forced.upper(), settings.quality, settings.effort, resampler)
+
+    @property
+    def digest(self) -> str:
+        """Short and stable: it changes when the same source would give a different rendition."""
+        return _digest(self)
+
+
+@lru_cache  # each task asks for two
+def _digest(recipe: Recipe) -> str:
+    defaults = [astuple(written) for written in WRITTEN.values()]
+    facts = [ALGORITHM, recipe.box, recipe.format, recipe.quality, recipe.effort, defaults]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    data: bytes
+    width: int  # pixels of the rendition
+    height: int
+    content_type: str  # "image/jpeg"
+    suffix: str  # to append to the key: "" where the format is the source's own, else ".jpg", ".png"…
+    source_width: int  # pixels of the original as displayed, after its EXIF orientation
+    source_height: int
+    source_format: str  # "JPEG"
+
+
+def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:  # noqa: B008 - frozen
+    """Makes one rendition of an image file; of an animation or a document, of its first frame or page.
+
+    Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``. Their texts
+    do not name the object, since only the caller knows it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's are about metadata, none of which is kept
+        ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
+        source = decode(data, recipe.box, limits, ycbcr=ycbcr)
+        in_ycbcr = source.format == "JPEG" and source.image.mode == "YCbCr"
+        resize = halve_chroma if in_ycbcr else RESAMPLERS[recipe.resampler]
+        image = resample(source.image, source.target, source.box, levels=source.levels, resize=resize)
+        if source.turn != 1:
+            image = image.transpose(_TURNS[source.turn])
+        image = to_srgb(drop_opaque_alpha(image), source.profile)
+        written = _output_format(source.format, image, recipe.format)
+        encoded = encode(image, written, recipe.quality, recipe.effort)
+    shown = source.size if source.turn < 5 else source.size[::-1]
+    return Rendition(
+        data=encoded,
+        width=image.width,
+        height=image.height,
+        content_type=written.content_type,
+        suffix="" if written.name == source.format else written.suffix,
+        source_width=shown[0],
+        source_height=shown[1],
+        source_format=source.format,
+    )
+
+
+def _output_format(source: str, image: Image.Image, forced: str | None) -> Format:
+    if forced is not None:
+        return WRITTEN[forced]
+    if source in WRITTEN:
+        return WRITTEN[source]
+    return WRITTEN["PNG" if image.mode in ("LA", "RGBA") else "JPEG"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipes:
+    """What the settings make of an object, as short texts to be stored with it and compared."""
+
+    resized: str
+    thumb: str  # a thumbnail is made from the resized rendition, so its recipe is both
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        resized = Recipe.from_settings(settings, settings.resize_box).digest
+        return cls(resized, f"{resized}.{Recipe.from_settings(settings, settings.thumb_box).digest}")
