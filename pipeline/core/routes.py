@@ -166,9 +166,11 @@ class Routes:
             return "it is a folder"
         if not key.startswith(self.settings.key_prefix):
             return f"its key does not begin with KEY_PREFIX={self.settings.key_prefix}"
-        if bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders)):
-            return "it was written by the pipeline"
-        return None
+        return "it was written by the pipeline" if self.is_output(bucket, key) else None
+
+    def is_output(self, bucket: str, key: str) -> bool:
+        """Whether only the pipeline writes under that name. Metadata proves nothing: whoever uploads chooses it."""
+        return bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders))
 
 
 def _takes(route: Route, source: Source) -> bool:
