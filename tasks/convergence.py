@@ -138,9 +138,7 @@ class State:
     @property
     def needs_work(self) -> bool:
         """Nothing is stored of the current version: it has still to be processed, or to be processed again."""
-        if self.current is None or self.is_complete or self.has_failed:
-            return False
-        return not Provenance.read(self.current.metadata).is_rendition
+        return self.current is not None and not (self.is_complete or self.has_failed)
 
 
 def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> State:

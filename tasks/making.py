@@ -84,6 +84,8 @@ def from_original(
     """
     settings = task.app.settings
     bucket = settings.required("output_bucket")
+    if task.app.routes.is_output(wanted.bucket, wanted.key):
+        raise OwnOutput(f"{wanted.uri} was written by the pipeline")
     if careful:
         # Also because an earlier try may have written late, and ended before it could look.
         there = already(bucket, folder, as_it_is_now(wanted), recipe, endings)
@@ -91,8 +93,6 @@ def from_original(
             return there
     sight = Sight(lambda: is_current(wanted.bucket, wanted.key, stored.found.etag))
     stored = storage.read(wanted, check_bytes=Limits.from_settings(settings).check_bytes)
-    if Provenance.read(stored.metadata).is_rendition:
-        raise OwnOutput(f"{wanted.uri} is itself a rendition")
     found = stored.found
     origin = replace(wanted, etag=found.etag, version_id=found.version_id, size=found.size)
     made = make(stored.data)

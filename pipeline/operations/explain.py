@@ -83,8 +83,6 @@ def judged(known: Known, routes: Routes) -> tuple[Status, str]:
         return Status.SKIPPED, f"{uri} does not exist, and nothing is stored of it."
     if known.route is None:
         return Status.SKIPPED, f"It is not processed: {known.skipped}."
-    if Provenance.read(known.current.metadata).is_rendition:
-        return Status.SKIPPED, "It is not processed: it is itself a rendition."
     results = wanted(known.route, known.source.key, routes, routes.recipes())
     found, *_ = verdicts(_facts(known, known.current), known.source, results)
     return found.status, _sentence(found.status, found.reason, known)

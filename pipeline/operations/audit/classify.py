@@ -16,10 +16,10 @@ from pipeline.aws.storage import Found
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Route, Routes, failure_key
 from pipeline.core.source import Source
+from pipeline.images import ImageRoute
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.merge import Joined
 from pipeline.operations.audit.recipe_history import Eras
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from tasks.routes import ImageRoute
 
 #: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
 _SPOKEN_FOR = frozenset({RESIZED_PREFIX})
@@ -32,7 +32,7 @@ class Status(Enum):
     STALE = "stale"  # of an earlier version, or by another recipe
     ORPHANED = "orphaned"  # renditions or a record of an object that does not exist
     LEFTOVER = "leftover"  # renditions or a record beside those that count
-    SKIPPED = "skipped"  # not selected, or itself a rendition
+    SKIPPED = "skipped"  # no route takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,7 @@ class Judge:
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
         results = wanted(route, entry.key, self._routes, self._recipes)
-        found = verdicts(self._facts(entry, entry.source), named, results)
-        if found[0].status is Status.MISSING:
-            now = self._look(self._input, entry.key)
-            if now is not None and Provenance.read(now.metadata).is_rendition:
-                return [Finding(Status.SKIPPED, named, "it is itself a rendition"), *found[1:]]
-        return found
+        return verdicts(self._facts(entry, entry.source), named, results)
 
     def _outputs(self, entry: Joined) -> dict[str, Found]:
         """All that is listed of an object, by key."""
