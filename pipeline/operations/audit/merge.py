@@ -15,7 +15,7 @@ from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_SUFFIX
 from pipeline.core.routes import Output
-from tasks.images.names import SUFFIXES
+from pipeline.images.names import SUFFIXES
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
 _END = "."
