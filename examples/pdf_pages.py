@@ -1,6 +1,6 @@
 """The first page of every PDF as a picture: a task of your own, in one file (docs/your-own-task.md).
 
-ROUTES=examples.pdf_pages,tasks.routes
+ROUTES=examples.pdf_pages,pipeline.images
 """
 
 from __future__ import annotations

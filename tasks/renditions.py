@@ -13,9 +13,9 @@ from pipeline.aws import storage
 from pipeline.celery import app
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
 from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
 from tasks.making import Made, already, from_original, is_current, store, tidy
 

@@ -59,4 +59,4 @@ ROUTES = (
         outputs=(MAGIC,),
     ),
 )
-NAMES = "tests.support.own_route,tasks.routes"
+NAMES = "tests.support.own_route,pipeline.images"
