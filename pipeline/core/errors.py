@@ -102,4 +102,4 @@ class ObjectChanged(PipelineError):
 
 
 class OwnOutput(PipelineError):
-    """The object is itself a rendition: making renditions of it would never end. Not a failure."""
+    """The object was written by the pipeline: making something of it would never end. Not a failure."""

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.core.routes import Routes, failure_key
+from pipeline.core.names import failure_key
+from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
@@ -248,14 +249,12 @@ def test_what_failed_with_a_service_is_worth_another_try(world: Synthetic) -> No
         assert list(run.repairs(Repair.REMOVE)) == []
 
 
-def test_a_copy_of_a_rendition_is_skipped(world: Synthetic) -> None:
+def test_a_copy_of_a_rendition_is_an_upload_like_any_other(world: Synthetic) -> None:
     world.done("a.jpg")
     made = world.s3.buckets[OUTPUT].current("thumbs/a.jpg")
     assert made is not None
     world.s3.put(INPUT, "copy.jpg", made.data or b"", metadata=made.metadata)
-    report, found = audited()
-    assert found == {Status.SKIPPED: {"copy.jpg"}}
-    assert report.is_complete
+    assert audited()[1] == {Status.MISSING: {"copy.jpg"}}
 
 
 def test_one_bucket_for_both(world: Synthetic) -> None:
@@ -288,7 +287,7 @@ def make_own(world: Synthetic, key: str, recipe: str = "u1") -> None:
     source = Source(INPUT, key, etag=world.upload(key).etag)
     for output, by in ((own_route.UPPER, recipe), (own_route.LENGTH, own_route.LENGTH.recipe)):
         world.wait(seconds=1)
-        world.rendition(output.folder, key, output.suffix, source, by, {})
+        world.rendition(output.folder, key, output.append_suffix, source, by, {})
     world.wait(seconds=1)
 
 

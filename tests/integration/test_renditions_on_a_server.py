@@ -43,8 +43,8 @@ def jpeg(colour: int) -> bytes:
     return out.getvalue()
 
 
-def put(data: bytes, sequencer: str | None = None, key: str = KEY) -> dict[str, Any]:
-    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)["ETag"].strip('"')
+def put(data: bytes, sequencer: str | None = None, key: str = KEY, **stored: Any) -> dict[str, Any]:
+    etag = clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=data, **stored)["ETag"].strip('"')
     source = {"bucket": INPUT_BUCKET, "key": key, "etag": etag, "event_time": "2026-01-01T00:00:00Z"}
     return source if sequencer is None else source | {"sequencer": sequencer}
 
@@ -128,6 +128,28 @@ def test_metadata_tells_where_a_rendition_is_from() -> None:
     assert small["made-from"] == resized["rendition"]["etag"]
 
 
+def test_a_rendition_that_is_uploaded_as_a_photo_is_a_photo() -> None:
+    resized = run(resize, put(jpeg(1), FIRST))["rendition"]
+    copied = clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key=resized["key"])
+    assert run_both(put(copied["Body"].read(), key="copy.jpg", Metadata=copied["Metadata"])) == ["done", "done"]
+    assert {"resized/copy.jpg", "thumbs/copy.jpg"} <= set(stored())
+
+
+def test_what_an_uploader_writes_into_metadata_keeps_no_old_rendition() -> None:
+    run_both(put(jpeg(1), FIRST))
+    claim = {"recipe": "x", "source-etag": "y", "source-bucket": INPUT_BUCKET}
+    second = put(jpeg(2), SECOND, Metadata=claim)
+    assert run_both(second) == ["done", "done"]
+    assert {metadata["source-etag"] for metadata in stored().values()} == {second["etag"]}
+
+
+def test_what_the_pipeline_wrote_is_not_processed_whoever_enqueues_it() -> None:
+    rendition = run(resize, put(jpeg(1), FIRST))["rendition"]
+    before = stored()
+    assert run(resize, f"s3://{OUTPUT_BUCKET}/{rendition['key']}")["outcome"] == "skipped"
+    assert stored() == before
+
+
 def test_a_failure_is_forgotten_with_the_next_good_version(stack: Settings) -> None:
     with pytest.raises(PermanentError):
         run(resize, put(b"no picture", FIRST))
@@ -152,12 +174,9 @@ def test_one_bucket_for_both_is_not_a_loop(stack: Settings, monkeypatch: pytest.
     both = stack.model_copy(update={"output_bucket": INPUT_BUCKET})
     monkeypatch.setattr(app, "settings", both)
     assert run_both(put(jpeg(1), FIRST)) == ["done", "done"]
-    clients.s3().copy_object(
-        Bucket=INPUT_BUCKET, Key="copied.jpg", CopySource={"Bucket": INPUT_BUCKET, "Key": f"thumbs/{KEY}"}
-    )
-    assert run(resize, f"s3://{INPUT_BUCKET}/copied.jpg")["outcome"] == "skipped"
+    assert run(resize, f"s3://{INPUT_BUCKET}/thumbs/{KEY}")["outcome"] == "skipped"
     keys = [item["Key"] for item in clients.s3().list_objects_v2(Bucket=INPUT_BUCKET)["Contents"]]
-    assert sorted(keys) == sorted([KEY, "copied.jpg", f"resized/{KEY}", f"thumbs/{KEY}"])
+    assert sorted(keys) == sorted([KEY, f"resized/{KEY}", f"thumbs/{KEY}"])
 
 
 # Removals.
