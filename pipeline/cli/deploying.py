@@ -63,13 +63,26 @@ def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
 
 @click.command()
 @_what
+@click.option(
+    "--input-bucket",
+    "input_buckets",
+    multiple=True,
+    metavar="NAME",
+    help="A bucket that is there already to take uploads from; EventBridge is switched on there. May be repeated.",
+)
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all of it; those it has are kept.")
 @click.option("--service-role", metavar="ARN", help="Role that CloudFormation works as, now and later.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--unchecked", is_flag=True, help="Deploy though `doctor` finds something wrong.")
 def deploy(
-    tags: tuple[str, ...], service_role: str | None, yes: bool, dry_run: bool, unchecked: bool, **what: Any
+    input_buckets: tuple[str, ...],
+    tags: tuple[str, ...],
+    service_role: str | None,
+    yes: bool,
+    dry_run: bool,
+    unchecked: bool,
+    **what: Any,
 ) -> None:
     """Create or update the stack on AWS.
 
@@ -79,12 +92,14 @@ def deploy(
     Example:
       python -m pipeline deploy --image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/batch-image-pipeline:1
       python -m pipeline deploy -p MaxWorkers=100 -p AlarmEmail=me@example.com
+      python -m pipeline deploy --input-bucket my-photos -p KeyPrefix=2026/
     """
     from pipeline.deploy.command import deploy as run
 
     run(
         _wanted(
             what,
+            input_buckets=input_buckets,
             tags=_pairs(tags, "--tag"),
             service_role=service_role,
             yes=yes,

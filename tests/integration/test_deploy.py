@@ -17,7 +17,7 @@ from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, changes, teardown
+from pipeline.deploy import account, changes, drain
 from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.follow import Event, Follower
 from pipeline.deploy.preflight import quota
@@ -52,7 +52,7 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emula
     for name, value in emulator.environ().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(changes, "POLL_S", 0)
-    monkeypatch.setattr(teardown, "POLL_S", 0)
+    monkeypatch.setattr(drain, "POLL_S", 0)
     monkeypatch.setattr(quota, "check", lambda _: ())  # of which the server knows nothing
     clients.forget_clients()
     yield emulator
@@ -244,6 +244,7 @@ def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
     result = run("teardown", "--yes", "--drain", "1")
     assert result.exit_code == 1
     assert "about 1 message left after 1 s" in result.output
+    assert "Nothing was deleted, and uploads are taken again. Those since 20" in result.output
     assert account.describe("photos") is not None
     policy = sqs.get_queue_attributes(QueueUrl=events, AttributeNames=["Policy"])["Attributes"]["Policy"]
     assert json.loads(policy) == json.loads(POLICY)  # uploads are taken again
@@ -263,7 +264,7 @@ def test_draining_takes_no_more_events(run: Run, cloud: Emulator, monkeypatch: p
         seen.append(found.get("Policy", ""))
         return 0
 
-    monkeypatch.setattr(teardown, "_depth", look)
+    monkeypatch.setattr(drain, "depth", look)
     result = run("teardown", "--yes")
     assert result.exit_code == 0, result.output
     assert set(seen[2:]) == {""}  # the first two looks are at the dead letters, before
