@@ -158,7 +158,9 @@ def test_a_worker_does_not_start_without_the_tasks_of_its_routes(monkeypatch: py
     class Parent:
         app = make_app(module(monkeypatch, ROUTES=[route(tasks=("mine.there", "mine.nope"))]))
 
-    Parent.app.task(lambda source: None, name="mine.there")
+    @Parent.app.task(name="mine.there")
+    def there(source: str) -> None: ...
+
     Parent.app.loader.import_default_modules()
     with pytest.raises(ConfigError, match=r"route 'r': this worker has no task mine\.nope: "):
         RouteCheck(Parent).start(Parent)
