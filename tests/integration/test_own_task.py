@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bridge.consumer import Bridge
-from bridge.outcomes import Outcome
+from bridge.disposition import Outcome
 from pipeline.__main__ import cli
 from pipeline.aws import clients, storage
 from pipeline.celery import app, make_app
@@ -21,7 +21,7 @@ from pipeline.core.errors import ObjectChanged, ObjectGone, TransientError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.enqueue import process_many, reconcile_many
+from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from pipeline.operations.audit.run import Audit, Repair
 from tasks import resize, thumbnail
@@ -172,13 +172,7 @@ def test_an_object_whose_content_changes_its_route_leaves_nothing_of_the_old_one
 
 def bridge(settings: Settings) -> Bridge:
     own = make_app(settings)
-    return Bridge(
-        settings,
-        clients.sqs(),
-        partial(process_many, app=own),
-        reconcile=partial(reconcile_many, app=own),
-        routes=own.routes,
-    )
+    return Bridge(settings, clients.sqs(), partial(assign, app=own), routes=own.routes)
 
 
 def test_the_bridge_sends_each_object_to_its_tasks(settings: Settings) -> None:
@@ -217,7 +211,7 @@ def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
         asked.append(source)
         return b"MAGIC"
 
-    publish = partial(process_many, app=make_app(settings))
+    publish = partial(assign, app=make_app(settings))
     apart = Bridge(
         settings, clients.sqs(), publish, routes=Routes.load(settings)
     )  # not the app's, as when it is started
