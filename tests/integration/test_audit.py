@@ -304,7 +304,7 @@ def test_a_thousand_objects_of_a_user_s_own_route_beside_images(world: Synthetic
     world.delete(INPUT, "10.own")
     world.fail("11.own", "no-text")
     stray = Source(INPUT, "12.png", etag="0")
-    world.rendition(own_route.UPPER.folder, "12.png", own_route.UPPER.suffix, stray, "u1", {})
+    world.rendition(own_route.UPPER.folder, "12.png", own_route.UPPER.append_suffix, stray, "u1", {})
     assert audited(OWN)[1] == {
         Status.MISSING: {"7.own", "8.own"},
         Status.STALE: {"9.own"},

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from pipeline.aws import storage
+from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.core.errors import TransientError
 from pipeline.core.names import FAILED_PREFIX
@@ -160,7 +160,7 @@ class Audit:
                 yield entry, route
 
     def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
-        for found in storage.listed(bucket, folder + self._prefix, on_request=self._count):
+        for found in list_objects(bucket, folder + self._prefix, on_request=self._count):
             yield replace(found, key=found.key.removeprefix(folder))
 
     def _count(self, operation: str) -> None:
