@@ -1,6 +1,6 @@
 """The first page of every PDF as a picture: a task of your own, in one file (docs/your-own-task.md).
 
-ROUTES=examples.pdf_pages,tasks.routes
+ROUTES=examples.pdf_pages,pipeline.images
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks import ObjectTask, derive
 LONGEST_SIDE = 1024  # pixels
 
 #: Raise `recipe` when the same PDF would give another picture: audit then finds those that are out of date.
-FIRST_PAGE = Output(folder="pages/", suffix=".png", content_type="image/png", recipe="1")
+FIRST_PAGE = Output(folder="pages/", append_suffix=".png", content_type="image/png", recipe="1")
 
 
 class NotAPdf(PermanentError):
@@ -45,4 +45,4 @@ def first_page(self: ObjectTask, source: str | dict[str, Any], careful: bool = F
     return derive(self, source, FIRST_PAGE, render, careful=careful)
 
 
-ROUTES = [Route(name="pdf", suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]
+ROUTES = [Route(name="pdf", match_suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]

@@ -17,15 +17,16 @@ from PIL import Image
 
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_PREFIX, FAILED_SUFFIX, Route, Routes
+from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX
+from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.images import ImageRoute
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
 from pipeline.operations.deadletters.letter import DeadLetter
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from tasks.routes import ImageRoute
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48
@@ -119,8 +120,8 @@ class Run:
         self._stack.check()
         received = self._sqs.receive_message(QueueUrl=self._results_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
         for message in received.get("Messages", []):
-            for change in parse(message["Body"]).changes:
-                result = self._arrived(change.source.key)
+            for event in parse(message["Body"]).events:
+                result = self._arrived(event.source.key)
                 if result is not None:
                     yield result
             self._sqs.delete_message(QueueUrl=self._results_url, ReceiptHandle=message["ReceiptHandle"])
@@ -147,7 +148,7 @@ class Run:
                 file.key, State.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
             )
         self._in_flight[file.key] = answer["ETag"].strip('"')
-        if all(route.content is not None for route in self._routes.candidates(file.key)):
+        if all(route.content is not None for route in self._routes.match_key(file.key)):
             skipped = self._routes.skip_reason(source)
             if skipped is not None:
                 return self._finish(Result(file.key, State.SKIPPED, reason=skipped), written=[])
@@ -165,7 +166,7 @@ class Run:
             return self._finish(failed, written=[key])
         for folder, (output, route) in self._own.items():
             if key.startswith(folder):
-                return self._output_arrived(key.removeprefix(folder).removesuffix(output.suffix), key, route)
+                return self._output_arrived(key.removeprefix(folder).removesuffix(output.append_suffix), key, route)
         if not key.startswith(THUMBS_PREFIX):
             return None
         name = key.removeprefix(THUMBS_PREFIX)
