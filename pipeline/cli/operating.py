@@ -7,9 +7,11 @@ import sys
 import click
 
 from pipeline.cli.base import Asking
+from pipeline.cli.stack import of_stack
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
@@ -53,6 +55,7 @@ def audit(
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -74,6 +77,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 
 @click.command()
+@of_stack
 @click.argument("target")
 @click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
 @click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
@@ -103,6 +107,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.stack import of_stack
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -64,6 +66,7 @@ def health(role: str | None) -> None:
 
 
 @click.command()
+@of_stack
 def sweep() -> None:
     """Remove the queues that killed processes have left behind.
 
