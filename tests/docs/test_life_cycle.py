@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bridge.outcomes import EFFECTS, Outcome
+from bridge.disposition import EFFECTS, Outcome
 from pipeline.core.provenance import Provenance
 from pipeline.local.stack import MAX_RECEIVES
 from pipeline.operations.audit.classify import Status
