@@ -93,6 +93,7 @@ class Settings(BaseModel):
             ".avif",
             ".heic",
             ".heif",
+            ".hif",
         ),
         description="Comma-separated endings of the keys that are processed as images, in any case.",
     )
