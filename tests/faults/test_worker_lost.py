@@ -33,7 +33,7 @@ def test_a_killed_pool_process_costs_a_moment_and_poison_ends_in_the_dead_letter
         wait_until(stage.empty, "nothing is left behind")
 
 
-def test_the_work_of_a_killed_worker_is_done_by_another_within_a_lease(stage: Stage) -> None:
+def test_the_work_of_a_killed_worker_is_done_by_another_within_a_visibility_time_out(stage: Stage) -> None:
     release = stage.folder / "release"
     names = [f"t{n}" for n in range(12)]
     stage.send_many("hold", *((name, str(release)) for name in names))
@@ -48,7 +48,7 @@ def test_the_work_of_a_killed_worker_is_done_by_another_within_a_lease(stage: St
         assert all(count == 1 for count in second.done().values())
 
 
-def test_long_work_keeps_its_lease_and_a_lost_one_is_logged_and_harmless(stage: Stage) -> None:
+def test_long_work_stays_hidden_and_lost_visibility_is_logged_and_harmless(stage: Stage) -> None:
     release = stage.folder / "release"
     with (
         stage.worker("-c", "1", name="first", MESSAGE_LEASE_S="2") as first,
@@ -57,16 +57,16 @@ def test_long_work_keeps_its_lease_and_a_lost_one_is_logged_and_harmless(stage: 
         first.wait_ready()
         second.wait_ready()
         stage.send("hold", "long", str(release))
-        wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= 3, "its lease was renewed often")
+        wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= 3, "its visibility was extended often")
         stage.send("note", "other")
         wait_until(lambda: first.done()["other"], "the idle worker is not bothered")
-        assert first.started()["long"] == 1  # though it took longer than its lease
+        assert first.started()["long"] == 1  # though it took longer than its visibility time-out
 
         stage.server.fault(
             "ChangeMessageVisibilityBatch", queue=stage.queue, kind="entries", status=400, code="InvalidParameterValue"
         )
-        wait_until(lambda: first.started()["long"] == 2, "the lease is lost, and another worker does it too")
-        assert "The lease of message" in first.log() + second.log()
+        wait_until(lambda: first.started()["long"] == 2, "its visibility is lost, and another worker does it too")
+        assert "is visible to other workers again" in first.log() + second.log()
         release.touch()
         wait_until(lambda: first.done()["long"] == 2, "both come to their end")
         wait_until(stage.empty, "nothing is left behind")
