@@ -14,7 +14,7 @@ from time import monotonic
 
 from pipeline.aws import storage
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_PREFIX, failure_key
+from pipeline.core.names import FAILED_PREFIX, failure_key
 from pipeline.core.settings import Settings
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.

@@ -31,7 +31,7 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, careful:
 
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = {"careful": True} if careful else {}
-    first, *others = app.routes.chosen(source, route).tasks
+    first, *others = app.routes.resolve(source, route).tasks
     return chain(
         app.signature(first, args=(source.to_json(),), kwargs=known, options=shown),
         *(app.signature(name, options=shown) for name in others),

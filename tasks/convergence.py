@@ -22,8 +22,9 @@ from time import monotonic
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
 from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
+from pipeline.core.names import FAILED_PREFIX, failure_key, key_metadata
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import FAILED_PREFIX, Output, Routes, failure_key
+from pipeline.core.routes import Output, Routes
 from pipeline.core.source import Source
 
 #: Seconds after a look at the source within which a write may land without being checked.
@@ -86,7 +87,7 @@ def put(
                 key,
                 data,
                 content_type=content_type,
-                metadata=made.metadata() | dict(facts),
+                metadata=made.metadata() | key_metadata(key, source.key) | dict(facts),
                 new=replaces is None,
                 replaces=replaces,
             )
@@ -150,11 +151,11 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    held = _held(bucket, source, routes.stored(source.key, ever=thorough or current is None))
+    held = _held(bucket, source, routes.outputs(source.key, ever=thorough or current is None))
     results: list[frozenset[str]] = []
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
-        results = [frozenset(output.name(source.key) for output in result) for result in routes.results(now)]
+        results = [frozenset(output.name(source.key) for output in result) for result in routes.output_sets(now)]
     remove_orphans = thorough or settings.delete_renditions
     wrong, is_complete, has_failed = judge(current, held, results, remove_orphans=remove_orphans)
     if wrong:
@@ -167,7 +168,7 @@ def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, P
     held = {}
     for output in outputs:
         there = storage.head(bucket, output.name(source.key))
-        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.suffix):
+        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
             held[there.key] = made
     record = storage.head(bucket, failure_key(source.key))
     if record is not None:

@@ -14,8 +14,8 @@ from celery import Task
 
 from pipeline.aws import storage
 from pipeline.core.errors import PermanentError, PipelineError, TransientError
+from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import failure_key
 from pipeline.core.source import Source
 from tasks.convergence import as_it_is_now
 
@@ -41,12 +41,13 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": task.request.retries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    name = failure_key(source.key)
     storage.write(
         task.app.settings.required("output_bucket"),
-        failure_key(source.key),
+        name,
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
         content_type="application/json",
-        metadata=Provenance.of(source).metadata() | {"reason": reason},
+        metadata=Provenance.of(source).metadata() | key_metadata(name, source.key) | {"reason": reason},
     )
     return source
 

@@ -13,8 +13,9 @@ from typing import Any
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
 from pipeline.core.errors import OwnOutput
+from pipeline.core.names import failure_key, stored_name
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output, failure_key
+from pipeline.core.routes import Output
 from pipeline.core.source import Source
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight, as_it_is_now, put
@@ -57,10 +58,12 @@ def derive(
     careful = careful or task.is_repeated or (not wanted.from_event if before is None else "careful" in before)
 
     def made(data: bytes) -> Made:
-        return Made(make(data), output.content_type, output.suffix)
+        return Made(make(data), output.content_type, output.append_suffix)
 
     def work() -> dict[str, Any]:
-        result = from_original(task, wanted, output.folder, (output.suffix,), output.recipe, made, careful=careful)
+        result = from_original(
+            task, wanted, output.folder, (output.append_suffix,), output.recipe, made, careful=careful
+        )
         tidy(task, parse_source(result["source"]), result["rendition"]["key"], careful=careful)
         return result | {"careful": True} if careful else result
 
@@ -97,13 +100,13 @@ def from_original(
     origin = replace(wanted, etag=found.etag, version_id=found.version_id, size=found.size)
     made = make(stored.data)
     provenance = Provenance.of(origin, modified=found.modified.isoformat(), recipe=recipe, suffix=made.suffix)
-    return store(task, origin, f"{folder}{wanted.key}{made.suffix}", made, provenance, found.size, sight)
+    return store(task, origin, stored_name(folder, wanted.key, made.suffix), made, provenance, found.size, sight)
 
 
 def already(bucket: str, folder: str, source: Source, recipe: str, endings: Sequence[str]) -> dict[str, Any] | None:
     """The result when the output is there already; saves reading the original."""
     for ending in endings:
-        there = storage.head(bucket, f"{folder}{source.key}{ending}")
+        there = storage.head(bucket, stored_name(folder, source.key, ending))
         if there is None:
             continue
         made = Provenance.read(there.metadata)
@@ -155,8 +158,12 @@ def tidy(task: ObjectTask, origin: Source, key: str, *, careful: bool) -> None:
     """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
     as ``key``."""
     bucket = task.app.settings.required("output_bucket")
-    results = task.app.routes.possible(origin.key)
-    beside = [result for result in results if all(output.name(origin.key) != key for output in result)]
+    possible = [
+        outputs
+        for route in task.app.routes.match_key(origin.key)
+        for outputs in route.output_sets(origin.key, task.app.settings)
+    ]
+    beside = [outputs for outputs in possible if all(output.name(origin.key) != key for output in outputs)]
     others = [first.name(origin.key) for first, *_ in beside]
     if careful:
         others.append(failure_key(origin.key))

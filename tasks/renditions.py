@@ -9,11 +9,14 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from celery.exceptions import Reject
+
 from pipeline.aws import storage
 from pipeline.celery import app
+from pipeline.core.names import stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
-from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
+from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight
 from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
@@ -53,14 +56,16 @@ def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = Fa
     origin = parse_source(before["source"] if before is not None else source)
     careful = careful or self.is_repeated or (not origin.from_event if before is None else "careful" in before)
 
+    resized = None if before is None else _resized(self, origin, before)
+
     def work() -> dict[str, Any]:
         settings = self.app.settings
         recipe = Recipe.from_settings(settings, settings.thumb_box)
         thumb = Recipes.from_settings(settings).thumb
-        if before is None:
+        if before is None or resized is None:
             result = _from_original(self, origin, THUMBS_PREFIX, recipe, thumb, careful)
         else:
-            result = _from_resized(self, origin, before, recipe, thumb, careful)
+            result = _from_resized(self, origin, before, *resized, recipe, thumb, careful)
         tidy(self, parse_source(result["source"]), result["rendition"]["key"], careful=careful)
         return result
 
@@ -112,12 +117,27 @@ def _from_original(
     return from_original(task, wanted, prefix, suffixes(wanted.key, settings), recipe_name, make, careful=careful)
 
 
+def _resized(task: ObjectTask, origin: Source, before: dict[str, Any]) -> tuple[Source, str]:
+    """The rendition that the task before has left, and what its name has behind the object's key."""
+    found = Source(**{name: before["rendition"][name] for name in ("bucket", "key", "etag")})
+    for ending in SUFFIXES:
+        if found.bucket == task.app.settings.output_bucket and found.key == stored_name(
+            RESIZED_PREFIX, origin.key, ending
+        ):
+            return found, ending
+    raise Reject(f"{found.uri} is no rendition of {origin.uri}", requeue=False)
+
+
 def _from_resized(
-    task: ObjectTask, origin: Source, before: dict[str, Any], recipe: Recipe, recipe_name: str, careful: bool
+    task: ObjectTask,
+    origin: Source,
+    before: dict[str, Any],
+    resized: Source,
+    ending: str,
+    recipe: Recipe,
+    recipe_name: str,
+    careful: bool,
 ) -> dict[str, Any]:
-    resized = Source(**{name: before["rendition"][name] for name in ("bucket", "key", "etag")})
-    name = resized.key.removeprefix(RESIZED_PREFIX)
-    ending = name.removeprefix(origin.key)
     if careful or before["outcome"] == DUPLICATE:
         there = already(resized.bucket, THUMBS_PREFIX, origin, recipe_name, (ending,))
         if there is not None:
@@ -130,7 +150,9 @@ def _from_resized(
     known = {fact: stored.metadata[fact] for fact in ("source-size", "source-bytes") if fact in stored.metadata}
     made = _made(render(stored.data, recipe, limits), ending, known | {"made-from": stored.found.etag})
     provenance = replace(provenance, recipe=recipe_name)
-    return store(task, origin, THUMBS_PREFIX + name, made, provenance, stored.found.size, sight)
+    return store(
+        task, origin, stored_name(THUMBS_PREFIX, origin.key, ending), made, provenance, stored.found.size, sight
+    )
 
 
 def _made(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Made:

@@ -64,7 +64,7 @@ class Backfill:
         self._send(batch, last, on_progress)
 
     def _is_due(self, source: Source, modified: datetime) -> bool:
-        return (self.newer_than is None or modified > self.newer_than) and self.routes.of(source) is not None
+        return (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None
 
     def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
         if batch:

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.core.routes import Routes, failure_key
+from pipeline.core.names import failure_key
+from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
@@ -286,7 +287,7 @@ def make_own(world: Synthetic, key: str, recipe: str = "u1") -> None:
     source = Source(INPUT, key, etag=world.upload(key).etag)
     for output, by in ((own_route.UPPER, recipe), (own_route.LENGTH, own_route.LENGTH.recipe)):
         world.wait(seconds=1)
-        world.rendition(output.folder, key, output.suffix, source, by, {})
+        world.rendition(output.folder, key, output.append_suffix, source, by, {})
     world.wait(seconds=1)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_SUFFIX, Output
+from pipeline.core.names import FAILED_SUFFIX
+from pipeline.core.routes import Output
 from pipeline.images.names import SUFFIXES
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
@@ -97,7 +98,7 @@ class _Table:
             heapq.heappush(self._due, (max(map(_limit, _candidates(name))), 1, name))
             return
         other = self._others[kind - 4] if kind >= 4 else None
-        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.suffix)
+        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.append_suffix)
         if key not in self._objects:
             self._objects[key] = Joined(key)
             heapq.heappush(self._due, (_limit(key), 0, key))
