@@ -99,7 +99,7 @@ class Bridge:
             QueueUrl=self._queue_url,
             MaxNumberOfMessages=BATCH,
             WaitTimeSeconds=self._settings.poll_wait_s,
-            VisibilityTimeout=self._settings.message_lease_s,
+            VisibilityTimeout=self._settings.message_visibility_timeout_s,
         )
         messages = received.get("Messages", [])
         verdicts = self._verdicts([message.get("Body", "") for message in messages])

@@ -14,7 +14,7 @@ from kombu import Queue
 from pipeline.aws.queues import TASKS_QUEUE
 from pipeline.core import log
 from pipeline.core.routes import Routes
-from pipeline.core.settings import Settings
+from pipeline.core.settings import Settings, renamed_in_use
 from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
@@ -39,10 +39,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "body_encoding": "utf-8",  # as it is, not base64
             "sqs_base64_encoding": False,
             "predefined_exchanges": topics(settings),
-            "queue_lease_s": settings.queue_lease_s,
-            "visibility_timeout_s": settings.message_lease_s,
-            "stalled_after_s": settings.hard_time_limit_s + settings.message_lease_s,
-            "prefetch_s": settings.reserve_s,
+            "control_queue_ttl_s": settings.control_queue_ttl_s,
+            "visibility_timeout_s": settings.message_visibility_timeout_s,
+            "stalled_after_s": settings.hard_time_limit_s + settings.message_visibility_timeout_s,
+            "prefetch_s": settings.prefetch_s,
         },
         "broker_connection_retry_on_startup": True,
         "imports": ("tasks.renditions", "pipeline.sqs.monitoring.commands"),
@@ -130,6 +130,8 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("sqs") / "flow
 @signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself
 def _setup_logging(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
+    for sentence in renamed_in_use():
+        logging.getLogger(__name__).warning("%s", sentence, extra={"action": "setting_renamed"})
 
 
 @signals.worker_init.connect  # the tasks are loaded, and the pool's processes are not forked yet

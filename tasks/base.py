@@ -20,7 +20,7 @@ from pipeline.core.errors import (
     PipelineError,
     TransientError,
 )
-from pipeline.core.routes import failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.source import Source
 from pipeline.sqs.monitoring.task_result import Report
 from pipeline.sqs.settled import settled

@@ -59,10 +59,10 @@ def settled(task: Any, outcome: str, evidence: str) -> None:
 
 
 class Effect(Enum):
-    """What becomes of the message."""
+    """What becomes of the message; an action in the log."""
 
     DELETE = "deleted"
-    DEAD_LETTER = "dead-lettered"
+    DEAD_LETTER = "dead_lettered"
     DEFER = "deferred"
     RELEASE = "released"
 

@@ -13,7 +13,7 @@ from tests.support.worker import Worker
 
 def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
     release, lose = stage.folder / "release", stage.folder / "lose"
-    with stage.worker("-c", "2", app="tests.support.lossy", LOSE=str(lose), MESSAGE_LEASE_S="3") as worker:
+    with stage.worker("-c", "2", app="tests.support.lossy", LOSE=str(lose), MESSAGE_VISIBILITY_TIMEOUT_S="3") as worker:
         worker.wait_ready()
         stage.send_many("hold", *((f"t{n}", str(release)) for n in range(6)))
         wait_until(lambda: sum(worker.started().values()) == 2, "two tasks run")

@@ -37,11 +37,11 @@ def test_the_work_of_a_killed_worker_is_done_by_another_within_a_visibility_time
     release = stage.folder / "release"
     names = [f"t{n}" for n in range(12)]
     stage.send_many("hold", *((name, str(release)) for name in names))
-    with stage.worker("-c", "2", name="first", MESSAGE_LEASE_S="3") as first:
+    with stage.worker("-c", "2", name="first", MESSAGE_VISIBILITY_TIMEOUT_S="3") as first:
         wait_until(lambda: sum(first.started().values()) == 2, "two tasks have begun", 30)
         first.kill()
     release.touch()
-    with stage.worker("-c", "2", name="second", MESSAGE_LEASE_S="3") as second:
+    with stage.worker("-c", "2", name="second", MESSAGE_VISIBILITY_TIMEOUT_S="3") as second:
         wait_until(lambda: len(second.done()) == 12, "all is done")
         wait_until(stage.empty, "nothing is left behind")
         assert set(second.done()) == set(names)
@@ -51,8 +51,8 @@ def test_the_work_of_a_killed_worker_is_done_by_another_within_a_visibility_time
 def test_long_work_stays_hidden_and_lost_visibility_is_logged_and_harmless(stage: Stage) -> None:
     release = stage.folder / "release"
     with (
-        stage.worker("-c", "1", name="first", MESSAGE_LEASE_S="2") as first,
-        stage.worker("-c", "1", name="second", MESSAGE_LEASE_S="2") as second,
+        stage.worker("-c", "1", name="first", MESSAGE_VISIBILITY_TIMEOUT_S="2") as first,
+        stage.worker("-c", "1", name="second", MESSAGE_VISIBILITY_TIMEOUT_S="2") as second,
     ):
         first.wait_ready()
         second.wait_ready()

@@ -21,6 +21,7 @@ from pipeline.sqs.transport.redrive import RedrivePolicies, RedrivePolicy
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -242,4 +243,5 @@ def test_what_could_not_be_copied_is_not_deleted(sqs: Sqs, end: str, caplog: pyt
     getattr(settlement, end)(message, {"dead_letter": "why", "defer": 2.4}[end])
     settlement.close()
     assert {name for name, _ in sqs.calls} == {"send_message"}
+    wait_until(lambda: caplog.records, "it is told")
     assert [record.action for record in caplog.records] == [f"{end}_failed"]  # type: ignore[attr-defined]

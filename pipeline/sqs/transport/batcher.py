@@ -12,8 +12,8 @@ from pipeline.core.backoff import Backoff
 
 #: SQS's limit for the entries of a batch call, and for the messages of a receive.
 MAX_ENTRIES = 10
-#: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s) when its
-#: message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
+#: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
+#: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
 LINGER_S = 0.5
 #: Tries of one item; with the back-off between them that is about half a minute.
 MAX_TRIES = 7

@@ -30,7 +30,7 @@ from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, r
 from pipeline.sqs.transport.polling import Poller
 from pipeline.sqs.transport.pool import running_tags
 from pipeline.sqs.transport.prefetch import DEFAULT_PREFETCH_S, PrefetchController
-from pipeline.sqs.transport.publishing import Publisher, PublishBatch
+from pipeline.sqs.transport.publishing import PublishBatch, Publisher
 from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Received, Receiver, in_flight
 from pipeline.sqs.transport.redrive import RedrivePolicies
 from pipeline.sqs.transport.settlement import Settlement
@@ -97,19 +97,22 @@ class TaskChannel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._has_let_go = False
-        self._pulse: Pulse | None = None
         super().__init__(*args, **kwargs)
 
     @cached_property
     def parts(self) -> Parts:
         messages = InFlightMessages()
         redrive = RedrivePolicies(_sqs)
+        # Read now: what is in the pool is settled even after this channel was closed, and has no connection any more.
+        stalled_after_s = float(self.transport_options.get("stalled_after_s", DEFAULT_STALLED_AFTER_S))
         return Parts(
             in_flight=messages,
             settlement=Settlement(messages, redrive, _sqs, on_settled=self._on_settled),
             redrive=redrive,
             prefetch=PrefetchController(float(self.transport_options.get("prefetch_s", DEFAULT_PREFETCH_S))),
-            extender=VisibilityExtender(messages, _sqs, self.visibility_timeout_s, is_alive=self._loop_turns),
+            extender=VisibilityExtender(
+                messages, _sqs, self.visibility_timeout_s, is_alive=Pulse(self._call_soon, stalled_after_s)
+            ),
             publisher=Publisher(self.sqs, self._new_queue),
         )
 
@@ -133,13 +136,12 @@ class TaskChannel(SQS.Channel):
         """Longest that a receive takes."""
         return float(self.wait_time_seconds + self.transport_options.get("reply_margin_s", REPLY_MARGIN_S))
 
-    def _loop_turns(self) -> bool:
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        """In the event loop, if there is one."""
         if self.hub is None:
-            return True
-        if self._pulse is None:
-            stalled_after_s = self.transport_options.get("stalled_after_s", DEFAULT_STALLED_AFTER_S)
-            self._pulse = Pulse(self.hub.call_soon, stalled_after_s)
-        return self._pulse()
+            callback()
+        else:
+            self.hub.call_soon(callback)
 
     # --- queues: no ListQueues, and no queue made by mistake ---
 

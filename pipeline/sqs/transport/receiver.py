@@ -44,8 +44,9 @@ class Job:
 class Receiver:
     """Receives from queues, one receive of a queue at a time.
 
-    ``call_soon`` calls back in the event loop, and must be safe to be called from another thread. ``taken`` is called in
-    the queue's thread with what was received, before the event loop hears of it; when it returns False, nobody is told.
+    ``call_soon`` calls back in the event loop, and must be safe to be called from another thread. ``taken`` is called
+    in the queue's thread with what was received, before the event loop hears of it; when it returns False, nobody is
+    told.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class Request(request.Request):
             "%s[%s] is not settled, so its message is %s: %s",
             self.name,
             self.id,
-            effect.value,
+            effect.value.replace("_", "-"),
             reason,
-            extra={"action": effect.value.replace("-", "_"), "task": self.name, "task_id": self.id},
+            extra={"action": effect.value, "task": self.name, "task_id": self.id},
         )

@@ -137,8 +137,8 @@ class ScaleInProtectionStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         settings = worker.app.settings
-        endpoint = AgentEndpoint(settings.ecs_agent_uri, settings.protection_min)
-        protection = ScaleInProtection(endpoint.put, expires_min=settings.protection_min)
+        endpoint = AgentEndpoint(settings.ecs_agent_uri, settings.scale_in_protection_min)
+        protection = ScaleInProtection(endpoint.put, expires_min=settings.scale_in_protection_min)
         self._thread = threading.Thread(target=self._run, args=(worker, protection), name="ecs-protection", daemon=True)
         self._thread.start()
 
