@@ -26,7 +26,7 @@ def main() -> int:
         from pipeline.aws.queues import TASKS_QUEUE
         from pipeline.core.routes import Routes
         from pipeline.core.settings import Settings, renamed_in_use
-        from pipeline.enqueue import process_many, reconcile_many
+        from pipeline.enqueue import assign
 
         settings = Settings.from_env()
         for sentence in renamed_in_use():
@@ -36,9 +36,8 @@ def main() -> int:
         bridge = Bridge(
             settings,
             clients.sqs(),
-            partial(process_many, careful=FailedKeys(settings).may_have_failed),
+            partial(assign, careful=FailedKeys(settings).may_have_failed),
             heartbeat,
-            reconcile_many,
             Routes.load(settings),
         )
         keep_awake = KeepAwake(clients.sqs(), settings.queue_prefix + TASKS_QUEUE)

@@ -26,6 +26,7 @@ from pipeline.core.names import FAILED_PREFIX, failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Routes
 from pipeline.core.source import Source
+from tasks.matching import output_sets
 
 #: Seconds after a look at the source within which a write may land without being checked.
 LANDS_WITHIN_S = 60.0
@@ -155,7 +156,7 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     results: list[frozenset[str]] = []
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
-        results = [frozenset(output.name(source.key) for output in result) for result in routes.output_sets(now)]
+        results = [frozenset(output.name(source.key) for output in result) for result in output_sets(routes, now)]
     remove_orphans = thorough or settings.delete_renditions
     wrong, is_complete, has_failed = judge(current, held, results, remove_orphans=remove_orphans)
     if wrong:

@@ -64,8 +64,8 @@ SAID = {
     "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/amd64'": "CPU",
     "CannotPullContainerError: ref pull has been retried 1 time(s): failed to copy: httpReadSeeker: failed open: "
     "unexpected status code https://registry-1.docker.io/v2/x: 429 Too Many Requests - toomanyrequests": "downloads",
-    "CannotPullContainerError: Error response from daemon: Get https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/: net/http: "
-    "request canceled while waiting for connection": "can't reach",
+    "CannotPullContainerError: Error response from daemon: Get https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/: "
+    "net/http: request canceled while waiting for connection": "can't reach",
     "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable "
     "to retrieve secret from asm: service call has been retried 5 time(s): failed to fetch secret": "Flower's password",
     "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: failed to "

@@ -156,7 +156,10 @@ def test_a_module_that_is_not_there_is_named() -> None:
 
 def test_a_worker_does_not_start_without_the_tasks_of_its_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     class Parent:
-        app = make_app(module(monkeypatch, ROUTES=[route(tasks=("tasks.resize", "mine.nope"))]))
+        app = make_app(module(monkeypatch, ROUTES=[route(tasks=("mine.there", "mine.nope"))]))
+
+    @Parent.app.task(name="mine.there")
+    def there(source: str) -> None: ...
 
     Parent.app.loader.import_default_modules()
     with pytest.raises(ConfigError, match=r"route 'r': this worker has no task mine\.nope: "):
