@@ -70,7 +70,7 @@ class EventsQueue:
         return True
 
     def hide(self, messages: Sequence[tuple[MessageTypeDef, float]]) -> None:
-        """Lets each message be visible again after so many seconds. Where that fails, it is at its visibility time-out."""
+        """Lets each message be visible again after so many seconds. Where that fails: at its time-out."""
         if not messages:
             return
         try:

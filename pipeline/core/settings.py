@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.settings_list import Entry, listed
 
 
 def _box(value: Any) -> Any:
@@ -113,6 +114,7 @@ class Settings(BaseModel):
             ".avif",
             ".heic",
             ".heif",
+            ".hif",
         ),
         description="Comma-separated endings of the keys that are processed as images, in any case.",
     )
@@ -249,17 +251,21 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Reads the variables named after the fields; an empty one counts as not set.
+        """Reads the variables named after the fields, and ``PIPELINE_SETTINGS``; an empty one counts as not set.
 
         Raises ``ConfigError`` naming every bad variable, its value and what it must be.
         """
         environ = os.environ if environ is None else environ
-        found = {new.lower(): environ[old] for old, new in RENAMED.items() if environ.get(old)}
-        found |= {name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())}
+        environ = {new: environ[old] for old, new in RENAMED.items() if environ.get(old)} | {
+            name: value for name, value in environ.items() if value
+        }
+        entries = listed(environ, [name.upper() for name in cls.model_fields])
+        values = {**environ, **{name: entry.value for name, entry in entries.items()}}
+        found = {name: values[name.upper()] for name in cls.model_fields if values.get(name.upper())}
         try:
             return cls.model_validate(found)
         except ValidationError as exc:
-            raise ConfigError("\n".join(_sentence(error) for error in exc.errors())) from None
+            raise ConfigError("\n".join(_sentence(error, entries) for error in exc.errors())) from None
 
     @property
     def input_buckets(self) -> tuple[str, ...]:
@@ -279,13 +285,15 @@ class Settings(BaseModel):
         return value
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, entries: Mapping[str, Entry]) -> str:
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"
     if error["type"] in ("int_parsing", "float_parsing"):
         message = "must be a whole number" if error["type"] == "int_parsing" else "must be a number"
-    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message[0].lower()}{message[1:]}"
+    name = str(error["loc"][0]).upper()
+    where = str(entries[name]) if name in entries else f"{name}={error['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}"
 
 
 def _shown(value: Any) -> str:

@@ -27,6 +27,8 @@ FOREIGN = {
     "AWS_REGION": "any AWS client's",
     "CAPABILITY_IAM": "CloudFormation's",
     "DEPLOYMENT_BLOCKED": "an answer of ECS",
+    "FARGATE_SPOT": "a capacity provider of ECS",
+    "PIPELINE_SETTINGS": "many settings in one",
     "PILLOW_BLOCKS_MAX": "Pillow's",
 }
 #: Actions of IAM that no operation is called after.
