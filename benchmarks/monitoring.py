@@ -257,9 +257,9 @@ def main() -> None:
             "## An idle worker",
             "",
             f"Requests in {arguments.idle_s:.0f} s with the defaults (POLL_WAIT_S=20, HEARTBEAT_S=30, "
-            "QUEUE_LEASE_S=900), and their list price in us-east-1.",
+            "CONTROL_QUEUE_TTL_S=900), and their list price in us-east-1.",
             "",
-            *idle_table(counts, arguments.idle_s, Settings().queue_lease_s),
+            *idle_table(counts, arguments.idle_s, Settings().control_queue_ttl_s),
             "",
             "Without monitoring, only the polling of `tasks` is left.",
             "",

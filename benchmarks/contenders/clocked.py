@@ -13,13 +13,11 @@ from typing import Any
 
 from botocore.client import BaseClient
 from celery.canvas import Signature
-from kombu.asynchronous.http.curl import CurlClient
 
 from benchmarks.clocks import Clocks
 from pipeline.aws import storage
 from pipeline.celery import app
 from pipeline.sqs.monitoring.outbox import Outbox
-from pipeline.sqs.transport.receiving import SQSConnection
 from tasks.images import render
 
 __all__ = ["app"]
@@ -32,8 +30,6 @@ def install(clocks: Clocks) -> None:
     clocks.patch("resize", render, "resample", "to_srgb", "drop_opaque_alpha")
     clocks.patch("encode", render, "encode")
     clocks.patch("S3", storage, "read", "write")
-    clocks.patch("SQS", CurlClient, "add_request", "on_readable", "on_writable", "_timeout_check")
-    clocks.patch("SQS", SQSConnection, "receive_message")
     clocks.patch("events", Outbox, "put", "_take", "_send")
     clocks.patch("logs", logging.Logger, "handle")
     clocks.patch("publish", Signature, "apply_async")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.settings import renamed_in_use
 
 
 class Group(click.Group):
     """The verbs. Shows this project's errors as one plain message, never as a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
+        for sentence in renamed_in_use():
+            click.echo(sentence, err=True)
         try:
             return super().invoke(ctx)
         except PipelineError as exc:

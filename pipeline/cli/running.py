@@ -27,9 +27,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
     try:
         from pipeline.local.command import local as run
     except ImportError as exc:
-        raise click.ClickException(
-            f"{exc}: the embedded AWS needs requirements-dev.txt (`make test` sets it up)"
-        ) from exc
+        raise click.ClickException(f"{exc}: the embedded AWS is an extra, install batch-image-pipeline[local]") from exc
     sys.exit(run(paths, out, keep=keep, flower=flower))
 
 

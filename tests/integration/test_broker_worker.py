@@ -29,7 +29,7 @@ def test_a_day_in_the_life_of_a_worker(stage: Stage) -> None:
     """One worker for all of it, because starting one takes longer than the rest."""
     with (
         ecs_agent([GRANTED]) as (uri, calls),
-        stage.worker("-c", "1", ECS_AGENT_URI=uri, PROTECTION_MIN="20", POLL_WAIT_S="1") as worker,
+        stage.worker("-c", "1", ECS_AGENT_URI=uri, SCALE_IN_PROTECTION_MIN="20", POLL_WAIT_S="1") as worker,
     ):
         worker.wait_ready()
         poison_goes_to_the_dead_letter_queue_with_its_reason(stage, worker)

@@ -52,9 +52,10 @@ def test_what_arrives_before_its_time_is_sent_on_and_not_delivered(channel: Scri
     messages = channel.consume()
     channel.answer(sqs_message(1, eta=in_s(2000)), sqs_message(2))
     assert [message.headers["id"] for message in messages] == ["2"]
-    (item,) = channel.postponements
-    assert item.held.message_id == "m1"
-    assert 1990 < item.left_s <= 2000
+    (item,) = channel.moves
+    assert item.message.message_id == "m1"
+    assert 1990 < item.delay_s <= 2000
+    assert len(channel.parts.in_flight) == 1  # the other one
 
 
 @pytest.mark.parametrize("late_s", [0.5, 0, -100])
@@ -62,7 +63,7 @@ def test_what_is_due_is_delivered_and_celery_does_not_time_it(channel: ScriptedC
     messages = channel.consume()
     channel.answer(sqs_message(1, eta=in_s(late_s)))
     assert messages[0].headers["eta"] is None
-    assert channel.postponements == []
+    assert channel.moves == []
 
 
 def test_the_places_in_kombu_and_celery_that_delays_are_fastened_to() -> None:

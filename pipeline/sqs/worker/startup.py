@@ -6,9 +6,16 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.aws import clients
 from pipeline.core.errors import ConfigError
-from pipeline.sqs.transport.dead_letters import dead_letter_url
+from pipeline.sqs.settled import carry_proofs
+
+
+class Proofs(bootsteps.StartStopStep):
+    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        carry_proofs()
+        super().__init__(parent, **options)
 
 
 class RouteCheck(bootsteps.StartStopStep):
@@ -51,4 +58,4 @@ class DeadLetterCheck(bootsteps.StartStopStep):
         """Raises ``ConfigError``, which ends the worker."""
         channel = consumer.task_consumer.channel
         for queue in consumer.task_consumer.queues:
-            dead_letter_url(clients.sqs(long_poll=False), channel._new_queue(queue.name))
+            channel.parts.redrive.of(channel._new_queue(queue.name))

@@ -5,25 +5,25 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import InvalidTaskError, Reject
+from celery.exceptions import InvalidTaskError
 from celery.worker import consumer as stock_consumer
-from celery.worker import request as stock_request
 
 from pipeline.core.errors import ConfigError
-from pipeline.sqs.transport.dead_letters import MAX_REASON_CHARS, _clean, _with_reason, dead_letter_url
-from pipeline.sqs.transport.inflight import Held
-from pipeline.sqs.worker.consumer import STOCK_REQUEST, Consumer, Request
+from pipeline.sqs.transport.inflight import InFlightMessage
+from pipeline.sqs.transport.redrive import RedrivePolicy, redrive_policy
+from pipeline.sqs.transport.settlement import MAX_REASON_CHARS, clean, with_reason
+from pipeline.sqs.worker.consumer import STOCK_REQUEST, Consumer
+from pipeline.sqs.worker.request import Request
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 
 
 @pytest.fixture(scope="module")
 def app() -> Celery:
-    app = Celery("poison", set_as_current=False, broker="memory://")
+    app = Celery("malformed", set_as_current=False, broker="memory://")
 
     @app.task(name="t.two", shared=False)
     def two(a: int, b: int = 0) -> int:
@@ -81,14 +81,6 @@ def test_arguments_that_do_not_fit_are_refused_before_a_process_gets_them(
         Request(message(channel, "t.two", body), app=app)
 
 
-def test_a_task_that_rejects_gives_its_reason(app: Celery, channel: ScriptedChannel) -> None:
-    received = message(channel, "t.two", [[1], {}, {}])
-    request = Request(received, app=app, on_reject=lambda log, errors, requeue: received.reject(requeue=requeue))
-    info = SimpleNamespace(exception=Reject("the argument names no object", requeue=False), traceback="")
-    request.on_failure(info)
-    assert [held.reason for held in channel.burials] == ["rejected by t.two: the argument names no object"]
-
-
 class ConsumerUnderTest(Consumer):
     """The handlers alone, without a blueprint."""
 
@@ -111,23 +103,23 @@ class ConsumerUnderTest(Consumer):
         (sqs_message(1, task="t.unknown"), "unknown task t.unknown"),
     ],
 )
-def test_poison_is_moved_with_its_reason(
+def test_malformed_is_moved_with_its_reason(
     app: Celery, channel: ScriptedChannel, raw: dict[str, Any], reason: str
 ) -> None:
     channel.consume(ConsumerUnderTest(app).create_task_handler())
     channel.answer({**sqs_message(1), **raw})
-    assert [held.reason for held in channel.burials] == [reason]
-    assert len(channel.held) == 0
+    assert channel.reasons == [reason]
+    assert len(channel.parts.in_flight) == 0
 
 
 @pytest.mark.parametrize("body", ["3", "null", '"text"', "true"])
-def test_a_body_that_celery_would_choke_on_is_poison_too(app: Celery, channel: ScriptedChannel, body: str) -> None:
+def test_a_body_that_celery_would_choke_on_is_malformed_too(app: Celery, channel: ScriptedChannel, body: str) -> None:
     raw = sqs_message(1, task="t.two")
     envelope = json.loads(raw["Body"])
     envelope["body"] = body
     channel.consume(ConsumerUnderTest(app).create_task_handler())
     channel.answer({**raw, "Body": json.dumps(envelope)})
-    assert [held.reason for held in channel.burials] == ["malformed task message: its body is no list"]
+    assert channel.reasons == ["malformed task message: its body is no list"]
 
 
 def test_a_defect_of_ours_costs_the_message_nothing_but_time(app: Celery, channel: ScriptedChannel) -> None:
@@ -139,8 +131,8 @@ def test_a_defect_of_ours_costs_the_message_nothing_but_time(app: Celery, channe
     consumer.strategies["t.two"] = choke
     channel.consume(consumer.create_task_handler())
     channel.answer(sqs_message(1, task="t.two"))
-    assert channel.burials == []
-    assert [item.after_s for item in channel.returns] == [2]
+    assert channel.moves == []
+    assert [item.after_s for item in channel.releases] == [2]
 
 
 def test_a_body_that_cannot_be_decoded_is_not_acknowledged(app: Celery, channel: ScriptedChannel) -> None:
@@ -148,13 +140,13 @@ def test_a_body_that_cannot_be_decoded_is_not_acknowledged(app: Celery, channel:
     received = message(channel, "t.two", [])
     consumer.on_decode_error(received, ValueError("bad utf-8"))
     assert channel.deletes == []
-    assert [held.reason for held in channel.burials] == ["the body can't be decoded: bad utf-8"]
+    assert channel.reasons == ["the body can't be decoded: bad utf-8"]
 
 
 def test_reasons_fit_into_a_message_attribute() -> None:
-    assert _clean("a\x00b\ud800c") == "a\ufffdb\ufffdc"
-    assert len(_clean("x" * 5000)) == MAX_REASON_CHARS
-    assert _clean("") != ""
+    assert clean("a\x00b\ud800c") == "a\ufffdb\ufffdc"
+    assert len(clean("x" * 5000)) == MAX_REASON_CHARS
+    assert clean("") != ""
 
 
 class FakeSqs:
@@ -178,7 +170,9 @@ POLICY = {"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:1:p-tasks-dlq", "maxR
 
 
 def test_finds_the_dead_letter_queue() -> None:
-    assert dead_letter_url(FakeSqs(POLICY), "https://sqs/1/p-tasks") == "https://sqs/1/p-tasks-dlq"  # type: ignore[arg-type]
+    assert redrive_policy(FakeSqs(POLICY), "https://sqs/1/p-tasks") == RedrivePolicy(  # type: ignore[arg-type]
+        "https://sqs/1/p-tasks-dlq", 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,10 +184,10 @@ def test_finds_the_dead_letter_queue() -> None:
 )
 def test_a_queue_without_one_is_an_error_that_says_what_to_do(sqs: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        dead_letter_url(sqs, "https://sqs/1/p-tasks")
+        redrive_policy(sqs, "https://sqs/1/p-tasks")
 
 
-def test_the_places_in_celery_that_poison_is_fastened_to(app: Celery) -> None:
+def test_the_places_in_celery_that_malformed_is_fastened_to(app: Celery) -> None:
     assert app.Task.Request == STOCK_REQUEST
     assert app.conf.worker_consumer == "celery.worker.consumer:Consumer"
     assert "self.strategies[name] = task.start_strategy(self.app, self)" in inspect.getsource(
@@ -204,10 +198,6 @@ def test_the_places_in_celery_that_poison_is_fastened_to(app: Celery) -> None:
         assert f"self.{name}" in source
         handler = inspect.getsource(getattr(stock_consumer.Consumer, name))
         assert ("message.ack()" if name == "on_decode_error" else "message.reject_log_error(") in handler
-    assert "return self.reject(requeue=exc.requeue)" in inspect.getsource(stock_request.Request.on_failure)
-    assert list(inspect.signature(stock_request.Request.on_failure).parameters) == [
-        "self", "exc_info", "send_failed_event", "return_ok",
-    ]  # fmt: skip
 
 
 def test_a_dead_letter_keeps_what_its_sender_gave_it() -> None:
@@ -221,7 +211,7 @@ def test_a_dead_letter_keeps_what_its_sender_gave_it() -> None:
             "bytes": {"DataType": "Binary", "BinaryValue": "AAE="},
         },
     }
-    sent = _with_reason(Held(URL, message, 0, 0, reason="rejected by t.two"))
+    sent = with_reason(InFlightMessage(URL, message), "rejected by t.two")
     assert (sent["MessageBody"], sent["MessageGroupId"]) == ("hello", "tenant")
     assert sent["MessageAttributes"] == {
         "reason": {"DataType": "String", "StringValue": "rejected by t.two"},
@@ -232,6 +222,6 @@ def test_a_dead_letter_keeps_what_its_sender_gave_it() -> None:
 
 def test_a_reason_finds_room_among_ten_attributes() -> None:
     full = {f"a{n}": {"DataType": "String", "StringValue": "x"} for n in range(10)}
-    sent = _with_reason(Held(URL, {"Body": "hello", "MessageAttributes": full}, 0, 0, reason="not JSON"))
+    sent = with_reason(InFlightMessage(URL, {"Body": "hello", "MessageAttributes": full}), "not JSON")
     assert len(sent["MessageAttributes"]) == 10
     assert sent["MessageAttributes"]["reason"]["StringValue"] == "not JSON"
