@@ -113,7 +113,7 @@ ENTRIES: tuple[Entry, ...] = (
     Look("make (demo|test|check|bench|settings|lock)", "sets up a virtual environment first", looks.target),
     Look("docker .*", "needs a daemon and a registry", looks.docker),
     Look("aws .*", "needs an account", looks.aws),
-    Look(r"cloudformation/live-check --stack .*", "needs ECS; tests/stack runs it without", looks.script),
+    Look(r"python -m pipeline live-check.*", "needs ECS; tests/stack runs it without", looks.nothing),
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
     Look("export .*", "it is run with each command of its block that follows", looks.exports),
