@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
-BENCH_STEPS := end_to_end profile growth cold_start dollars charts report readme
+BENCH_STEPS := end_to_end dollars charts report readme
 # As the extra of pyproject.toml, whose marker pip-compile would lose.
 SIMD := cykooz-resizer>=4.0; sys_platform != 'linux' or platform_machine == 'x86_64'
 BROWSER_READY := $(VENV)/.browser-ready
