@@ -87,6 +87,12 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline deadletters redrive.*", says="sent back to queue|Nothing to send back"),
     Run(r"python -m pipeline backfill .* --dry-run \| wc -l", says="[1-9]"),
     Run("python -m pipeline backfill .*", says="objects? enqueued"),
+    Run("python -m pipeline adopt .* --dry-run", says="price: +about"),
+    Look(
+        "python -m pipeline adopt .* --stack .*",
+        "needs ECS; tests/unit/test_cli_stack.py has the option",
+        looks.nothing,
+    ),
     Run("python -m pipeline check", says="17 checks: nothing is wrong"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
     Run("python -m pipeline routes .*", says="route (pdf|images)"),
@@ -97,7 +103,11 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 done, 0 failed, 0 skipped"),
     Stay("python -m pipeline local .* --keep --flower", where=Where.MACHINE, ready="Still running"),
     # A stack, from its making to its end.
+    Look("python -m pipeline deploy --input-bucket .*", "the emulator has no EventBridge for S3", looks.nothing),
     Run("python -m pipeline deploy --image .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
+    Look(
+        "python -m pipeline doctor", "needs a stack; tests/integration/test_deploy.py has it in deploy", looks.nothing
+    ),
     Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
     Run(
         "python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=ON_EMULATOR, says="Nothing (was|to) change"
