@@ -127,6 +127,5 @@ ENTRIES: tuple[Entry, ...] = (
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
     Look("export .*", "it is run with each command of its block that follows", looks.exports),
-    Look(r"celery … worker|python -m pipeline\.worker", "tests/integration/test_start.py runs it", looks.nothing),
     Look("celery (inspect|control|events)|make", "a name, nothing to type", looks.nothing),
 )
