@@ -23,7 +23,9 @@ class Group(click.Group):
             ctx.exit(130)
 
 
-class _Unanswered(click.ClickException):
+class Unanswered(click.ClickException):
+    """What kept a verb that asks from answering."""
+
     exit_code = 2
 
 
@@ -34,4 +36,4 @@ class Asking(click.Command):
         try:
             return super().invoke(ctx)
         except PipelineError as exc:
-            raise _Unanswered(str(exc)) from exc
+            raise Unanswered(str(exc)) from exc

@@ -7,9 +7,11 @@ import sys
 import click
 
 from pipeline.cli.base import Asking
+from pipeline.cli.stack import of_stack
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
@@ -53,6 +55,7 @@ def audit(
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -74,6 +77,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 
 @click.command()
+@of_stack
 @click.argument("target")
 @click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
 @click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
@@ -103,6 +107,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.
@@ -118,3 +123,30 @@ def routes(uri: str | None) -> None:
     from pipeline.operations.show_routes import show
 
     sys.exit(show(uri))
+
+
+@click.command(cls=Asking)
+@of_stack
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option(
+    "--patience",
+    "patience_s",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds to wait for a message of S3 or SNS.",
+)
+def check(as_json: bool, patience_s: float) -> None:
+    """Try out what the pipeline relies on, on any endpoint.
+
+    Writes some small objects below check/ in OUTPUT_BUCKET (without it to a bucket of its own), makes some queues, a
+    topic and a bucket, and removes all of it. Takes half a minute and costs less than a cent. Exit status: 0 all of it
+    holds, 1 something does not, 2 it could not be found out.
+
+    \b
+    Example:
+      python -m pipeline check
+    """
+    from pipeline.operations.check.command import check as run
+
+    sys.exit(run(as_json=as_json, patience_s=patience_s))

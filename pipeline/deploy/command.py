@@ -21,7 +21,9 @@ from pipeline.deploy.preflight import run as preflight
 from pipeline.deploy.witness import Witness
 from pipeline.operations.verdicts import Level, lines, show
 
-TEMPLATE = Path(__file__).parents[2] / "cloudformation" / "batch.yaml"
+_TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_name("templates"))
+#: In a checkout, at its top; in an installed package, which has none there, beside this module.
+TEMPLATE = next((folder for folder in _TEMPLATES if folder.is_dir()), _TEMPLATES[0]) / "batch.yaml"
 DEFAULT_STACK = "batch-images"
 
 #: Buckets are called after the stack, the account and the region, and S3 takes 63 characters.

@@ -87,6 +87,7 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline deadletters redrive.*", says="sent back to queue|Nothing to send back"),
     Run(r"python -m pipeline backfill .* --dry-run \| wc -l", says="[1-9]"),
     Run("python -m pipeline backfill .*", says="objects? enqueued"),
+    Run("python -m pipeline check", says="17 checks: nothing is wrong"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
     Run("python -m pipeline routes .*", says="route (pdf|images)"),
     Run("python -m pipeline sweep", says="removed"),
