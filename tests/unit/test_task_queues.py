@@ -9,11 +9,11 @@ import pytest
 from celery.worker import control
 
 from pipeline.core.errors import ConfigError
-from pipeline.sqs.monitoring import commands, names
+from pipeline.sqs.monitoring import commands
 from pipeline.sqs.worker.startup import DeadLetterCheck
 from pipeline.sqs.worker.task_queues import check_task_queue
 
-OTHERS = ["events", "events-dlq", "tasks-dlq", "results", names.control_queue(), "celeryev-0123456789abcdef0123"]
+OTHERS = ["events", "events-dlq", "tasks-dlq", "results", "0123456789abcdef0123-pidbox", "celeryev-0123456789abcdef0123"]
 
 
 @pytest.mark.parametrize("queue", OTHERS)
