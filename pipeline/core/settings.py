@@ -167,6 +167,17 @@ class Settings(BaseModel):
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
     max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
+    max_delay_days: int = Field(
+        7,
+        ge=1,
+        le=365,
+        description="Days that a task's `countdown` or `eta` may lie ahead; what is further away is a dead letter.",
+    )
+    builtin_tasks: Modules | None = Field(
+        None,
+        description="Comma-separated names of Celery's own tasks that workers run, such as `celery.chord_unlock`; "
+        "unset: none, so a message that names one is a dead letter.",
+    )
     retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
 
     # Monitoring: events and remote control over SNS, and metrics.

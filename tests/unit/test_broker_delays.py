@@ -58,6 +58,17 @@ def test_what_arrives_before_its_time_is_sent_on_and_not_delivered(channel: Scri
     assert len(channel.parts.in_flight) == 1  # the other one
 
 
+@pytest.mark.parametrize("eta", ["9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59", "far"])
+def test_what_would_never_be_due_is_a_dead_letter_with_the_reason(channel: ScriptedChannel, eta: str) -> None:
+    messages = channel.consume()
+    channel.answer(sqs_message(1, eta=in_s(8 * 86400) if eta == "far" else eta), sqs_message(2, eta=in_s(6 * 86400)))
+    assert messages == []
+    (reason,) = channel.reasons
+    assert reason.startswith("due in ")
+    assert reason.endswith("more than MAX_DELAY_DAYS=7")
+    assert [move.message.message_id for move in channel.moves if move.delay_s is not None] == ["m2"]
+
+
 @pytest.mark.parametrize("late_s", [0.5, 0, -100])
 def test_what_is_due_is_delivered_and_celery_does_not_time_it(channel: ScriptedChannel, late_s: float) -> None:
     messages = channel.consume()

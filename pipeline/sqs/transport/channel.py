@@ -25,7 +25,7 @@ from kombu.transport.SQS.exceptions import UndefinedQueueException
 from pipeline.aws import clients, queues
 from pipeline.core.errors import ConfigError
 from pipeline.core.queue_names import MAX_ENTRIES
-from pipeline.sqs.transport.delays import DUE_WITHIN_S, delay_s, remaining_s
+from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, DUE_WITHIN_S, delay_s, remaining_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, receives
 from pipeline.sqs.transport.polling import Poller
 from pipeline.sqs.transport.pool import running_tags
@@ -254,11 +254,20 @@ class TaskChannel(SQS.Channel):
         left_s = remaining_s(payload)
         found = self.parts.in_flight.find(message["ReceiptHandle"])
         if left_s > DUE_WITHIN_S and found is not None:
-            self.parts.settlement.defer(found, left_s)
+            self._defer(found, left_s)
             return
         if payload.get("headers"):
             payload["headers"]["eta"] = None  # due: Celery need not time it
         consumer(payload)
+
+    def _defer(self, message: InFlightMessage, left_s: float) -> None:
+        """A message that never becomes due would be sent again every quarter of an hour, and keep workers up."""
+        most_s = self.transport_options.get("max_delay_s", DEFAULT_MAX_DELAY_S)
+        if left_s <= most_s:
+            self.parts.settlement.defer(message, left_s)
+        else:
+            reason = f"due in {left_s / 86400:.1f} days, more than MAX_DELAY_DAYS={most_s / 86400:g}"
+            self.parts.settlement.dead_letter(message, reason)
 
     def _not_delivered(self, handle: str, exc: Exception) -> None:
         """The consumer raised. What kombu has not even taken for a message never will be one."""

@@ -13,6 +13,8 @@ from typing import Any
 
 #: SQS's limit for DelaySeconds.
 MAX_DELAY_S = 900
+#: Longest that a message may be away from its ETA, unless the transport options say otherwise.
+DEFAULT_MAX_DELAY_S = 7 * 86400
 #: What arrives earlier than this before its time is due: SQS counts whole seconds, and clocks differ.
 DUE_WITHIN_S = 1.0
 

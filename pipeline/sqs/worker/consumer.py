@@ -24,6 +24,8 @@ from pipeline.sqs.worker.request import Request
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
+#: What the names of Celery's own tasks begin with.
+BUILTIN = "celery."
 #: Before connecting anew, but for the first loss.
 BACKOFF = Backoff(1, 15)
 #: The time without a loss after which the next one is the first again.
@@ -74,6 +76,10 @@ class Consumer(consumer.Consumer):
                 task.Request = Request
             task.acks_late = True  # that a task has begun proves nothing
         super().update_strategies()
+        # A forged `celery.chord_unlock` would publish itself anew for ever.
+        for name in set(self.strategies) - set(self.app.settings.builtin_tasks or ()):
+            if name.startswith(BUILTIN):
+                del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **kwargs)
@@ -91,7 +97,9 @@ class Consumer(consumer.Consumer):
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        _dead_letter(message, f"unknown task {exc.args[0]}")
+        name = str(exc.args[0])
+        hint = ": it is Celery's own, and not in BUILTIN_TASKS" if name.startswith(BUILTIN) else ""
+        _dead_letter(message, f"unknown task {name}{hint}")
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:

@@ -8,6 +8,7 @@ from celery import bootsteps
 
 from pipeline.core.errors import ConfigError
 from pipeline.sqs.settled import carry_proofs
+from pipeline.sqs.worker.task_queues import check_task_queue
 
 
 class Proofs(bootsteps.StartStopStep):
@@ -50,7 +51,7 @@ def _check(app: Any) -> None:
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):
-    """A worker does not start on a queue that has no dead-letter queue."""
+    """A worker does not start on a queue that is not for tasks, or has no dead-letter queue."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -58,4 +59,5 @@ class DeadLetterCheck(bootsteps.StartStopStep):
         """Raises ``ConfigError``, which ends the worker."""
         channel = consumer.task_consumer.channel
         for queue in consumer.task_consumer.queues:
+            check_task_queue(queue.name)
             channel.parts.redrive.of(channel._new_queue(queue.name))
