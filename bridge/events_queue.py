@@ -30,7 +30,7 @@ class EventsQueue:
         self._sqs = sqs
         self._prefix = settings.queue_prefix
         self._wait_s = settings.poll_wait_s
-        self._visibility_s = settings.message_lease_s
+        self._visibility_s = settings.message_visibility_timeout_s
         self.url = self._find("events")
         self._dead_letter_url = self._find("events-dlq")
 
@@ -70,7 +70,7 @@ class EventsQueue:
         return True
 
     def hide(self, messages: Sequence[tuple[MessageTypeDef, float]]) -> None:
-        """Lets each message be visible again after so many seconds. Where that fails, it is when its lease is over."""
+        """Lets each message be visible again after so many seconds. Where that fails: at its time-out."""
         if not messages:
             return
         try:
@@ -87,7 +87,7 @@ class EventsQueue:
             failures = {failed.get("Message", failed["Code"]) for failed in answer.get("Failed", [])}
         if failures:
             logger.warning(
-                "bridge: messages come again when their lease is over: %s",
+                "bridge: messages come again at their visibility time-out: %s",
                 "; ".join(sorted(failures)),
                 extra={"action": "visibility-not-changed"},
             )

@@ -20,8 +20,10 @@ from pipeline.core.errors import (
     PipelineError,
     TransientError,
 )
+from pipeline.core.names import failure_key
 from pipeline.core.source import Source
 from pipeline.sqs.monitoring.task_result import Report
+from pipeline.sqs.settled import settled
 from tasks import failures
 from tasks.convergence import FOLLOW_UP_S, State, reconcile
 
@@ -147,6 +149,7 @@ class ObjectTask(Task):
             reason = f"{error} Its failure record could not be written: {unwritten}"
             logger.exception("failed: %s: %s", source.uri, reason, extra=extra)
             raise Reject(reason, requeue=True) from cause
+        settled(self, "failed", failure_key(source.key))
         logger.warning("failed: %s: %s", source.uri, error, extra=extra)
         raise error from (None if error is cause else cause)
 

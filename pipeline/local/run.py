@@ -69,6 +69,7 @@ class Result:
     advice: str = ""
     source_size: str = ""  # pixels, "4000x3000"
     source_bytes: int = 0
+    salvaged: str = ""  # what was wrong with a file whose picture was all there
     resized: Picture | None = None
     thumb: Picture | None = None
     outputs: tuple[Written, ...] = ()  # of a route of the user's own
@@ -184,6 +185,7 @@ class Run:
             State.DONE,
             source_size=metadata["source-size"],
             source_bytes=int(metadata["source-bytes"]),
+            salvaged=metadata.get("salvaged", ""),
             resized=resized,
             thumb=thumb,
         )

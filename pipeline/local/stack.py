@@ -49,7 +49,7 @@ class Emulator:
         )
         self.endpoint = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
         if not self.endpoint:
-            raise PipelineError("the AWS emulator did not start: install the requirements with `make test`")
+            raise PipelineError("the AWS emulator did not start: it is an extra, install batch-image-pipeline[local]")
 
     @property
     def pid(self) -> int:

@@ -19,14 +19,20 @@ from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
+from pipeline.core.errors import PipelineError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
-from pipeline.core.times import moment
+from pipeline.core.times import age, moment
 from pipeline.enqueue import NotEnqueued, process_many
+from pipeline.operations.unreadable import Unreadable, unreadable
 
 #: Objects that are enqueued in one go: ten calls.
 BATCH = 100
+#: Messages in the tasks queue above which it waits, where nothing else is said.
+MAX_QUEUED = 10_000
+#: Where a command line notes, in click's ``meta``, the stack whose settings it works with.
+STACK = "pipeline.stack"
 #: Seconds between looks at a queue that is full, and tries of what SQS did not take.
 PAUSE_S = 5.0
 MAX_TRIES = 5
@@ -36,44 +42,59 @@ MAX_TRIES = 5
 class Backfill:
     """One run over a listing. ``last_key`` is the last one that is in the queue, or needed no work.
 
-    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is.
+    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is;
+    ``on_unreadable`` is told of each object whose route can't be found out, which is passed over.
     """
 
     routes: Routes
     bucket: str
     enqueue: Callable[[list[Source]], None]
     has_room: Callable[[], None]
+    on_unreadable: Callable[[Unreadable], None]
     newer_than: datetime | None = None
     last_key: str = ""
     enqueued: int = 0
     skipped: int = 0
+    unreadable: int = 0
 
     def run(self, listing: Iterator[Found], on_progress: Callable[[int], None] = lambda _: None) -> None:
         """Raises ``PipelineError``; then, too, ``last_key`` says where to go on."""
+        for batch, last in self._batches(listing):
+            if batch:
+                self.has_room()
+                self._enqueue(batch)
+                self.enqueued += len(batch)
+            self.last_key = last
+            on_progress(self.enqueued)
+
+    def _batches(self, listing: Iterator[Found]) -> Iterator[tuple[list[Source], str]]:
+        """What is due, and up to which key of the listing it is all that is. What raises comes after what it found."""
         batch: list[Source] = []
         last = self.last_key
-        for found in listing:
-            last = found.key
-            source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
-            if not self._is_due(source, found.modified):
-                self.skipped += 1
-            else:
-                batch.append(source)
-            if len(batch) == BATCH:
-                self._send(batch, last, on_progress)
-                batch = []
-        self._send(batch, last, on_progress)
+        try:
+            for found in listing:
+                source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
+                if self._is_due(source, found.modified):
+                    batch.append(source)
+                last = found.key
+                if len(batch) == BATCH:
+                    yield batch, last
+                    batch = []
+        except PipelineError:
+            yield batch, last
+            raise
+        yield batch, last
 
     def _is_due(self, source: Source, modified: datetime) -> bool:
-        return (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None
-
-    def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
-        if batch:
-            self.has_room()
-            self._enqueue(batch)
-            self.enqueued += len(batch)
-        self.last_key = last
-        on_progress(self.enqueued)
+        try:
+            if (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None:
+                return True
+        except Exception as exc:  # whatever a rule for the content raises
+            self.on_unreadable(unreadable(source, exc))
+            self.unreadable += 1
+            return False
+        self.skipped += 1
+        return False
 
     def _enqueue(self, batch: list[Source]) -> None:
         for attempt in range(MAX_TRIES):
@@ -95,39 +116,59 @@ def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
         time.sleep(PAUSE_S)
 
 
-def backfill(target: str, *, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> int:
-    """Returns the exit status. Raises ``PipelineError``."""
+def backfill(
+    target: str,
+    *,
+    start_after: str,
+    newer_than: str | None,
+    max_queued: int,
+    dry_run: bool,
+    expected: int | None = None,
+) -> int:
+    """Returns the exit status: 1 when objects could not be looked at. Raises ``PipelineError``.
+
+    ``expected``: how many there are to enqueue, where that is known.
+    """
     settings = Settings.from_env()
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
     listing = list_objects(bucket, prefix, after=start_after)
     app = make_app(settings)
     if dry_run:
-        run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)
+        run = Backfill(app.routes, bucket, _print_all, lambda: None, _name, since, start_after)
         run.run(listing)
-        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {run.skipped:,} skipped.")
-        return 0
+        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
+        return 1 if run.unreadable else 0
     url = queues.url_of(settings, queues.TASKS_QUEUE)
-    with console.progress("Enqueuing") as bar:
+    remaining = _remaining(expected)
+    with console.progress("Enqueuing", total=expected) as bar:
         run = Backfill(
             app.routes,
             bucket,
             partial(process_many, app=app),
             lambda: wait_for_room(url, max_queued, lambda text: bar(run.enqueued, text)),
+            _name,
             since,
             start_after,
         )
         try:
-            run.run(listing, bar)
+            run.run(listing, lambda done: bar(done, remaining(done)))
         except BaseException:
             console.note(
-                f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped, "
-                "then it stopped. To go on:"
+                f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}, then it stopped. To go on:"
             )
-            console.note(_command(target, newer_than, run.last_key))
+            console.note(_command(target, since, max_queued, run.last_key))
             raise
-    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped.")
-    return 0
+    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}.")
+    return 1 if run.unreadable else 0
+
+
+def _name(found: Unreadable) -> None:
+    console.note(f"not enqueued: {found.message}")
+
+
+def _beside(run: Backfill) -> str:
+    return f"{run.skipped:,} skipped" + (f", {run.unreadable:,} unreadable" if run.unreadable else "")
 
 
 def _print_all(batch: list[Source]) -> None:
@@ -135,11 +176,30 @@ def _print_all(batch: list[Source]) -> None:
         click.echo(source.uri)
 
 
-def _command(target: str, newer_than: str | None, last_key: str) -> str:
-    """What goes on where it stopped."""
+def _remaining(expected: int | None) -> Callable[[int], str]:
+    """From how many are enqueued, in words, how long the others take; waiting for room in the queue counts."""
+    started = time.monotonic()
+
+    def text(done: int) -> str:
+        if not (expected and done):
+            return ""
+        left_s = (time.monotonic() - started) / done * max(0, expected - done)
+        return f"about {age(left_s)} left"
+
+    return text
+
+
+def _command(target: str, since: datetime | None, max_queued: int, last_key: str) -> str:
+    """What goes on where it stopped, whenever that is: an age would be another moment then."""
     words = ["python", "-m", "pipeline", "backfill", target]
-    if newer_than is not None:
-        words += ["--newer-than", newer_than]
+    context = click.get_current_context(silent=True)
+    stack = None if context is None else context.meta.get(STACK)
+    if stack is not None:
+        words += ["--stack", stack]
+    if since is not None:
+        words += ["--newer-than", since.isoformat()]
+    if max_queued != MAX_QUEUED:
+        words += ["--max-queued", str(max_queued)]
     if last_key:
         words += ["--start-after", last_key]
     return "  " + shlex.join(words)
