@@ -486,6 +486,7 @@ def test_the_command_for_programs() -> None:
         "orphaned": 1,
         "leftover": 0,
         "skipped": 1,
+        "unreadable": 0,
     }
     assert report["reasons"]["failed"] == {"too-large": 1}
     assert report["requests"]["ListObjectsV2"] == 4
