@@ -60,8 +60,10 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
             report.renditions[found.key] = found
     try:
         record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
-        report.record_made = Provenance.read(record.metadata)
-        report.record = json.loads(record.data)
+        made = Provenance.read(record.metadata)
+        if made.is_of(source.bucket):
+            report.record_made = made
+            report.record = json.loads(record.data)
     except (ObjectGone, ObjectChanged):
         pass
     except ValueError as exc:
