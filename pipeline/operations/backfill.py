@@ -20,6 +20,7 @@ from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
@@ -139,7 +140,7 @@ def backfill(
         run.run(listing)
         console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
         return 1 if run.unreadable else 0
-    url = queues.url_of(settings, queues.TASKS_QUEUE)
+    url = queues.url_of(settings, TASKS_QUEUE)
     remaining = _remaining(expected)
     with console.progress("Enqueuing", total=expected) as bar:
         run = Backfill(
