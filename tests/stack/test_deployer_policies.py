@@ -48,9 +48,8 @@ def called() -> Iterator[str]:
         prefix = "servicequotas" if service == "service-quotas" else service
         for name in Session().get_service_model(service).operation_names:
             operations.setdefault(xform_name(name), set()).add(f"{prefix}:{name}")
-    for path in (ROOT / "pipeline" / "deploy").rglob("*.py"):
-        if path.name in OTHER_VERBS:
-            continue
+    sources = [path for path in (ROOT / "pipeline" / "deploy").rglob("*.py") if path.name not in OTHER_VERBS]
+    for path in (*sources, ROOT / "pipeline" / "aws" / "queues.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             name = ""
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
