@@ -13,7 +13,14 @@ from pipeline.sqs.monitoring import commands
 from pipeline.sqs.worker.startup import DeadLetterCheck
 from pipeline.sqs.worker.task_queues import check_task_queue
 
-OTHERS = ["events", "events-dlq", "tasks-dlq", "results", "0123456789abcdef0123-pidbox", "celeryev-0123456789abcdef0123"]
+OTHERS = [
+    "events",
+    "events-dlq",
+    "tasks-dlq",
+    "results",
+    "0123456789abcdef0123-pidbox",
+    "celeryev-0123456789abcdef0123",
+]
 
 
 @pytest.mark.parametrize("queue", OTHERS)
