@@ -23,7 +23,7 @@ def main() -> int:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
         from bridge.keep_awake import KeepAwake
-        from pipeline.aws.queues import TASKS_QUEUE
+        from pipeline.core.queue_names import TASKS_QUEUE
         from pipeline.core.routes import Routes
         from pipeline.core.settings import Settings, renamed_in_use
         from pipeline.enqueue import assign

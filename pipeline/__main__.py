@@ -37,9 +37,9 @@ def cli() -> None:
 
 for verb in (
     *(running.local, running.settings, running.health, running.sweep),
-    *(operating.audit, operating.explain, operating.backfill, operating.routes, operating.check),
+    *(operating.audit, operating.explain, operating.backfill, operating.routes, operating.check, operating.adopt),
     deadletters.deadletters,
-    *(deploying.deploy, deploying.doctor, deploying.teardown),
+    *(deploying.deploy, deploying.doctor, deploying.live_check, deploying.teardown),
 ):
     cli.add_command(verb)
 

@@ -16,8 +16,8 @@ from celery import Celery
 from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 
-from pipeline.aws.queues import TASKS_QUEUE
 from pipeline.core.errors import ConfigError
+from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.sqs.monitoring.names import topics

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.stack import of_stack
+from pipeline.core.queue_names import QUEUES
 
 
 @click.group()
@@ -18,7 +19,7 @@ def deadletters() -> None:
 _queue = click.option(
     "--queue",
     "which",
-    type=click.Choice(["events", "tasks", "all"]),
+    type=click.Choice([*QUEUES, "all"]),
     default="all",
     show_default=True,
     help="Dead letters of this queue.",

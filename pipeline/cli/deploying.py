@@ -143,3 +143,38 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
     from pipeline.deploy.teardown import teardown as run
 
     run(stack, delete_data=delete_data, yes=yes, drain_s=0 if no_drain else drain_s)
+
+
+@click.command("live-check", cls=Asking)
+@click.option("--stack", default="batch-images", show_default=True, help="Name of the stack.")
+@click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="How many to upload.")
+@click.option("--expect-workers", default=1, show_default=True, help="How many must have run at once.")
+@click.option("--poll", "poll_s", default=10.0, show_default=True, help="Seconds between two looks.")
+@click.option("--patience", "patience_s", default=1800.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--without-ecs", is_flag=True, help="Do not look at workers, for endpoints without ECS.")
+def live_check(
+    stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
+) -> None:
+    """Prove a deployed stack: images in, renditions out, back to rest.
+
+    Uploads small images, follows queues and workers until every image has both renditions and the workers are back
+    at their minimum, and removes what it uploaded and what was made of it. It costs some cents, and needs none of the
+    pipeline's settings. Exit status: 0 nothing was lost and scaling did its part, 1 it was not so, 2 it could not be
+    found out.
+
+    \b
+    Example:
+      python -m pipeline live-check --stack batch-images
+    """
+    from pipeline.deploy.live_check import live_check as run
+
+    sys.exit(
+        run(
+            stack,
+            images=images,
+            expect_workers=expect_workers,
+            poll_s=poll_s,
+            patience_s=patience_s,
+            with_ecs=not without_ecs,
+        )
+    )

@@ -38,6 +38,7 @@ def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) ->
         values = settings_of(stack)
     except PipelineError as exc:
         raise (Unanswered if isinstance(ctx.command, Asking) else click.ClickException)(str(exc)) from exc
+    ctx.meta["pipeline.stack"] = stack  # for a command that says how to go on
     ctx.with_resource(_environment(values))
 
 

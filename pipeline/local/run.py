@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX
+from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
@@ -85,7 +86,7 @@ class Run:
         self._s3 = stack.emulator.client("s3")
         self._sqs = stack.emulator.client("sqs")
         self._results_url = self._url(RESULTS_QUEUE)
-        self._dead_letter_urls = {name: self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")}
+        self._dead_letter_urls = {name: self._url(PREFIX + name + DEAD_LETTERS) for name in QUEUES}
         self._routes = Routes.load(Settings.from_env(stack.environ()))
         # Outputs of the user's own routes, by their folders.
         own = (route for route in self._routes.all if not isinstance(route, ImageRoute))
@@ -119,7 +120,9 @@ class Run:
     def collect(self) -> Iterator[Result]:
         """One look at what was written since the last one, and at the dead-letter queues."""
         self._stack.check()
-        received = self._sqs.receive_message(QueueUrl=self._results_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        received = self._sqs.receive_message(
+            QueueUrl=self._results_url, MaxNumberOfMessages=MAX_ENTRIES, WaitTimeSeconds=1
+        )
         for message in received.get("Messages", []):
             for event in parse(message["Body"]).events:
                 result = self._arrived(event.source.key)
@@ -241,7 +244,7 @@ class Run:
         for name, url in self._dead_letter_urls.items():
             received = self._sqs.receive_message(
                 QueueUrl=url,
-                MaxNumberOfMessages=10,
+                MaxNumberOfMessages=MAX_ENTRIES,
                 VisibilityTimeout=0,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.aws import clients, queues
+from pipeline.core.queue_names import EVENTS_QUEUE, QUEUES
 from pipeline.core.settings import Settings
 from pipeline.operations.check.guarantee import Broken, Guarantee
 
@@ -19,7 +20,7 @@ def guarantees(settings: Settings) -> Iterator[Guarantee]:
     if settings.input_bucket is None or settings.output_bucket is None:
         return
     source = settings.input_bucket
-    for name in ("events", "tasks"):
+    for name in QUEUES:
         yield Guarantee(
             f"queue {settings.queue_prefix}{name}",
             "nothing would be processed, or what kills its worker would come back for ever",
@@ -59,7 +60,7 @@ def _readable(bucket: str) -> str:
 
 def _told(settings: Settings, bucket: str) -> str:
     found: Any = clients.client("s3").get_bucket_notification_configuration(Bucket=bucket)
-    queue = _attributes(settings, "events")["QueueArn"]
+    queue = _attributes(settings, EVENTS_QUEUE)["QueueArn"]
     events = [
         event
         for entry in found.get("QueueConfigurations", [])

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pipeline.core.backoff import Backoff
+from pipeline.core.queue_names import MAX_ENTRIES
 
-#: SQS's limit for the entries of a batch call, and for the messages of a receive.
-MAX_ENTRIES = 10
 #: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
 #: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
 LINGER_S = 0.5

@@ -19,7 +19,8 @@ from kombu.utils.json import dumps
 from pipeline.aws.errors import told
 from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
-from pipeline.sqs.transport.batcher import MAX_ENTRIES, Failure, failed_entries
+from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.sqs.transport.batcher import Failure, failed_entries
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.core.batches import batches
-from pipeline.sqs.transport.batcher import MAX_ENTRIES, failed_entries
+from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.sqs.transport.batcher import failed_entries
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 
 if TYPE_CHECKING:

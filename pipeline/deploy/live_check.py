@@ -1,18 +1,11 @@
-#!/usr/bin/env python3
-"""Checks a deployed stack on AWS, as no emulator can: images in, workers out of nothing, renditions, back to rest.
+"""``python -m pipeline live-check``: a deployed stack, checked on AWS as no emulator can.
 
-    cloudformation/live-check --stack batch-images --images 500
-
-Uploads small images, follows queues and workers until every image has both renditions and the workers are back
-at their minimum, and removes what it uploaded and what was made of it. It costs some cents. Exit status: 0 when
-nothing was lost and scaling did its part, 1 when not, 2 for wrong usage. Needs boto3 and Pillow (requirements.txt).
+Images in, workers out of nothing, renditions, back to rest.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,9 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+import click
 from PIL import Image
+
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
+from pipeline.deploy import account
 
 QUEUES = ("events", "tasks", "events-dlq", "tasks-dlq")
 COUNTS = ("", "NotVisible", "Delayed")
@@ -42,26 +39,28 @@ class Check:
     peak: int = 0
 
     def __post_init__(self) -> None:
-        found = boto3.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
-        outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in found["Outputs"]}
-        parameters = {entry["ParameterKey"]: entry["ParameterValue"] for entry in found["Parameters"]}
+        found = account.describe(self.stack)
+        outputs, parameters = account.outputs_of(found), account.parameters_of(found)
+        if "InputBucketName" not in outputs:
+            raise PipelineError(f"there is no stack {self.stack} of the pipeline here: correct --stack or AWS_REGION")
         self.input_bucket, self.output_bucket = outputs["InputBucketName"], outputs["OutputBucketName"]
-        self.prefix = f"{parameters['KeyPrefix']}{self.run_id}/"
-        self.minimum = int(parameters["MinWorkers"])
-        self.s3, self.sqs, self.ecs = (boto3.client(service) for service in ("s3", "sqs", "ecs"))
+        self.prefix = f"{parameters.get('KeyPrefix', '')}{self.run_id}/"
+        self.minimum = int(parameters.get("MinWorkers", "0"))
+        self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
         queues = {name: f"{outputs['QueuePrefix']}{name}" for name in QUEUES}
         self.urls = {name: self.sqs.get_queue_url(QueueName=queue)["QueueUrl"] for name, queue in queues.items()}
-        self.cluster = outputs["QueuePrefix"].removesuffix("-")
+        self.cluster = outputs.get("ClusterName", self.stack)
+        self.service = outputs.get("WorkerServiceName", "worker")
 
     def run(self) -> list[str]:
         """Does it all; returns what went wrong."""
         dead = self.dead_letters()
         before = self.workers()
-        print(f"{self.images} images to s3://{self.input_bucket}/{self.prefix}; {before} workers run.", flush=True)
+        click.echo(f"{self.images} images to s3://{self.input_bucket}/{self.prefix}; {before} workers run.")
         started = time.monotonic()
         try:
             self.upload()
-            print(f"Uploaded after {time.monotonic() - started:.0f} s.", flush=True)
+            click.echo(f"Uploaded after {time.monotonic() - started:.0f} s.")
             made = self.follow(started)
             wrong = [
                 f"{self.images - count} of {kind} are missing" for kind, count in made.items() if count < self.images
@@ -89,14 +88,14 @@ class Check:
     def follow(self, started: float) -> dict[str, int]:
         """Prints a line each poll until all renditions are there, or patience ends; returns how many are."""
         deadline = time.monotonic() + self.patience_s
-        print("     s  events   tasks  workers  resized   thumbs")
+        click.echo("     s  events   tasks  workers  resized   thumbs")
         while True:
             made = {kind: self.count(f"{kind}/") for kind in ("resized", "thumbs")}
             workers = self.workers()
             self.peak = max(self.peak, workers)
             numbers = [self.depth("events"), self.depth("tasks"), workers, made["resized"], made["thumbs"]]
             elapsed = time.monotonic() - started
-            print(f"{elapsed:>6.0f}" + "".join(f"{number:>9}" for number in numbers), flush=True)
+            click.echo(f"{elapsed:>6.0f}" + "".join(f"{number:>9}" for number in numbers))
             finished = all(count >= self.images for count in made.values())
             if finished or self.count("failed/") or time.monotonic() > deadline:
                 return made
@@ -112,15 +111,18 @@ class Check:
             self.peak = max(self.peak, workers)
             if time.monotonic() > deadline:
                 return [*wrong, f"{workers} workers still run, not {self.minimum}"]
-            print(f"{time.monotonic() - started:>6.0f}  all done; {workers} workers still run", flush=True)
+            click.echo(f"{time.monotonic() - started:>6.0f}  all done; {workers} workers still run")
             time.sleep(self.poll_s)
-        print(f"{time.monotonic() - started:>6.0f}  back to {workers} workers; {self.peak} at most", flush=True)
+        click.echo(f"{time.monotonic() - started:>6.0f}  back to {workers} workers; {self.peak} at most")
         return wrong
 
     def workers(self) -> int:
         if not self.with_ecs:
             return 0
-        found = self.ecs.describe_services(cluster=self.cluster, services=["worker"])["services"]
+        ecs = clients.client("ecs")
+        found = ecs.describe_services(cluster=self.cluster, services=[self.service])["services"]
+        if not found:
+            raise PipelineError(f"there is no service {self.service} in cluster {self.cluster}")
         return int(found[0]["runningCount"])
 
     def depth(self, name: str) -> int:
@@ -149,34 +151,14 @@ class Check:
                 self.s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stack", default="batch-images", help="name of the stack (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=500, help="how many to upload (default: %(default)s)")
-    parser.add_argument("--expect-workers", type=int, default=1, help="how many must have run at once (default: 1)")
-    parser.add_argument("--poll", type=float, default=10, help="seconds between two looks (default: 10)")
-    parser.add_argument("--patience", type=float, default=1800, help="seconds to wait at most (default: 1800)")
-    parser.add_argument("--without-ecs", action="store_true", help="do not look at workers, for endpoints without ECS")
-    options = parser.parse_args()
-    try:
-        check = Check(
-            options.stack,
-            options.images,
-            options.expect_workers,
-            options.poll,
-            options.patience,
-            with_ecs=not options.without_ecs,
-        )
-        wrong = check.run()
-    except (ClientError, BotoCoreError) as exc:
-        print(f"live-check: {exc}", file=sys.stderr)
-        return 2
+def live_check(
+    stack: str, *, images: int, expect_workers: int, poll_s: float, patience_s: float, with_ecs: bool
+) -> int:
+    """Returns the exit status. Raises ``PipelineError``."""
+    with plainly(f"checking stack {stack}"):
+        wrong = Check(stack, images, expect_workers, poll_s, patience_s, with_ecs=with_ecs).run()
     for sentence in wrong:
-        print(f"WRONG: {sentence}.")
+        click.echo(f"WRONG: {sentence}.")
     if not wrong:
-        print(f"OK: {check.images} images in, {check.images} of each rendition out, no dead letters.")
+        click.echo(f"OK: {images} images in, {images} of each rendition out, no dead letters.")
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
