@@ -65,6 +65,10 @@ class ObjectTask(Task):
           and in the end moves it to the dead-letter queue; it goes there at once where there is to be no record.
         """
         try:
+            enqueue.check_bucket(self.app.settings, source)
+        except MessageError as exc:
+            raise Reject(str(exc), requeue=False) from exc
+        try:
             return self._attempt(source, work)
         except PermanentError as exc:
             return self._failed(source, exc, exc, retryable=False, record=record)
