@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,27 +62,26 @@ def _as_given(attribute: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class InFlightMessages:
-    """By receipt handle. Safe to be used from several threads."""
+    """By receipt handle. Safe to be used from several threads: each method touches the dictionary once, atomically.
+
+    So there is no lock that whatever is raised in between could leave closed.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._messages: dict[str, InFlightMessage] = {}
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def add(self, messages: Iterable[InFlightMessage]) -> None:
-        with self._lock:
-            self._messages.update((message.handle, message) for message in messages)
+        self._messages.update({message.handle: message for message in messages})
 
     def find(self, handle: str) -> InFlightMessage | None:
         return self._messages.get(handle)
 
     def take(self, message: InFlightMessage) -> bool:
         """Removes it; False when somebody has done so before: a message is settled once."""
-        with self._lock:
-            return self._messages.pop(message.handle, None) is not None
+        return self._messages.pop(message.handle, None) is not None
 
     def select(self, wanted: Callable[[InFlightMessage], bool] = lambda _: True) -> list[InFlightMessage]:
-        with self._lock:
-            return [message for message in self._messages.values() if wanted(message)]
+        return [message for message in list(self._messages.values()) if wanted(message)]
