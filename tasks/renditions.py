@@ -112,6 +112,8 @@ def _from_original(
             "source-size": f"{rendition.source_width}x{rendition.source_height}",
             "source-bytes": str(len(data)),
         }
+        if rendition.salvaged is not None:
+            source["salvaged"] = rendition.salvaged
         return _made(rendition, suffix(wanted.key, rendition.content_type, settings), source)
 
     return from_original(task, wanted, prefix, suffixes(wanted.key, settings), recipe_name, make, careful=careful)
@@ -147,7 +149,9 @@ def _from_resized(
     stored = storage.read(resized, check_bytes=limits.check_bytes)
     provenance = Provenance.read(stored.metadata)
     origin = replace(origin, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer)
-    known = {fact: stored.metadata[fact] for fact in ("source-size", "source-bytes") if fact in stored.metadata}
+    known = {
+        fact: stored.metadata[fact] for fact in ("source-size", "source-bytes", "salvaged") if fact in stored.metadata
+    }
     made = _made(render(stored.data, recipe, limits), ending, known | {"made-from": stored.found.etag})
     provenance = replace(provenance, recipe=recipe_name)
     return store(
@@ -161,6 +165,7 @@ def _made(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Made:
         rendition.content_type,
         ending,
         metadata=metadata | {"pixels": f"{rendition.width}x{rendition.height}"},
-        read={"width": rendition.source_width, "height": rendition.source_height},
+        read={"width": rendition.source_width, "height": rendition.source_height}
+        | {fact: metadata[fact] for fact in ("salvaged",) if fact in metadata},
         facts={"width": rendition.width, "height": rendition.height},
     )

@@ -99,6 +99,18 @@ def test_names_never_lie_about_the_format() -> None:
     assert output("thumbs/scan.tiff.jpg")[0].format == "JPEG"
 
 
+def test_a_salvaged_picture_says_so_in_results_and_in_metadata() -> None:
+    """The thumbnail is made from a whole rendition, yet its original was not."""
+    resized = run(resize, put("cut.jpg", jpeg()[:-2]))
+    small = run(thumbnail, resized)
+    for result, key in ((resized, "resized/cut.jpg"), (small, "thumbs/cut.jpg")):
+        assert result["read"]["salvaged"] == "its end marker is missing"
+        assert output(key)[1]["Metadata"]["salvaged"] == "its end marker is missing"
+    whole = run(resize, put("whole.jpg", jpeg()))
+    assert "salvaged" not in whole["read"]
+    assert "salvaged" not in output("resized/whole.jpg")[1]["Metadata"]
+
+
 def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
     source = put("text.jpg", b"I am no picture")
     with pytest.raises(NotAnImage):

@@ -16,10 +16,11 @@ import click
 from pipeline.aws import queues
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import QUEUES
 from pipeline.core.settings import Settings
 from pipeline.core.times import age
 from pipeline.operations.deadletters.letter import DeadLetter
-from pipeline.operations.deadletters.queue import NAMES, DeadLetterQueue
+from pipeline.operations.deadletters.queue import DeadLetterQueue
 from pipeline.operations.deadletters.redrive import Unsupported, move, send_each
 
 #: Exit status when dead letters are left that were not read: the command has done what it says, on the others.
@@ -240,4 +241,4 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def queue_names(which: str) -> Sequence[str]:
-    return NAMES if which == "all" else (which,)
+    return QUEUES if which == "all" else (which,)

@@ -13,16 +13,13 @@ from pipeline.aws import clients, queues
 from pipeline.core import console
 from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES
 from pipeline.core.settings import Settings
 from pipeline.operations.deadletters.letter import DeadLetter
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
-#: The queues that have a dead-letter queue.
-NAMES = ("events", "tasks")
-#: SQS's limit for a receive and a batch call.
-BATCH = 10
 #: Visibility time-out (seconds) of what was looked at, unless it is released before.
 HIDDEN_S = 600
 #: Wait time (seconds) of a receive: any above 0 makes it ask all of SQS's servers.
@@ -36,14 +33,14 @@ QUIET_S = 20.0
 
 
 class DeadLetterQueue:
-    """One of ``NAMES``. A context manager: what was received and not deleted is released in the end.
+    """That of one of ``QUEUES``. A context manager: what was received and not deleted is released in the end.
 
     Raises ``PipelineError`` in all its methods.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.name = name
-        self.url = queues.url_of(settings, f"{name}-dlq")
+        self.url = queues.url_of(settings, name + DEAD_LETTERS)
         self.full_name = self.url.rsplit("/", 1)[-1]
         self._handles: dict[str, str] = {}  # in flight here: the newest receipt handles, by message id
 
@@ -61,7 +58,7 @@ class DeadLetterQueue:
         seen: set[str] = set()
         empty, deadline = 0, time.monotonic() + QUIET_S
         while limit is None or len(seen) < limit:
-            messages = self._poll(BATCH if limit is None else min(BATCH, limit - len(seen)))
+            messages = self._poll(MAX_ENTRIES if limit is None else min(MAX_ENTRIES, limit - len(seen)))
             empty = 0 if messages else empty + 1
             fresh = [message for message in messages if message["MessageId"] not in seen]
             for message in fresh:
@@ -93,7 +90,7 @@ class DeadLetterQueue:
     def release(self) -> None:
         """Makes what is in flight here visible again at once. What can't be, will be after ``HIDDEN_S``."""
         handles, self._handles = self._handles, {}
-        for batch in batches(handles.values(), BATCH):
+        for batch in batches(handles.values(), MAX_ENTRIES):
             with queues.sqs_errors(self.full_name, "ChangeMessageVisibility"):
                 clients.sqs().change_message_visibility_batch(
                     QueueUrl=self.url,
@@ -124,7 +121,7 @@ class DeadLetterQueue:
         return len(sent)
 
     def delete(self, letters: Iterable[DeadLetter]) -> None:
-        for batch in batches(letters, BATCH):
+        for batch in batches(letters, MAX_ENTRIES):
             with queues.sqs_errors(self.full_name, "DeleteMessage"):
                 reply = clients.sqs().delete_message_batch(
                     QueueUrl=self.url,

@@ -12,8 +12,9 @@ from pipeline.aws import clients, queues
 from pipeline.aws.errors import code, status
 from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.operations.deadletters.letter import DeadLetter
-from pipeline.operations.deadletters.queue import BATCH, QUIET_S, DeadLetterQueue
+from pipeline.operations.deadletters.queue import QUIET_S, DeadLetterQueue
 
 #: Seconds between looks at SQS's own move.
 LOOK_S = 1.0
@@ -87,7 +88,7 @@ def send_each(
     ``limit``: how many are received; None: all.
     """
     pace, moved = Pace(per_s), 0
-    for batch in batches(filter(wanted, dead.receive(limit)), BATCH):
+    for batch in batches(filter(wanted, dead.receive(limit)), MAX_ENTRIES):
         pace.wait(len(batch))
         moved += dead.send_back(batch, destination)
         on_progress(moved)
