@@ -23,6 +23,12 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
         renewed = stage.count("ChangeMessageVisibilityBatch")
         wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= renewed + 3, "what runs stays hidden")
         assert sum(worker.started().values()) == 2
+        for count in (3, 4, 5, 6):
+            lose.touch()
+            wait_until(lambda n=count: worker.log().count("Lost the connection to SQS") == n, "it is lost again")  # type: ignore[misc]
+        threads = Path(f"/proc/{worker.process.pid}/task")
+        # The main one, the receiving one, one for the old connection's messages and one for the new one's; a few that end.
+        wait_until(lambda: len(list(threads.iterdir())) <= 8, "no connection leaves threads behind", 30)
         release.touch()
         wait_until(lambda: len(worker.done()) == 6, "all is done, by the new connection")
         wait_until(stage.empty, "nothing is left behind")
