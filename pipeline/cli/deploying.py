@@ -38,6 +38,11 @@ def _what(command: Decorated) -> Decorated:
     return command
 
 
+_service_role = click.option(
+    "--service-role", metavar="ARN", help="Role that CloudFormation works as, now and from now on."
+)
+
+
 def _pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
@@ -71,7 +76,7 @@ def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
     help="A bucket that is there already to take uploads from; EventBridge is switched on there. May be repeated.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all of it; those it has are kept.")
-@click.option("--service-role", metavar="ARN", help="Role that CloudFormation works as, now and later.")
+@_service_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--unchecked", is_flag=True, help="Deploy though `doctor` finds something wrong.")
@@ -111,12 +116,13 @@ def deploy(
 
 @click.command(cls=Asking)
 @_what
+@_service_role
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def doctor(as_json: bool, **what: Any) -> None:
+def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
     """Tell what would make a deployment fail, and change nothing.
 
-    Parameters that contradict each other, the image and its CPU, subnets and their routes, quotas. `deploy` does the
-    same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
+    Parameters that contradict each other, the caller's permissions, the image and its CPU, subnets and their routes,
+    quotas. `deploy` does the same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
 
     \b
     Example:
@@ -124,7 +130,7 @@ def doctor(as_json: bool, **what: Any) -> None:
     """
     from pipeline.deploy.command import doctor as run
 
-    sys.exit(run(_wanted(what), as_json=as_json))
+    sys.exit(run(_wanted(what, service_role=service_role), as_json=as_json))
 
 
 @click.command()

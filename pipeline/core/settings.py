@@ -282,6 +282,13 @@ class Settings(BaseModel):
     def input_buckets(self) -> tuple[str, ...]:
         return () if self.input_bucket is None else tuple(name.strip() for name in self.input_bucket.split(","))
 
+    def one_input_bucket(self) -> str:
+        """For a command that was not told which. Raises ``ConfigError`` where there is none, or more than one."""
+        self.required("input_bucket")
+        if len(self.input_buckets) > 1:
+            raise ConfigError(f"INPUT_BUCKET={self.input_bucket} names several buckets: name one, as s3://bucket")
+        return self.input_buckets[0]
+
     def foreign_reason(self, bucket: str) -> str | None:
         """Why no object of a bucket is this pipeline's, in words; None where it may be."""
         if self.input_buckets:

@@ -69,7 +69,8 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     values = _values(wanted, declared, existing, console)
     taken = _inputs(values, declared, here, console)
     if not wanted.unchecked:
-        _preflight({name: value for name, value in declared.items() if value is not None} | values, console)
+        defaults = {name: value for name, value in declared.items() if value is not None}
+        _preflight(wanted, defaults | values, here, console)
     rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
     kept = buckets.to_take_over(rendered.buckets, stack) if existing is None else frozenset()
     for bucket in sorted(kept):
@@ -197,12 +198,12 @@ def _switch(taken: list[inputs.Found], values: Mapping[str, str], stack: str, co
             )
 
 
-def _preflight(values: Mapping[str, str], console: Console) -> None:
+def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account, console: Console) -> None:
     """Says what is not well. Raises ``PipelineError`` for what the deployment would fail by."""
     verdicts = preflight.on_paper(values)
     if not preflight.wrong(verdicts):
         with console.status("Looking for what could go wrong ..."):
-            verdicts += preflight.in_account(values)
+            verdicts += preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
     for line in lines(verdict for verdict in verdicts if verdict.level is not Level.OK):
         console.print(escape(line), soft_wrap=True)
     if wrong := preflight.wrong(verdicts):
@@ -222,7 +223,8 @@ def doctor(wanted: Wanted, *, as_json: bool, console: Console | None = None) -> 
     declared = changes.parameters_of(text)
     given = _values(wanted, declared, existing, console)
     values = {name: value for name, value in declared.items() if value is not None} | given
-    return show([*preflight.on_paper(values), *preflight.in_account(values)], as_json=as_json)
+    asked = preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
+    return show([*preflight.on_paper(values), *asked], as_json=as_json)
 
 
 def _carry_out(proposal: Proposal, proposed: ChangeSet, console: Console) -> None:

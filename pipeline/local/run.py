@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX
+from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
 from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
@@ -161,7 +161,7 @@ class Run:
     def _arrived(self, key: str) -> Result | None:
         """A thumbnail, a failure record or the last output of a route ends its file's journey."""
         if key.startswith(FAILED_PREFIX):
-            source_key = key.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
+            source_key = self._key_of(key, FAILED_PREFIX, FAILED_SUFFIX)
             if source_key not in self._in_flight and not self._keep:
                 return None  # a repeated event
             record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
@@ -170,16 +170,18 @@ class Run:
             return self._finish(failed, written=[key])
         for folder, (output, route) in self._own.items():
             if key.startswith(folder):
-                return self._output_arrived(key.removeprefix(folder).removesuffix(output.append_suffix), key, route)
+                return self._output_arrived(self._key_of(key, folder, output.append_suffix), key, route)
         if not key.startswith(THUMBS_PREFIX):
             return None
-        name = key.removeprefix(THUMBS_PREFIX)
-        resized_key = RESIZED_PREFIX + name
+        name = self._key_of(key, THUMBS_PREFIX)
         # A rendition's key may have gained the ending of its format.
         candidates = [k for k in (name, name.rpartition(".")[0]) if k in self._in_flight]
         if not candidates and not self._keep:
             return None
-        thumb, _ = self._save(key)
+        thumb, about_thumb = self._save(key)
+        ending = about_thumb.get("key-suffix", "")
+        is_whole = is_shortened(key) or not ending  # then the name is the object's key
+        resized_key = stored_name(RESIZED_PREFIX, name if is_whole else name.removesuffix(ending), ending)
         resized, metadata = self._save(resized_key)
         made_from = (k for k in candidates if self._in_flight[k] == metadata["source-etag"])
         source_key = next(made_from, [*candidates, name][0])
@@ -193,6 +195,16 @@ class Run:
             thumb=thumb,
         )
         return self._finish(done, written=[key, resized_key])
+
+    def _key_of(self, name: str, folder: str, suffix: str = "") -> str:
+        """The key of the object of which this is stored; where only the metadata tells it, and it is gone, nothing."""
+        if not is_shortened(name):
+            return name.removeprefix(folder).removesuffix(suffix)
+        try:
+            metadata = self._s3.head_object(Bucket=OUTPUT_BUCKET, Key=name)["Metadata"]
+        except ClientError:
+            return ""
+        return spelled_key(metadata.get("source-key")) or ""
 
     def _output_arrived(self, source_key: str, key: str, route: Route) -> Result | None:
         if source_key not in self._in_flight and not self._keep:

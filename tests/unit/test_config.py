@@ -66,6 +66,20 @@ def test_what_a_command_can_t_do_without_is_said_by_name() -> None:
         Settings.from_env({}).required("output_bucket")
 
 
+def test_several_input_buckets_are_all_this_pipeline_s_and_no_others() -> None:
+    several = Settings.from_env({"INPUT_BUCKET": "a, b", "OUTPUT_BUCKET": "out"})
+    assert several.input_buckets == ("a", "b")
+    assert [several.foreign_reason(bucket) is None for bucket in ("a", "b", "out", "c")] == [True, True, False, False]
+    with pytest.raises(ConfigError, match="names several buckets"):
+        several.one_input_bucket()
+    unset = Settings.from_env({"OUTPUT_BUCKET": "out"})
+    assert [unset.foreign_reason(bucket) is None for bucket in ("a", "out")] == [True, False]
+    with pytest.raises(ConfigError, match="INPUT_BUCKET is not set"):
+        unset.one_input_bucket()
+    with pytest.raises(ConfigError, match="INPUT_BUCKET='a,'"):
+        Settings.from_env({"INPUT_BUCKET": "a,"})
+
+
 def test_every_setting_has_help_and_a_default_that_is_valid_as_text() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
