@@ -46,7 +46,7 @@ def _set_up(loglevel: int | None = None, **_: object) -> None:
 
 def _name_action(record: logging.LogRecord) -> bool:
     if record.msg == PROCESS_LOST:
-        record.action = "process_lost"
+        vars(record).update({"action": "process_lost"})
     return True
 
 
