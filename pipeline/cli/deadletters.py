@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.stack import of_stack
+from pipeline.core.queue_names import QUEUES
+
 
 @click.group()
 def deadletters() -> None:
@@ -16,7 +19,7 @@ def deadletters() -> None:
 _queue = click.option(
     "--queue",
     "which",
-    type=click.Choice(["events", "tasks", "all"]),
+    type=click.Choice([*QUEUES, "all"]),
     default="all",
     show_default=True,
     help="Dead letters of this queue.",
@@ -28,6 +31,7 @@ _limit = click.option(
 
 
 @deadletters.command("list")
+@of_stack
 @_queue
 @_only
 @_limit
@@ -46,6 +50,7 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
 
 
 @deadletters.command()
+@of_stack
 @click.argument("ids", nargs=-1)
 @_queue
 @_only
@@ -67,6 +72,7 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @click.option("--limit", type=click.IntRange(min=1), help="Messages read of each queue; all when left out.")
@@ -88,6 +94,7 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @_limit
@@ -106,6 +113,7 @@ def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @_limit

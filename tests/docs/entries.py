@@ -87,6 +87,13 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline deadletters redrive.*", says="sent back to queue|Nothing to send back"),
     Run(r"python -m pipeline backfill .* --dry-run \| wc -l", says="[1-9]"),
     Run("python -m pipeline backfill .*", says="objects? enqueued"),
+    Run("python -m pipeline adopt .* --dry-run", says="price: +about"),
+    Look(
+        "python -m pipeline adopt .* --stack .*",
+        "needs ECS; tests/unit/test_cli_stack.py has the option",
+        looks.nothing,
+    ),
+    Run("python -m pipeline check", says="17 checks: nothing is wrong"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
     Run("python -m pipeline routes .*", says="route (pdf|images)"),
     Run("python -m pipeline sweep", says="removed"),
@@ -96,7 +103,11 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 done, 0 failed, 0 skipped"),
     Stay("python -m pipeline local .* --keep --flower", where=Where.MACHINE, ready="Still running"),
     # A stack, from its making to its end.
+    Look("python -m pipeline deploy --input-bucket .*", "the emulator has no EventBridge for S3", looks.nothing),
     Run("python -m pipeline deploy --image .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
+    Look(
+        "python -m pipeline doctor", "needs a stack; tests/integration/test_deploy.py has it in deploy", looks.nothing
+    ),
     Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
     Run(
         "python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=ON_EMULATOR, says="Nothing (was|to) change"
@@ -112,10 +123,9 @@ ENTRIES: tuple[Entry, ...] = (
     Look("make (demo|test|check|bench|settings|lock)", "sets up a virtual environment first", looks.target),
     Look("docker .*", "needs a daemon and a registry", looks.docker),
     Look("aws .*", "needs an account", looks.aws),
-    Look(r"cloudformation/live-check --stack .*", "needs ECS; tests/stack runs it without", looks.script),
+    Look(r"python -m pipeline live-check.*", "needs ECS; tests/stack runs it without", looks.nothing),
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
     Look("export .*", "it is run with each command of its block that follows", looks.exports),
-    Look(r"celery … worker|python -m pipeline\.worker", "tests/integration/test_start.py runs it", looks.nothing),
     Look("celery (inspect|control|events)|make", "a name, nothing to type", looks.nothing),
 )

@@ -431,7 +431,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     "other command": (_set("celery", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
     "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
     "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
-    "visibility below the lease": (
+    "visibility below the workers' own": (
         _set(30, *_properties("TasksQueue", "VisibilityTimeout")),
         "messages_stay_hidden_while_they_are_worked_on",
     ),

@@ -86,4 +86,5 @@ def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch)
     nowhere.delenv("AWS_DEFAULT_REGION")
     nowhere.setenv("AWS_REGION", "eu-west-1")
     with scripted_channel() as channel:
-        assert channel.region == "eu-west-1"
+        assert channel.sqs().meta.region_name == "eu-west-1"
+        assert clients.sqs_receiver(channel.reply_timeout_s).meta.region_name == "eu-west-1"

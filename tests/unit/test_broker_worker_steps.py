@@ -24,7 +24,7 @@ from pipeline.core.settings import Settings
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.worker import heartbeat, shutdown
 from pipeline.sqs.worker.heartbeat import is_consuming
-from pipeline.sqs.worker.scale_in_protection import RETRY_S, Protection
+from pipeline.sqs.worker.scale_in_protection import RETRY_S, ScaleInProtection
 from tests.support.scripted import scripted_channel, sqs_message
 
 
@@ -40,7 +40,7 @@ class Agent:
     def __init__(self) -> None:
         self.clock, self.works = Clock(), True
         self.calls: list[tuple[float, bool]] = []
-        self.protection = Protection(self.put, expires_min=15, linger_s=10, clock=self.clock)
+        self.protection = ScaleInProtection(self.put, expires_min=15, linger_s=10, clock=self.clock)
 
     def put(self, protected: bool) -> bool:
         self.calls.append((self.clock.now, protected))
@@ -143,7 +143,7 @@ def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> N
     with scripted_channel(wait_time_seconds=20) as channel:
         channel.basic_qos(prefetch_count=1)
         channel.consume()
-        poll = channel.polls["tasks"]
+        poll = channel.poller.polls["tasks"]
         assert poll.state is PollState.OPEN
         assert is_consuming(channel)
         poll.since -= 34
@@ -160,7 +160,7 @@ def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> N
         assert is_consuming(channel)
         poll.since -= 16
         assert not is_consuming(channel)
-        channel.polls.clear()
+        channel.poller.polls.clear()
         assert not is_consuming(channel)
 
 
@@ -176,7 +176,7 @@ def test_an_app_has_the_steps() -> None:
 def test_remote_shutdown_is_ours() -> None:
     assert control.Panel.data["shutdown"] is shutdown.shutdown
     asked = []
-    worker = SimpleNamespace(graceful_stop=SimpleNamespace(request=lambda: asked.append(1)))
+    worker = SimpleNamespace(graceful_shutdown=SimpleNamespace(begin=lambda: asked.append(1)))
     shutdown.shutdown(SimpleNamespace(consumer=SimpleNamespace(controller=worker)))
     assert asked == [1]
 

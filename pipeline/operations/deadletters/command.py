@@ -16,11 +16,12 @@ import click
 from pipeline.aws import queues
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import QUEUES
 from pipeline.core.settings import Settings
 from pipeline.core.times import age
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.moving import Unsupported, move, send_each
-from pipeline.operations.deadletters.queue import NAMES, DeadLetterQueue
+from pipeline.operations.deadletters.queue import DeadLetterQueue
 
 
 @dataclass(slots=True)
@@ -229,4 +230,4 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def queue_names(which: str) -> Sequence[str]:
-    return NAMES if which == "all" else (which,)
+    return QUEUES if which == "all" else (which,)

@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 from pipeline.aws import clients, queues
 from pipeline.aws.errors import code, status
 from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.operations.deadletters.letter import DeadLetter
-from pipeline.operations.deadletters.queue import BATCH, DeadLetterQueue, Pace
+from pipeline.operations.deadletters.queue import DeadLetterQueue, Pace
 
 #: Seconds between looks at SQS's own move.
 LOOK_S = 1.0
@@ -95,7 +96,7 @@ def send_each(
             held[letter.message_id] = letter.handle
             if wanted(letter):
                 batch.append(letter)
-            if len(batch) == BATCH:
+            if len(batch) == MAX_ENTRIES:
                 moved += send()
                 on_progress(moved)
         if batch:

@@ -13,16 +13,13 @@ from pipeline.aws import clients, queues
 from pipeline.core import console
 from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES
 from pipeline.core.settings import Settings
 from pipeline.operations.deadletters.letter import DeadLetter
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-#: The queues that have a dead-letter queue.
-NAMES = ("events", "tasks")
-#: SQS's limit for a receive and a batch call.
-BATCH = 10
 #: Seconds that a message stays hidden after it was looked at, unless it is given back.
 HIDDEN_S = 600
 #: A receive that finds nothing in this long (seconds) has found all: a long poll asks all of SQS's servers.
@@ -30,11 +27,11 @@ POLL_S = 2
 
 
 class DeadLetterQueue:
-    """One of ``NAMES``. Raises ``PipelineError`` in all its methods."""
+    """That of one of ``QUEUES``. Raises ``PipelineError`` in all its methods."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.name = name
-        self.url = queues.url_of(settings, f"{name}-dlq")
+        self.url = queues.url_of(settings, name + DEAD_LETTERS)
         self._settings = settings
         self._full_name = self.url.rsplit("/", 1)[-1]
 
@@ -45,7 +42,7 @@ class DeadLetterQueue:
             with queues.sqs_errors(self._full_name, "ReceiveMessage"):
                 found = clients.sqs().receive_message(
                     QueueUrl=self.url,
-                    MaxNumberOfMessages=min(BATCH, limit - len(seen)),
+                    MaxNumberOfMessages=min(MAX_ENTRIES, limit - len(seen)),
                     WaitTimeSeconds=POLL_S,
                     VisibilityTimeout=HIDDEN_S,
                     MessageAttributeNames=["All"],
@@ -61,7 +58,7 @@ class DeadLetterQueue:
 
     def give_back(self, handles: Iterable[str]) -> None:
         """Makes messages visible again at once. One that can't be, will be after ``HIDDEN_S``."""
-        for batch in batches(handles, BATCH):
+        for batch in batches(handles, MAX_ENTRIES):
             with queues.sqs_errors(self._full_name, "ChangeMessageVisibility"):
                 clients.sqs().change_message_visibility_batch(
                     QueueUrl=self.url,
@@ -92,7 +89,7 @@ class DeadLetterQueue:
         return len(sent)
 
     def delete(self, letters: Iterable[DeadLetter]) -> None:
-        for batch in batches(letters, BATCH):
+        for batch in batches(letters, MAX_ENTRIES):
             with queues.sqs_errors(self._full_name, "DeleteMessage"):
                 reply = clients.sqs().delete_message_batch(
                     QueueUrl=self.url,

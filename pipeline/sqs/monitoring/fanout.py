@@ -32,7 +32,7 @@ EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 
 
 class Fanout(SQS.Channel):
-    """Reads ``predefined_exchanges`` (exchange → topic ARN) and ``queue_lease_s`` of the transport options."""
+    """Reads ``predefined_exchanges`` (exchange → topic ARN) and ``control_queue_ttl_s`` of the transport options."""
 
     supports_fanout = True
 
@@ -93,7 +93,7 @@ class Fanout(SQS.Channel):
             name,
             kind,
             None if kind.exchange is None else topic_arn,
-            lease_s=self.transport_options["queue_lease_s"],
+            lease_s=self.transport_options["control_queue_ttl_s"],
         )
         return queue_declare_ok_t(queue, 0, 0)
 

@@ -8,9 +8,8 @@ from typing import Any
 from celery import bootsteps
 
 from pipeline.core.health import Heartbeat, Role
-from pipeline.sqs.transport.polling import MAX_BACKOFF_S, PollState
+from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
-from pipeline.sqs.transport.receiving import REPLY_MARGIN_S
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
@@ -42,19 +41,19 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def _look(self, worker: Any) -> None:
         consumer = worker.consumer.task_consumer
-        if worker.graceful_stop.draining or (consumer is not None and is_consuming(consumer.channel)):
+        if worker.graceful_shutdown.draining or (consumer is not None and is_consuming(consumer.channel)):
             self._heartbeat.touch()
 
 
 def is_consuming(channel: Any) -> bool:
     """Whether each queue of a channel is in a state that a message, or the passing of time, will end."""
     most_s = {
-        PollState.OPEN: channel.wait_time_seconds + REPLY_MARGIN_S + LATE_S,
-        PollState.BACKING_OFF: MAX_BACKOFF_S + LATE_S,
+        PollState.OPEN: channel.reply_timeout_s + LATE_S,
+        PollState.BACKING_OFF: BACKOFF.most_s + LATE_S,
         None: LATE_S,
     }
     for queue in channel._active_queues:
-        poll = channel.polls.get(queue)
+        poll = channel.poller.polls.get(queue)
         if poll is None:
             return False
         if poll.state is PollState.FULL:

@@ -13,6 +13,7 @@ from celery import bootsteps, signals
 from celery.app.log import Logging
 
 from pipeline.core import log
+from pipeline.core.settings import renamed_in_use
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class OwnLogging(Logging):
 
 def _set_up(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
+    for sentence in renamed_in_use():
+        logger.warning("%s", sentence, extra={"action": "setting_renamed"})
 
 
 class CollectorStep(bootsteps.Step):

@@ -104,7 +104,7 @@ def stops_are_graceful(template: Template) -> Iterator[str]:
     stop_s = stack.properties("WorkerTask")["ContainerDefinitions"][0].get("StopTimeout", 0)
     if stop_s != MAX_STOP_TIMEOUT_S:
         yield "a worker gets less time to finish than Fargate gives"
-    budget_s = Settings.from_env({}).stop_budget_s
+    budget_s = Settings.from_env({}).shutdown_timeout_s
     if not 0 < stop_s - budget_s <= 30:
         yield f"a worker takes {budget_s} s to finish and is killed after {stop_s} s"
 
@@ -113,8 +113,8 @@ def stops_are_graceful(template: Template) -> Iterator[str]:
 def messages_stay_hidden_while_they_are_worked_on(template: Template) -> Iterator[str]:
     stack = Stack(template)
     settings = Settings.from_env({})
-    if stack.properties("TasksQueue")["VisibilityTimeout"] != settings.message_lease_s:
-        yield f"tasks: the queue's visibility is not the lease that workers renew, {settings.message_lease_s} s"
+    if stack.properties("TasksQueue")["VisibilityTimeout"] != settings.message_visibility_timeout_s:
+        yield f"tasks: the queue's visibility is not the workers' own, {settings.message_visibility_timeout_s} s"
     # A bridge handles a batch of ten within some seconds, but rides out a slow broker.
     if stack.properties("EventsQueue")["VisibilityTimeout"] < 60 + settings.poll_wait_s:
         yield "events: a batch may be delivered again while the bridge still has it"
