@@ -25,6 +25,7 @@ from pipeline.sqs.monitoring.names import topics
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
     "pipeline.sqs.worker.startup:Proofs",
+    "pipeline.sqs.worker.own_process:NoBanner",
     "pipeline.sqs.worker.own_process:CollectorStep",
     "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",

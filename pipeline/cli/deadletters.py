@@ -13,7 +13,10 @@ from pipeline.core.queue_names import QUEUES
 
 @click.group()
 def deadletters() -> None:
-    """See what could not be processed; send it back, or purge it."""
+    """See what could not be processed; send it back, or purge it.
+
+    Exit status: 0 done, 1 it failed, 3 done, but not every dead letter was read.
+    """
 
 
 _queue = click.option(
@@ -43,8 +46,8 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
     Example:
       python -m pipeline deadletters list
     """
-    from pipeline.operations.deadletters.command import list_ as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import list_ as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, as_json=as_json))
 
@@ -65,8 +68,8 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
       python -m pipeline deadletters show 5fea7756
       python -m pipeline deadletters show --only "not JSON"
     """
-    from pipeline.operations.deadletters.command import queue_names
-    from pipeline.operations.deadletters.command import show as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import show as run
 
     sys.exit(run(ids, queue_names(which), only=only, limit=limit))
 
@@ -87,8 +90,8 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
       python -m pipeline deadletters redrive
       python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
     """
-    from pipeline.operations.deadletters.command import queue_names
-    from pipeline.operations.deadletters.command import redrive as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import redrive as run
 
     sys.exit(run(queue_names(which), only=only, limit=limit, per_s=per_s))
 
@@ -106,8 +109,8 @@ def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
     Example:
       python -m pipeline deadletters export | jq -r .reason | sort | uniq -c
     """
-    from pipeline.operations.deadletters.command import export as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import export as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to))
 
@@ -126,7 +129,7 @@ def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) 
     Example:
       python -m pipeline deadletters purge --queue events --only "not JSON"
     """
-    from pipeline.operations.deadletters.command import purge as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import purge as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to, yes=yes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, buckets, changes, inputs, names, shown, states, tags
+from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, states, tags
 from pipeline.deploy.changes import ChangeSet, Proposal
 from pipeline.deploy.follow import Follower, StackFailed
 from pipeline.deploy.preflight import run as preflight
@@ -66,6 +66,8 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         _remove_failed(wanted, console)
     existing = _existing(stack)
     declared = changes.parameters_of(text)
+    of_alarms = alarms.Alarms.beside(wanted.template)
+    wanted, given_alarms = _split(wanted, declared, of_alarms)
     values = _values(wanted, declared, existing, console)
     taken = _inputs(values, declared, here, console)
     if not wanted.unchecked:
@@ -101,7 +103,21 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         if proposed is not None:
             _carry_out(proposal, proposed, console)
         _switch(taken, values, stack, console)
+    if of_alarms is not None and not wanted.dry_run:
+        alarms.deploy(
+            of_alarms, stack, given_alarms, tags=proposal.tags, service_role=wanted.service_role, console=console
+        )
     shown.next_steps(stack, console)
+
+
+def _split(
+    wanted: Wanted, declared: Mapping[str, str | None], of_alarms: alarms.Alarms | None
+) -> tuple[Wanted, dict[str, str]]:
+    """What was asked for without the values that only the alarms know; and theirs."""
+    if of_alarms is None:
+        return wanted, {}
+    given, own = of_alarms.split(wanted.given, declared)
+    return replace(wanted, given=given), own
 
 
 def _check_name(stack: str) -> None:
@@ -221,6 +237,7 @@ def doctor(wanted: Wanted, *, as_json: bool, console: Console | None = None) -> 
     console.print(f"Stack {wanted.stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)
     existing = _existing(wanted.stack)
     declared = changes.parameters_of(text)
+    wanted, _ = _split(wanted, declared, alarms.Alarms.beside(wanted.template))
     given = _values(wanted, declared, existing, console)
     values = {name: value for name, value in declared.items() if value is not None} | given
     asked = preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)

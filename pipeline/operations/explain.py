@@ -21,7 +21,7 @@ from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.operations.audit.classify import Facts, Status, verdicts, wanted
-from pipeline.operations.deadletters.command import Look
+from pipeline.operations.deadletters.deadletters_command import LetterReader
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.unreadable import unreadable
 
@@ -69,10 +69,10 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
     except ValueError as exc:
         report.errors.append(f"its failure record is not JSON: {exc}")
     try:
-        with Look(settings, QUEUES, limit) as look:
-            report.letters = [letter for _, letter in look if _names(letter, source)]
-            if look.count >= limit:
-                report.errors.append(f"there are more than {limit:,} dead letters: not all were read")
+        with LetterReader(settings, QUEUES, limit) as letters:
+            report.letters = [letter for _, letter in letters if _names(letter, source)]
+        if any(letters.unseen.values()):
+            report.errors.append(f"about {sum(letters.unseen.values()):,} dead letters were not read")
     except PipelineError as exc:
         report.errors.append(f"the dead letters could not be read: {exc}")
     return report

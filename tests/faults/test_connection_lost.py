@@ -23,6 +23,12 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
         renewed = stage.count("ChangeMessageVisibilityBatch")
         wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= renewed + 3, "what runs stays hidden")
         assert sum(worker.started().values()) == 2
+        for count in (3, 4):
+            lose.touch()
+            wait_until(lambda n=count: worker.log().count("Lost the connection to SQS") == n, "it is lost again")  # type: ignore[misc]
+        threads = Path(f"/proc/{worker.process.pid}/task")
+        # The main one, the receiving one, two that extend visibility, and a few that end.
+        wait_until(lambda: len(list(threads.iterdir())) <= 8, "no connection leaves threads behind", 30)
         release.touch()
         wait_until(lambda: len(worker.done()) == 6, "all is done, by the new connection")
         wait_until(stage.empty, "nothing is left behind")
@@ -37,7 +43,7 @@ def test_a_worker_that_cannot_reach_sqs_says_so_and_takes_its_time(aws_server: A
         worker.send_signal()
         assert worker.wait_exit() == 0
     lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
-    told = [line["message"] for line in lines if line["level"] == "WARNING"]
+    told = [line["message"] for line in lines if line.get("action") == "connection_lost"]
     assert [text.partition(":")[0] for text in told] == [
         "Lost the connection to SQS, retrying now",
         "Lost the connection to SQS, retrying in 1 s",

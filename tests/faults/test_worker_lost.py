@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -28,6 +29,12 @@ def test_a_killed_pool_process_costs_a_moment_and_poison_ends_in_the_dead_letter
         wait_until(lambda: worker.done()["killed-once"] == 1, "it is done")
         wait_until(lambda: aws_server.depth(stage.dead_letters)[0] == 1, "the poison is a dead letter", 30)
         assert worker.started()["poison"] == 2
+        lines = [json.loads(line) for line in worker.log().splitlines() if "exited with" in line]
+        killed = [line for line in lines if line.get("action") == "process_lost"]
+        assert len(killed) == 3
+        assert all(line["level"] == "ERROR" and "SIGKILL" in line["message"] for line in killed)
+        (letter,) = stage.dead()
+        assert "delivered 2 times, at last: tiny.die: WorkerLostError" in str(letter["MessageAttributes"]["reason"])
         stage.send("note", "healthy")
         wait_until(lambda: worker.done()["healthy"] == 1, "the worker lives on")
         wait_until(stage.empty, "nothing is left behind")

@@ -644,10 +644,47 @@ def test_registry_counts_images_and_not_their_parts() -> None:
     assert (rules[0]["countNumber"], rules[0]["tagPatternList"]) == (7, ["*"])
 
 
+def test_cloudfront_signs_its_requests_and_serves_only_what_browsers_may_see() -> None:
+    stack = Stack(load("cdn.yaml"), {"OutputBucketName": "photos-output"})
+    config = stack.properties("Distribution")["DistributionConfig"]
+    (origin,) = config["Origins"]
+    assert (origin["DomainName"], origin["OriginAccessControlId"]) == (
+        "photos-output.s3.us-east-1.amazonaws.com",
+        "AccessControl",
+    )
+    control = stack.properties("AccessControl")["OriginAccessControlConfig"]
+    assert (control["SigningBehavior"], control["SigningProtocol"]) == ("always", "sigv4")
+    assert config["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
+    assert set(config["DefaultCacheBehavior"]["AllowedMethods"]) <= {"GET", "HEAD", "OPTIONS"}
+    # What is not there yet must not be remembered as missing.
+    assert {(entry["ErrorCode"], entry["ErrorCachingMinTTL"]) for entry in config["CustomErrorResponses"]} == {
+        (403, 5),
+        (404, 5),
+    }
+    caching = stack.properties("Caching")["CachePolicyConfig"]
+    assert (caching["MinTTL"], caching["DefaultTTL"]) == (0, 300)  # a rendition's own header is obeyed
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({}, True),
+        ({"Domain": "a.example", "CertificateArn": "arn:aws:acm:us-east-1:1:certificate/1"}, True),
+        ({"Domain": "a.example"}, False),
+        ({"CertificateArn": "arn:aws:acm:us-east-1:1:certificate/1"}, False),
+    ],
+)
+def test_a_name_of_the_distribution_needs_its_certificate(given: dict[str, str], allowed: bool) -> None:
+    stack = Stack(load("cdn.yaml"), given)
+    (assertion,) = stack.template["Rules"]["NameWithItsCertificate"]["Assertions"]
+    assert stack.resolve(assertion["Assert"]) is allowed
+
+
 def test_outputs_of_the_optional_templates_are_parameters_of_the_stack(template: Template) -> None:
     for name, offered in {
         "network.yaml": {"VpcId", "SubnetIds", "AssignPublicIp"},
         "flower.yaml": {"FlowerTargetGroupArn", "FlowerBalancerGroupId"},
+        "cdn.yaml": {"DistributionArn"},
     }.items():
         assert offered <= set(load(name)["Outputs"])
         assert offered <= set(template["Parameters"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.sqs.transport.channel import TaskChannel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 from pipeline.sqs.transport.redrive import RedrivePolicies, RedrivePolicy
-from pipeline.sqs.transport.settlement import Settlement
+from pipeline.sqs.transport.settlement import Settlement, as_redelivered
 from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 from tests.support.waiting import wait_until
@@ -245,3 +246,19 @@ def test_what_could_not_be_copied_is_not_deleted(sqs: Sqs, end: str, caplog: pyt
     assert {name for name, _ in sqs.calls} == {"send_message"}
     wait_until(lambda: caplog.records, "it is told")
     assert [record.action for record in caplog.records] == [f"{end}_failed"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("was_begun", "receives", "wanted"), [(False, 1, None), (True, 1, True), (False, 2, True)])
+def test_the_copy_of_what_was_begun_says_so(sqs: Sqs, was_begun: bool, receives: int, wanted: bool | None) -> None:
+    settlement, message = made(sqs)
+    message.message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+    settlement.defer(message, 3, was_begun=was_begun)
+    settlement.close()
+    envelope = json.loads(sqs.calls[0][1]["MessageBody"])
+    assert envelope["properties"]["delivery_info"].get("redelivered") is wanted
+    assert envelope["headers"]["id"] == "1"
+
+
+@pytest.mark.parametrize("body", ["hello", "[]", '{"properties": 5}', "{}"])
+def test_what_is_no_task_message_is_copied_as_it_is(body: str) -> None:
+    assert as_redelivered(body) == body

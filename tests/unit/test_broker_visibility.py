@@ -209,6 +209,24 @@ def test_a_queue_that_is_gone_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch)
         assert "p-tasks" not in channel._queue_cache
 
 
+def test_a_receive_that_fails_tells_whether_it_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Sqs(OSError("denied"))
+    others = FakeSqs()
+    monkeypatch.setattr(clients, "sqs_receiver", lambda timeout_s: receiver)
+    monkeypatch.setattr(clients, "sqs", lambda **_: others)
+    with scripted_channel() as channel:
+        with pytest.raises(OSError, match="denied"):
+            channel._receive("tasks", 1)
+        assert channel.refused == set()  # nothing is answered
+        monkeypatch.setattr(others, "get_queue_attributes", lambda **_: {}, raising=False)
+        with pytest.raises(OSError, match="denied"):
+            channel._receive("tasks", 1)
+        assert channel.refused == {"tasks"}
+        receiver.error = None
+        channel._receive("tasks", 1)
+        assert channel.refused == set()
+
+
 def test_the_thread_lives_while_there_are_messages_in_flight() -> None:
     messages, sqs = InFlightMessages(), FakeSqs()
     message = InFlightMessage(URL, sqs_message(1))

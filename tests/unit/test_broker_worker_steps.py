@@ -145,23 +145,41 @@ def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> N
         channel.consume()
         poll = channel.poller.polls["tasks"]
         assert poll.state is PollState.OPEN
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 34
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 2  # its time-out should have ended it
-        assert not is_consuming(channel)
+        assert not is_consuming(channel, 45)
         channel.answer(sqs_message(1))
         assert poll.state is PollState.FULL
-        assert not is_consuming(channel)  # full of what? nothing runs
+        assert not is_consuming(channel, 45)  # full of what? nothing runs
         running.append(object())
         poll.since -= 10_000
-        assert is_consuming(channel)  # one long task
+        assert is_consuming(channel, 45)  # one long task
         poll.enter(PollState.BACKING_OFF)
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 16
-        assert not is_consuming(channel)
+        assert not is_consuming(channel, 45)
         channel.poller.polls.clear()
-        assert not is_consuming(channel)
+        assert not is_consuming(channel, 45)
+
+
+def test_a_receive_that_alone_is_refused_is_not_healthy_for_long() -> None:
+    with scripted_channel() as channel:
+        channel.consume()
+        channel.fail(OSError("denied"))
+        poll = channel.poller.polls["tasks"]
+        channel.refused.add("tasks")
+        assert is_consuming(channel, 45)
+        poll.failing_since -= 46
+        assert not is_consuming(channel, 45)
+        channel.refused.clear()  # nothing else is answered either: an outage
+        assert is_consuming(channel, 45)
+        channel.refused.add("tasks")
+        channel.hub.run_later()
+        assert not is_consuming(channel, 45), "also while it is tried again"
+        channel.answer()
+        assert is_consuming(channel, 45)
 
 
 def test_an_app_has_the_steps() -> None:

@@ -21,7 +21,7 @@ BACKOFF = Backoff(0.5, 8)
 CLOSE_S = 5.0
 #: A thread that had nothing to send for so long ends; the next item starts another. So none is left behind by what
 #: made it, and nobody has to end it.
-IDLE_S = 30.0
+IDLE_S = 5.0
 
 Item = TypeVar("Item")
 

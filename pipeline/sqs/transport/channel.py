@@ -97,6 +97,8 @@ class TaskChannel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._has_let_go = False
+        #: Queues that SQS refuses to receive from, while it answers another request about them.
+        self.refused: set[str] = set()
         super().__init__(*args, **kwargs)
 
     @cached_property
@@ -209,7 +211,20 @@ class TaskChannel(SQS.Channel):
         except client.exceptions.QueueDoesNotExist:
             self._queue_cache.pop(self.canonical_queue_name(queue), None)
             raise
+        except Exception:
+            self._ask_other(queue, url)
+            raise
+        self.refused.discard(queue)
         return Received(url, reply.get("Messages", []), are_settled)
+
+    def _ask_other(self, queue: str, url: str) -> None:
+        """Tells an outage, which passes, from a receive that alone is refused: see ``worker.heartbeat``."""
+        try:
+            _sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        except Exception:
+            self.refused.discard(queue)
+        else:
+            self.refused.add(queue)
 
     def take_in(self, received: Received) -> None:
         """Keeps what was received hidden from others until it is settled."""

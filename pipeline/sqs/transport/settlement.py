@@ -8,6 +8,7 @@ network. What could not be sent, or was lost with this process, SQS delivers aga
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Move:
     message: InFlightMessage
     reason: str  # for the dead-letter queue
     delay_s: float | None = None  # for its own queue
+    was_begun: bool = False  # then the copy tells its task so, as a second delivery would
 
 
 class Settlement:
@@ -99,9 +101,9 @@ class Settlement:
         """Never: moves it to its dead-letter queue, with the reason."""
         return self._settle(message, self.moves, Move(message, reason))
 
-    def defer(self, message: InFlightMessage, delay_s: float) -> bool:
+    def defer(self, message: InFlightMessage, delay_s: float, *, was_begun: bool = False) -> bool:
         """Not before its time: puts a delayed copy in its place, which has used up no receives."""
-        return self._settle(message, self.moves, Move(message, "", delay_s))
+        return self._settle(message, self.moves, Move(message, "", delay_s, was_begun))
 
     def close(self) -> None:
         """Sends what is left, for at most some seconds. For the end of the process."""
@@ -152,9 +154,10 @@ class Settlement:
     def _send_copy(self, item: Move) -> None:
         message = item.message
         if item.delay_s is not None:
-            self._sqs().send_message(
-                QueueUrl=message.url, DelaySeconds=whole_delay_s(item.delay_s), **message.to_send()
-            )
+            sent = message.to_send()
+            if item.was_begun or message.receives > 1:
+                sent["MessageBody"] = as_redelivered(sent["MessageBody"])
+            self._sqs().send_message(QueueUrl=message.url, DelaySeconds=whole_delay_s(item.delay_s), **sent)
             return
         self._sqs().send_message(QueueUrl=self._redrive.of(message.url).url, **with_reason(message, item.reason))
         logger.error(
@@ -164,6 +167,16 @@ class Settlement:
             clean(item.reason),
             extra=_extra("dead_lettered", message),
         )
+
+
+def as_redelivered(body: str) -> str:
+    """A task message that says that it was delivered before; what is none stays as it is."""
+    try:
+        envelope = json.loads(body)
+        envelope["properties"]["delivery_info"]["redelivered"] = True
+    except (ValueError, KeyError, TypeError):
+        return body
+    return json.dumps(envelope, ensure_ascii=False)
 
 
 def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:

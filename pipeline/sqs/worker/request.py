@@ -99,7 +99,7 @@ class Request(request.Request):
             case Effect.DELETE:
                 settlement.ack(message)
             case Effect.DEFER:
-                settlement.defer(message, decision.delay_s)
+                settlement.defer(message, decision.delay_s, was_begun=True)
             case Effect.DEAD_LETTER:
                 settlement.dead_letter(message, f"rejected by {self.name}: {decision.reason}")
             case Effect.RELEASE:

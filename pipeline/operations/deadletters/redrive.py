@@ -10,10 +10,11 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws import clients, queues
 from pipeline.aws.errors import code, status
+from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
 from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.operations.deadletters.letter import DeadLetter
-from pipeline.operations.deadletters.queue import DeadLetterQueue, Pace
+from pipeline.operations.deadletters.queue import QUIET_S, DeadLetterQueue
 
 #: Seconds between looks at SQS's own move.
 LOOK_S = 1.0
@@ -36,7 +37,7 @@ def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progre
     request: dict[str, Any] = {"SourceArn": source_arn, "DestinationArn": destination_arn}
     if per_s is not None:
         request["MaxNumberOfMessagesPerSecond"] = max(1, min(MAX_PER_S, round(per_s)))
-    with queues.sqs_errors(dead.name, "StartMessageMoveTask"):
+    with queues.sqs_errors(dead.full_name, "StartMessageMoveTask"):
         try:
             handle = clients.sqs().start_message_move_task(**request)["TaskHandle"]
         except ClientError as exc:
@@ -44,10 +45,14 @@ def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progre
                 raise Unsupported from None
             raise
         try:
-            return _wait(source_arn, on_progress)
+            moved = _wait(source_arn, on_progress)
         except BaseException:
             clients.sqs().cancel_message_move_task(TaskHandle=handle)
             raise
+    deadline = time.monotonic() + QUIET_S
+    while dead.unseen() and time.monotonic() < deadline:
+        time.sleep(LOOK_S)  # what was moved may still be counted
+    return moved
 
 
 def _wait(source_arn: str, on_progress: Callable[[int], None]) -> int:
@@ -74,34 +79,31 @@ def send_each(
     dead: DeadLetterQueue,
     destination: str,
     wanted: Callable[[DeadLetter], bool],
-    limit: int,
+    limit: int | None,
     per_s: float | None,
     on_progress: Callable[[int], None],
 ) -> int:
-    """Receives, sends and deletes, in that order, what is wanted; gives back the rest. Raises ``PipelineError``."""
+    """Receives, sends and deletes, in that order, what is wanted; returns how many. Raises ``PipelineError``.
+
+    ``limit``: how many are received; None: all.
+    """
     pace, moved = Pace(per_s), 0
-    batch: list[DeadLetter] = []
-    held: dict[str, str] = {}  # receipt handles by message id: to be given back, whatever happens
-
-    def send() -> int:
+    for batch in batches(filter(wanted, dead.receive(limit)), MAX_ENTRIES):
         pace.wait(len(batch))
-        done = dead.send_back(batch, destination)
-        for letter in batch:
-            held.pop(letter.message_id)
-        batch.clear()
-        return done
-
-    try:
-        for letter in dead.receive(limit):
-            held[letter.message_id] = letter.handle
-            if wanted(letter):
-                batch.append(letter)
-            if len(batch) == MAX_ENTRIES:
-                moved += send()
-                on_progress(moved)
-        if batch:
-            moved += send()
-            on_progress(moved)
-    finally:
-        dead.give_back(held.values())
+        moved += dead.send_back(batch, destination)
+        on_progress(moved)
     return moved
+
+
+class Pace:
+    """At most so many a second; ``wait`` says how many are about to be done."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._next = time.monotonic()
+
+    def wait(self, count: int) -> None:
+        if self._per_s is None:
+            return
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = max(self._next, time.monotonic()) + count / self._per_s
