@@ -20,8 +20,10 @@ from pipeline.core.errors import (
     PipelineError,
     TransientError,
 )
+from pipeline.core.names import failure_key
 from pipeline.core.source import Source
 from pipeline.sqs.monitoring.task_result import Report
+from pipeline.sqs.settled import settled
 from tasks import failures
 from tasks.convergence import FOLLOW_UP_S, State, reconcile
 
@@ -62,6 +64,10 @@ class ObjectTask(Task):
         - the record can't be written: the message is left to SQS, which delivers it again
           and in the end moves it to the dead-letter queue; it goes there at once where there is to be no record.
         """
+        try:
+            enqueue.check_bucket(self.app.settings, source)
+        except MessageError as exc:
+            raise Reject(str(exc), requeue=False) from exc
         try:
             return self._attempt(source, work)
         except PermanentError as exc:
@@ -147,6 +153,7 @@ class ObjectTask(Task):
             reason = f"{error} Its failure record could not be written: {unwritten}"
             logger.exception("failed: %s: %s", source.uri, reason, extra=extra)
             raise Reject(reason, requeue=True) from cause
+        settled(self, "failed", failure_key(source.key))
         logger.warning("failed: %s: %s", source.uri, error, extra=extra)
         raise error from (None if error is cause else cause)
 

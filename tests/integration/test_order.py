@@ -340,18 +340,6 @@ def test_a_name_that_is_taken_is_a_failure_and_harms_nobody(model: PipelineModel
     assert model.stored() == scan
 
 
-def test_a_key_that_leaves_no_room_ends_in_the_dead_letter_queue(model: PipelineModel) -> None:
-    """Its failure record would have too long a name as well."""
-    model.upload("x" * 1018 + ".png", PICTURES["red"])
-    model.bridge(0)
-    while model.tasks:
-        worker = model.receive(model.tasks[0])
-        if worker is not None:
-            finish(model, worker)
-    assert [message.name for message in model.dead] == ["tasks.resize"]
-    assert model.stored() == {}
-
-
 def test_a_publish_that_fails_does_not_lose_the_rest_of_the_chain(model: PipelineModel) -> None:
     up(model, "red")
     attempt = until(model, started(model), "publish tasks.thumbnail")
