@@ -19,7 +19,8 @@ from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import DUPLICATE, ObjectTask, parse_source
 from tasks.convergence import Sight
-from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
+from tasks.images.apart import render
+from tasks.images.render import Limits, Recipe, Recipes, Rendition
 from tasks.making import Made, already, from_original, is_current, store, tidy
 
 logger = logging.getLogger(__name__)
