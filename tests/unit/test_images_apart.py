@@ -1,4 +1,4 @@
-"""Rendering in a process of its own: the same pictures and errors; a file that costs too much ends that process only."""
+"""Rendering in a process of its own: the same comes out, and a file that costs too much ends that process only."""
 
 from __future__ import annotations
 
