@@ -26,6 +26,7 @@ SUBSTITUTIONS = {
     "QUEUE_PREFIX=batch-images-": f"QUEUE_PREFIX={PREFIX}",
     "AWS_REGION=eu-west-1": f"AWS_REGION={REGION}",
     "[worker|bridge]": "worker",
+    "--image …:": "--image registry/image:",
 }
 
 
@@ -65,8 +66,15 @@ class Look(Entry):
 
 
 #: A stack on the emulator: with the part of the template that it is complete with (see ``emulated``).
-FIRST = "python -m pipeline deploy --image registry/image:1 --yes --template template.json"
+FIRST = "python -m pipeline deploy --image registry/image:1 --yes --unchecked --template template.json"
+#: The emulator can't take over buckets, and keeps log groups of a stack that is gone: each end begins anew.
+CLEAN = (
+    "python -c 'import os, urllib.request as u; "
+    'u.urlopen(u.Request(os.environ["AWS_ENDPOINT_URL"] + "/moto-api/reset", method="POST"))\''
+)
 ON_EMULATOR = " --template template.json"
+#: Of what the emulator knows nothing, it answers after several tries only.
+UNCHECKED = f" --unchecked{ON_EMULATOR}"
 LONG = "minutes of measuring, on a machine that does nothing else"
 
 ENTRIES: tuple[Entry, ...] = (
@@ -108,14 +116,12 @@ ENTRIES: tuple[Entry, ...] = (
     Look(
         "python -m pipeline doctor", "needs a stack; tests/integration/test_deploy.py has it in deploy", looks.nothing
     ),
-    Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
-    Run(
-        "python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=ON_EMULATOR, says="Nothing (was|to) change"
-    ),
+    Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{UNCHECKED}", says="Done"),
+    Run("python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=UNCHECKED, says="Nothing (was|to) change"),
     Run(
         "python -m pipeline teardown .*",
         where=Where.ACCOUNT,
-        before=FIRST,
+        before=f"{CLEAN}; {FIRST}",
         append=" --yes --no-drain",
         says="is gone",
     ),

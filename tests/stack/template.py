@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.deploy.buckets import STACK_TAG
+
 FOLDER = Path(__file__).parents[2] / "cloudformation"
 
 PSEUDO = {
@@ -85,6 +87,9 @@ def emulated(template: Mapping[str, Any]) -> str:
             kept = {key: value for key, value in resource.items() if key != "DependsOn"}
             if "DeletionPolicy" in kept:
                 kept["DeletionPolicy"] = "Retain"
+            if kind == "AWS::S3::Bucket":  # CloudFormation puts the stack's tags on it
+                tag = {"Key": STACK_TAG, "Value": {"Ref": "AWS::StackName"}}
+                kept["Properties"] = {**kept["Properties"], "Tags": [tag]}
             resources[name] = kept
     named = {"UploadTo", "RenditionsIn", "InputBucketName", "OutputBucketName", "QueuePrefix"}
     outputs = {name: output for name, output in template["Outputs"].items() if name in named}
