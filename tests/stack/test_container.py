@@ -43,7 +43,9 @@ def test_every_pin_has_its_hashes(path: Path) -> None:
 
 def test_whatever_make_installs_from_a_lock_is_checked_against_it() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    installs = [line for line in text.splitlines() if re.search(r"(-m pip install|PIP_INSTALL\)).* -r requirements", line)]
+    installs = [
+        line for line in text.splitlines() if re.search(r"(-m pip install|PIP_INSTALL\)).* -r requirements", line)
+    ]
     assert len(installs) == 4
     assert [line for line in installs if "--require-hashes" not in line] == []
 
