@@ -131,6 +131,7 @@ def store(
         key,
         made.data,
         content_type=made.content_type,
+        cache_control=task.app.settings.cache_control,
         source=origin,
         made=provenance,
         facts=made.metadata,
