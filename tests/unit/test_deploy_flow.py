@@ -17,6 +17,8 @@ from tests.support.answers import Answers, Refused
 from tests.unit.test_deploy_inputs import QUEUE, Bucket
 from tests.unit.test_deploy_witness import stopped
 
+#: A state of one resource, not of the stack.
+BRIDGE_FAILED = "the bridge's service failed"
 STACK_ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/photos/1"
 PARAMETERS = {
     "Image": None,
@@ -62,10 +64,13 @@ class CloudFormation:
 
     def _describe(self, _: object) -> dict[str, Any]:
         if self._aws.made("cloudformation.ExecuteChangeSet"):
-            self._status = next(self._states, self._status)
-            assert self._status is not None
-            name = "BridgeService" if self._status.endswith("_FAILED") else "photos"
-            self._events.insert(0, self._event(name, self._status))
+            state = next(self._states, self._status)
+            assert state is not None
+            if state == BRIDGE_FAILED:  # the stack is still what it was
+                self._events.insert(0, self._event("BridgeService", "CREATE_FAILED"))
+            else:
+                self._status = state
+                self._events.insert(0, self._event("photos", state))
         if self._status is None:
             raise Refused("ValidationError")
         parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
@@ -131,7 +136,7 @@ def test_a_bucket_is_switched_on_after_the_stack_is_there_and_its_switch_is_reco
 def test_a_first_deployment_that_fails_tells_why_and_has_changed_nothing_of_the_bucket(
     aws: Answers, wanted: Wanted
 ) -> None:
-    CloudFormation(aws, "CREATE_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
+    CloudFormation(aws, "CREATE_IN_PROGRESS", BRIDGE_FAILED, "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
     bucket = Bucket(aws)
     task = stopped(1, "CannotPullContainerError: registry/image:1: not found")
     # Gone with the rollback: asked later, nobody would know.
@@ -141,7 +146,7 @@ def test_a_first_deployment_that_fails_tells_why_and_has_changed_nothing_of_the_
     seen, _, error = text.partition("\nError: ")
     assert "bridge: there is no such image" in seen
     assert "bridge: there is no such image" in error
-    assert "ended as ROLLBACK_COMPLETE" in error
+    assert "ended as ROLLBACK_COMPLETE. The first cause: BridgeService" in error
     assert "nothing of it ever ran: correct the cause, and deploy again, which removes it" in error
     assert bucket.notifications == {}
 
