@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from celery import Task
@@ -17,17 +18,25 @@ from pipeline.core.errors import PermanentError, PipelineError, TransientError
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import failure_key
 from pipeline.core.source import Source
-from tasks.convergence import as_it_is_now
+from tasks.convergence import resolve_current
 
 
-def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Source:
-    """Writes what went wrong with one object, and what to do about it; returns the version that it is about.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A failure record that is in place."""
+
+    uri: str
+    source: Source  # the version that it is about
+
+
+def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Written:
+    """Writes what went wrong with one object, and what to do about it.
 
     Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
     record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
     """
     with suppress(TransientError):  # that the store can't be asked may be the failure
-        source = as_it_is_now(source)
+        source = resolve_current(source)
     reason, advice = _explained(task.name, exc, retryable)
     body = {
         "reason": reason,
@@ -41,14 +50,15 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": task.request.retries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    bucket, key = task.app.settings.required("output_bucket"), failure_key(source.key)
     storage.write(
-        task.app.settings.required("output_bucket"),
-        failure_key(source.key),
+        bucket,
+        key,
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
         content_type="application/json",
         metadata=Provenance.of(source).metadata() | {"reason": reason},
     )
-    return source
+    return Written(f"s3://{bucket}/{key}", source)
 
 
 def _explained(task: str, exc: BaseException, retryable: bool) -> tuple[str, str]:

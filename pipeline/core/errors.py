@@ -93,6 +93,13 @@ class TransientError(PipelineError):
     reason = "unavailable"
 
 
+class ServiceUnavailable(TransientError):
+    """A service failed, refused or did not answer, and may do so for every object: nothing says that it is this one's.
+
+    Whether it costs a message one of its tries is for whoever sees all of them to say.
+    """
+
+
 class ObjectGone(PipelineError):
     """The object was deleted after its event was sent. Not a failure: there is nothing to do."""
 
