@@ -33,7 +33,7 @@ def main() -> int:
         bridge = Bridge(
             settings,
             clients.sqs(),
-            partial(process_many, careful=FailedKeys(settings).may_have_failed),
+            partial(process_many, check_existing=FailedKeys(settings).may_have_failed),
             heartbeat,
             reconcile_many,
             Routes.load(settings),

@@ -1,6 +1,6 @@
 """The first page of every PDF as a picture: a task of your own, in one file (docs/your-own-task.md).
 
-ROUTES=examples.pdf_pages,tasks.routes
+ROUTES=examples.pdf_pages,pipeline.images
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def render(data: bytes) -> bytes:
 
 
 @app.task(name="examples.first_page", bind=True, base=ObjectTask)
-def first_page(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    return derive(self, source, FIRST_PAGE, render, careful=careful)
+def first_page(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
+    return derive(self, source, FIRST_PAGE, render)
 
 
 ROUTES = [Route(name="pdf", suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]

@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from pipeline.celery import PipelineApp
 
 RECONCILE = "tasks.reconcile"
+#: Set in a task's argument, and in its result for the next task, where something may be stored of the object already.
+CHECK_EXISTING = "check_existing"
 
 
-def work(app: PipelineApp, source: Source, *, route: str | None = None, careful: bool = False) -> Signature:
+def work(app: PipelineApp, source: Source, *, route: str | None = None, check_existing: bool = False) -> Signature:
     """The chain of tasks that one object is due, by its route; nothing is sent yet.
 
-    ``careful``: there may be a failure record of it, or results; what is enqueued without an event is always.
+    ``check_existing``: there may be a failure record of it, or results; for what is enqueued without an event, the
+    tasks know that by themselves.
     Raises ``MessageError`` when no route is named and none takes it.
     """
     from celery import chain
 
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
-    known = {"careful": True} if careful else {}
+    known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
     first, *others = app.routes.chosen(source, route).tasks
     return chain(
-        app.signature(first, args=(source.to_json(),), kwargs=known, options=shown),
+        app.signature(first, args=(known,), options=shown),
         *(app.signature(name, options=shown) for name in others),
         app=app,
     )
@@ -80,14 +83,17 @@ class NotEnqueued(TransientError):
 
 
 def process_many(
-    sources: Iterable[Source], *, app: PipelineApp | None = None, careful: Callable[[str], bool] = lambda _: False
+    sources: Iterable[Source],
+    *,
+    app: PipelineApp | None = None,
+    check_existing: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``.
 
-    ``careful`` is asked for each key: see ``work``.
+    ``check_existing`` is asked for each key: see ``work``.
     """
     app = _default_app() if app is None else app
-    _enqueue_all(sources, app, lambda source: work(app, source, careful=careful(source.key)))
+    _enqueue_all(sources, app, lambda source: work(app, source, check_existing=check_existing(source.key)))
 
 
 def reconcile_many(sources: Iterable[Source], *, app: PipelineApp | None = None, thorough: bool = False) -> None:

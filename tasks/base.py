@@ -8,7 +8,6 @@ ending is carried out. Whatever that is, it leaves the message, which is deliver
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import (
     MessageError,
     ObjectChanged,
@@ -36,6 +36,8 @@ from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
+#: SQS's limit for DelaySeconds.
+MAX_DELAY_S = 900
 #: What says that there is nothing left to make, and the outcome that it means.
 _NO_WORK: dict[type[PipelineError], Outcome] = {
     ObjectGone: Outcome.GONE,
@@ -164,9 +166,7 @@ class ObjectTask(Task):
         return bool(self.request.retries < self.app.settings.max_retries)
 
     def _backoff_s(self) -> float:
-        """Doubles with each retry up to 15 minutes (SQS's longest delay), with full jitter on the upper half."""
-        ceiling_s = min(self.app.settings.retry_backoff_s * 2 ** min(self.request.retries, 20), 900)
-        return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 - jitter, not a secret
+        return Backoff(self.app.settings.retry_backoff_s, MAX_DELAY_S).pause_s(self.request.retries + 1)
 
     def _extra(self, action: str, source: Source) -> dict[str, str]:
         return {"action": action, "key": source.key, "task": self.name}

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.core.errors import MessageError
 from pipeline.core.source import Source
+from pipeline.enqueue import CHECK_EXISTING
 from tasks.outcome import Outcome
 
 if TYPE_CHECKING:
     from pipeline.celery import PipelineApp
     from tasks.base import ObjectTask
-
-#: Set in a task's argument, and in its result for the next task, where something may be stored already.
-CHECK_EXISTING = "check_existing"
 
 
 @dataclass(frozen=True, slots=True)

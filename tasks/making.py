@@ -17,11 +17,12 @@ from pipeline.core.errors import OwnOutput
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output
 from pipeline.core.source import Source
+from pipeline.enqueue import CHECK_EXISTING
 from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
 from tasks.images.limits import Limits
-from tasks.job import CHECK_EXISTING, Job
+from tasks.job import Job
 from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 from pipeline.celery import app
 from pipeline.core.errors import MessageError
 from pipeline.core.source import Source
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import ObjectTask
 from tasks.cleanup import reconcile_now
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
 from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
 from tasks.job import Job
 from tasks.making import Artifact, Original, Plan, produce

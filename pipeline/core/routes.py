@@ -1,6 +1,6 @@
 """Which objects are processed, by which tasks, and what comes of it: routes, declared by modules that ROUTES names.
 
-A module of routes has a sequence ``ROUTES`` of ``Route``; that of the images is ``tasks.routes``. The first route
+A module of routes has a sequence ``ROUTES`` of ``Route``; that of the images is ``pipeline.images``. The first route
 that takes an object is the only one. The bridge, the verbs that enqueue, the audit and the tasks all ask the same
 ``Routes`` (``app.routes``), so what is declared in one place holds everywhere.
 """
@@ -46,8 +46,8 @@ class Route:
     - ``prefix``, ``suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the suffixes
       (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may look into
       the object: see ``pipeline.aws.content``;
-    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON) and
-      perhaps ``careful=True``, each other one the result of the one before it;
+    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
+      each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.
     """
 
@@ -185,9 +185,13 @@ def _answer(rule: Callable[[Source], bool], source: Source) -> bool:
     return rule(source)
 
 
+#: Where modules of routes have moved to; the names that they had in 0.1 still work in ROUTES.
+_MOVED = {"tasks.routes": "pipeline.images"}
+
+
 def _declared(module: str) -> Iterator[Route]:
     try:
-        declared = import_module(module).ROUTES
+        declared = import_module(_MOVED.get(module, module)).ROUTES
     except Exception as exc:
         raise ConfigError(
             f"ROUTES={module}: no routes could be read from this module ({exc}): put it where Python finds it, "

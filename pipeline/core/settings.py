@@ -92,9 +92,9 @@ class Settings(BaseModel):
     )
     key_prefix: str = Field("", description="Only keys that begin with it are processed.")
     routes: Modules = Field(
-        ("tasks.routes",),
+        ("pipeline.images",),
         description="Comma-separated Python modules that declare which tasks process what (docs/your-own-task.md); "
-        "the first route that takes an object is the only one. `tasks.routes` is the images'.",
+        "the first route that takes an object is the only one. `pipeline.images` is the images'.",
     )
 
     resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")

@@ -21,11 +21,11 @@ from pipeline.core.routes import FAILED_PREFIX, FAILED_SUFFIX, Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.images import ImageRoute
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.local.files import File
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
 from pipeline.operations.deadletters.letter import DeadLetter
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from tasks.routes import ImageRoute
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48

@@ -49,6 +49,22 @@ class Defer(Reject):
         return type(self), (self.reason, self.delay_s)
 
 
+class Unavailable(Defer):
+    """A task raises it when a service that it needs fails, refuses or does not answer, maybe for everybody.
+
+    The worker's gate (``pipeline.sqs.worker.gate``) sees all of them, and tells an outage, which costs a message time
+    only, from one message's own trouble, which costs it a try. ``is_last_try``: then one's own trouble is its end, in
+    the dead-letter queue.
+    """
+
+    def __init__(self, reason: str, delay_s: float, is_last_try: bool = False) -> None:
+        super().__init__(reason, delay_s)
+        self.is_last_try = is_last_try
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.delay_s, self.is_last_try)
+
+
 def settled(task: Any, outcome: str, evidence: str) -> None:
     """For the body of a bound task: its failure is settled now, whatever it raises from here on.
 

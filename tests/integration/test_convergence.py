@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from PIL import Image
 
 from pipeline.core.routes import failure_key
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from tasks.images.render import Recipe, render
 from tests.support import own_route
 from tests.support.pipeline_model import INPUT, Attempt, PipelineModel

@@ -173,7 +173,7 @@ class PipelineModel:
         self._bridge = Bridge(
             self.settings,
             self.events,  # type: ignore[arg-type]
-            lambda sources: process_many(sources, app=app, careful=failed_keys.may_have_failed),
+            lambda sources: process_many(sources, app=app, check_existing=failed_keys.may_have_failed),
             reconcile=lambda sources: reconcile_many(sources, app=app),
         )
 

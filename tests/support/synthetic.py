@@ -10,7 +10,7 @@ from pipeline.core.provenance import Provenance
 from pipeline.core.routes import failure_key
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from tasks.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, suffix
+from pipeline.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, suffix
 from tasks.images.render import Recipes
 from tests.support.s3_model import EPOCH, S3Model, Version
 

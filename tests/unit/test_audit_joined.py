@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.aws.storage import Found
+from pipeline.images.names import SUFFIXES
 from pipeline.operations.audit.merge import Joined, UnorderedListing, joined
-from tasks.images.names import SUFFIXES
 from tests.support.s3_model import EPOCH
 
 

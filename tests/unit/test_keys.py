@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.core.routes import failure_key
 from pipeline.core.settings import Settings
+from pipeline.images.names import ENDINGS, SUFFIXES, suffix, suffixes
 from tasks.images.formats import WRITTEN
-from tasks.images.names import ENDINGS, SUFFIXES, suffix, suffixes
 
 UNSET = Settings.from_env({})
 JPEG = Settings.from_env({"OUTPUT_FORMAT": "jpeg"})

@@ -20,6 +20,7 @@ LAYERS = (
     "pipeline.core",
     "pipeline.aws",
     "pipeline.sqs",
+    "pipeline.images",
     "pipeline",  # the app, and how programs enqueue
     "tasks",
     "bridge",

@@ -15,9 +15,9 @@ from pipeline.core.errors import ConfigError, MessageError, ObjectGone, Transien
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.images import IMAGES
 from pipeline.operations.show_routes import show
 from pipeline.sqs.worker.startup import RouteCheck
-from tasks.routes import IMAGES
 from tests.support import own_route
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out"})
@@ -128,13 +128,17 @@ def module(monkeypatch: pytest.MonkeyPatch, **names: Any) -> Settings:
     made = ModuleType("my_routes")
     vars(made).update(names)
     monkeypatch.setitem(sys.modules, "my_routes", made)
-    return Settings.from_env({"ROUTES": "my_routes, tasks.routes"})
+    return Settings.from_env({"ROUTES": "my_routes, pipeline.images"})
 
 
 def test_the_modules_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Routes.load(module(monkeypatch, ROUTES=[route()]))
     assert [each.name for each in found.all] == ["r", "images"]
     assert found.folders == ("text/", "resized/", "thumbs/")
+
+
+def test_the_name_that_the_images_route_had_before_still_works() -> None:
+    assert Routes.load(Settings.from_env({"ROUTES": "tasks.routes"})).all == (IMAGES,)
 
 
 @pytest.mark.parametrize("names", [{}, {"ROUTES": route()}, {"ROUTES": ["r"]}])

@@ -16,10 +16,10 @@ from pipeline.aws.storage import Found
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Route, Routes, failure_key
 from pipeline.core.source import Source
+from pipeline.images import ImageRoute
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.merge import Joined
 from pipeline.operations.audit.recipe_history import Eras
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from tasks.routes import ImageRoute
 
 #: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
 _SPOKEN_FOR = frozenset({RESIZED_PREFIX})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError
 from pipeline.core.routes import FAILED_SUFFIX, Output
-from tasks.images.names import SUFFIXES
+from pipeline.images.names import SUFFIXES
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
 _END = "."

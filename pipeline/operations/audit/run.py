@@ -19,9 +19,9 @@ from pipeline.aws.storage import Found
 from pipeline.core.errors import TransientError
 from pipeline.core.routes import FAILED_PREFIX, Route, Routes
 from pipeline.core.source import Source
+from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.classify import Finding, Judge, Status, others
 from pipeline.operations.audit.merge import Joined, joined
-from tasks.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64

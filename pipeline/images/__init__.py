@@ -1,12 +1,20 @@
-"""The route of the images: what SUFFIXES says becomes a resized rendition and a thumbnail of that."""
+"""The route of the images: what SUFFIXES says becomes a resized rendition and a thumbnail of that.
+
+Declared here, and not beside the tasks, so that a program that enqueues needs no module called ``tasks``: it may have
+one of its own. The tasks, and what makes their recipes, are named by string.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 from pipeline.core.routes import Output, Route
 from pipeline.core.settings import Settings
-from tasks.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
+from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
+
+#: The module whose ``Recipes`` tell how renditions are made. It needs Pillow, which the bridge does not.
+RECIPES = "tasks.images.render"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +34,7 @@ class ImageRoute(Route):
         return tuple(output for suffix in SUFFIXES for output in _pair(suffix))
 
     def recipes(self, settings: Settings) -> dict[str, str]:
-        from tasks.images.render import Recipes  # needs Pillow, which the bridge does not
-
-        made = Recipes.from_settings(settings)
+        made = import_module(RECIPES).Recipes.from_settings(settings)
         return {RESIZED_PREFIX: made.resized, THUMBS_PREFIX: made.thumb}
 
 
