@@ -107,7 +107,8 @@ class ObjectTask(Task):
         - object gone or overwritten: a result that says so, and the chain ends;
         - transient: tried again later with back-off and jitter; after the last try, a failure record;
         - a service that may be failing for everybody: the worker decides whether that costs a try;
-        - permanent, or unexpected: a failure record at once, or the dead-letter queue where there is to be no record;
+        - permanent, or unexpected: a failure record at once; where there is to be no record, what is permanent goes to
+          the dead-letter queue;
         - whatever is raised while that is carried out: the message is left to SQS.
         """
         try:
@@ -132,7 +133,7 @@ class ObjectTask(Task):
             # Returns only what it raises when the retry is published.
             raise self.retry(exc=failure.error, countdown=self._backoff_s(), max_retries=self.app.settings.max_retries)
         if not record:
-            if isinstance(exc, ServiceUnavailable):
+            if isinstance(exc, ServiceUnavailable) or not isinstance(exc, PipelineError):
                 raise exc
             logger.error("failed: %s: %s", source.uri, failure.error, extra=self._extra("failed", source))
             raise Reject(str(failure.error), requeue=False) from exc

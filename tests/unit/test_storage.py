@@ -8,7 +8,15 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.aws import storage
-from pipeline.core.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.core.errors import (
+    KeyTooLong,
+    NotReadable,
+    ObjectChanged,
+    ObjectGone,
+    PipelineError,
+    ServiceUnavailable,
+    TransientError,
+)
 from pipeline.core.source import Source
 from tests.support.s3_model import S3Model, error
 
@@ -47,19 +55,19 @@ def listing() -> Any:
         (read, "GetObject", "", 404, ObjectGone, "was deleted"),
         (read, "GetObject", "PreconditionFailed", 412, ObjectChanged, "was overwritten"),
         (read, "GetObject", "InvalidObjectState", 403, NotReadable, "archived"),
-        (read, "GetObject", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
-        (read, "GetObject", "AccessDenied", 403, TransientError, "need s3:GetObject on s3://b/k"),
-        (read, "GetObject", "SlowDown", 503, TransientError, "answered 503 SlowDown"),
+        (read, "GetObject", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
+        (read, "GetObject", "AccessDenied", 403, ServiceUnavailable, "need s3:GetObject on s3://b/k"),
+        (read, "GetObject", "SlowDown", 503, ServiceUnavailable, "answered 503 SlowDown"),
         (write, "PutObject", "PreconditionFailed", 412, storage.Conflict, "somebody else"),
         (write, "PutObject", "ConditionalRequestConflict", 409, storage.Conflict, "somebody else"),
         (write, "PutObject", "NoSuchKey", 404, storage.Conflict, "somebody else"),
-        (write, "PutObject", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
+        (write, "PutObject", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
         (write, "PutObject", "KeyTooLongError", 400, KeyTooLong, "longer than S3 allows"),
-        (write, "PutObject", "AccessDenied", 403, TransientError, "need s3:PutObject on s3://b/k"),
-        (head, "HeadObject", "403", 403, TransientError, "need s3:GetObject on s3://b/k"),
-        (head, "HeadObject", "503", 503, TransientError, "answered 503"),
-        (listing, "ListObjectsV2", "AccessDenied", 403, TransientError, "need s3:ListBucket on bucket b"),
-        (listing, "ListObjectsV2", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
+        (write, "PutObject", "AccessDenied", 403, ServiceUnavailable, "need s3:PutObject on s3://b/k"),
+        (head, "HeadObject", "403", 403, ServiceUnavailable, "need s3:GetObject on s3://b/k"),
+        (head, "HeadObject", "503", 503, ServiceUnavailable, "answered 503"),
+        (listing, "ListObjectsV2", "AccessDenied", 403, ServiceUnavailable, "need s3:ListBucket on bucket b"),
+        (listing, "ListObjectsV2", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
     ],
 )
 def test_what_an_answer_means(
