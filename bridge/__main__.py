@@ -28,7 +28,7 @@ def main() -> int:
         from pipeline.enqueue import process_many, reconcile_many
 
         settings = Settings.from_env()
-        heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE)
+        heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE, settings.health_stale_s)
         heartbeat.touch()  # or it would end after its first turn
         bridge = Bridge(
             settings,

@@ -12,9 +12,9 @@ import logging
 from itertools import islice
 from time import monotonic
 
-from pipeline.aws import storage
+from pipeline.aws.listing import list_objects
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_PREFIX, failure_key
+from pipeline.core.names import FAILED_PREFIX, failure_key
 from pipeline.core.settings import Settings
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.
@@ -44,7 +44,7 @@ class FailedKeys:
         if self._bucket is None:
             return None
         try:
-            records = [found.key for found in islice(storage.listed(self._bucket, FAILED_PREFIX), MAX_RECORDS + 1)]
+            records = [found.key for found in islice(list_objects(self._bucket, FAILED_PREFIX), MAX_RECORDS + 1)]
         except PipelineError as exc:
             if not self._complained:
                 self._complained = True

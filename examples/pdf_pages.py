@@ -15,7 +15,7 @@ from tasks import ObjectTask, derive
 LONGEST_SIDE = 1024  # pixels
 
 #: Raise `recipe` when the same PDF would give another picture: audit then finds those that are out of date.
-FIRST_PAGE = Output(folder="pages/", suffix=".png", content_type="image/png", recipe="1")
+FIRST_PAGE = Output(folder="pages/", append_suffix=".png", content_type="image/png", recipe="1")
 
 
 class NotAPdf(PermanentError):
@@ -45,4 +45,4 @@ def first_page(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]
     return derive(self, source, FIRST_PAGE, render)
 
 
-ROUTES = [Route(name="pdf", suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]
+ROUTES = [Route(name="pdf", match_suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]

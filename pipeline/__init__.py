@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import PipelineError
-
 if TYPE_CHECKING:
     from pipeline.aws.content import begins_with
     from pipeline.celery import app
@@ -33,14 +31,4 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(_HOMES[name]), name)
-    except PipelineError as exc:
-        import click
-
-        context = click.get_current_context(silent=True)
-        if context is None or context.find_root().command.name != "celery":
-            raise
-        # Celery's command line would show a traceback.
-        click.echo(f"Error: {exc}", err=True)
-        raise SystemExit(2) from None
+    return getattr(import_module(_HOMES[name]), name)

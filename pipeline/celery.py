@@ -1,30 +1,40 @@
-"""The Celery app and its safe defaults."""
+"""The Celery app and its safe defaults.
+
+Importing it changes nothing of the program that does: neither its current app nor its logging, signals, environment
+or garbage collector. What has effects belongs to Celery's commands, where they run for this app (``run_as_command``).
+"""
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
+import click
+from celery import Celery
 from kombu import Queue
+from kombu.utils.imports import symbol_by_name
 
 from pipeline.aws.queues import TASKS_QUEUE
-from pipeline.core import log
+from pipeline.core.errors import ConfigError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
+    "pipeline.sqs.worker.own_process:CollectorStep",
+    "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
     "pipeline.sqs.worker.scale_in_protection:ProtectionStep",
     "pipeline.sqs.worker.shutdown:GracefulStop",
 )
 CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
+
+#: What Flower reads as its configuration: without it, it would listen on all addresses.
+FLOWER_CONF = Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -86,8 +96,16 @@ def _result_backend(url: str | None) -> dict[str, Any]:
 class PipelineApp(Celery):
     """A Celery app that knows the pipeline's settings; tasks read them as ``self.app.settings``."""
 
-    settings: Settings
     _routes: Routes | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Read from the environment when first asked for. Raises ``ConfigError``."""
+        return Settings.from_env()
+
+    def on_configure(self) -> None:
+        """Celery's: when something of ``conf`` is first asked for. Raises ``ConfigError``."""
+        self.add_defaults(celery_config(self.settings))
 
     @property
     def routes(self) -> Routes:
@@ -95,6 +113,10 @@ class PipelineApp(Celery):
         if self._routes is None or self._routes.settings is not self.settings:
             self._routes = Routes.load(self.settings)
         return self._routes
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """A task of this app, and not of every other that there is in the process."""
+        return super().task(*args, **{"shared": False} | options)
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Without declaring the queue first: a queue is found or it is an error, and asking costs a request."""
@@ -107,43 +129,52 @@ class PipelineApp(Celery):
 
         return super().producer_or_acquire(active_producer(self) if producer is None else producer)
 
+    def run_as_command(self) -> None:
+        """This process is the app's own: ``celery -A pipeline …`` or ``python -m pipeline.worker``."""
+        self.set_current()
+        self.set_default()
+        self._fixups = [symbol_by_name(fixup)(self) for fixup in self.builtin_fixups]
+
 
 def make_app(settings: Settings | None = None) -> PipelineApp:
     """A configured app. Reads the environment when no settings are given; raises ``ConfigError``."""
-    app = PipelineApp(
-        "pipeline", events="pipeline.sqs.monitoring.events:Events", control="pipeline.sqs.monitoring.control:Control"
+    made = _unconfigured()
+    made.settings = Settings.from_env() if settings is None else settings
+    return made
+
+
+def _unconfigured() -> PipelineApp:
+    made = PipelineApp(
+        "pipeline",
+        set_as_current=False,
+        fixups=[],  # Django's put the current folder on the path, and look at every worker in the process
+        events="pipeline.sqs.monitoring.events:Events",
+        control="pipeline.sqs.monitoring.control:Control",
+        log="pipeline.sqs.worker.own_process:OwnLogging",
     )
-    app.settings = Settings.from_env() if settings is None else settings
-    app.conf.update(celery_config(app.settings))
-    app.steps["worker"].update(WORKER_STEPS)
-    app.steps["consumer"].update(CONSUMER_STEPS)
-    return app
-
-
-app = make_app()
-
-# What `celery -A pipeline flower` reads, wherever it is started: without it, Flower would listen on all addresses.
-os.environ.setdefault("FLOWER_CONF", str(Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"))
-
-
-@signals.setup_logging.connect  # a receiver here keeps Celery from configuring logging itself
-def _setup_logging(loglevel: int | None = None, **_: object) -> None:
-    log.setup(logging.INFO if loglevel is None else loglevel)
-
-
-@signals.worker_init.connect  # the tasks are loaded, and the pool's processes are not forked yet
-def _keep_what_is_loaded(**_: object) -> None:
-    """The collector never looks at it again: neither before each fork, as Celery asks for, nor in the processes.
-
-    What it does not touch, the processes share.
-    """
-    gc.freeze()
-    gc.enable()  # `pipeline.worker` starts without
-
-
-@signals.worker_ready.connect
-def _say_what_is_off(**_: object) -> None:
-    if app.settings.topic_arn_prefix is None:
-        logging.getLogger(__name__).warning(
-            "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring-off"}
+    made.steps["worker"].update(WORKER_STEPS)
+    made.steps["consumer"].update(CONSUMER_STEPS)
+    # An option that nobody gives, on each of Celery's commands where they run for this app: it is how an app is told
+    # that one does, and which, before it begins.
+    made.user_options["preload"].add(
+        click.Option(
+            ["--run-as-command"], hidden=True, is_eager=True, expose_value=False, is_flag=True, callback=_begin
         )
+    )
+    return made
+
+
+def _begin(context: click.Context, _option: click.Parameter, _given: bool) -> None:
+    """One of Celery's commands is about to run. A wrong setting is one line, and the status 2."""
+    made = context.obj.app
+    try:
+        made.run_as_command()
+        made.conf.broker_url  # noqa: B018 - reads the settings
+    except ConfigError as exc:
+        click.echo(f"Error: {exc}", err=True)
+        context.exit(2)
+    if context.command.name == "flower":
+        os.environ.setdefault("FLOWER_CONF", str(FLOWER_CONF))
+
+
+app = _unconfigured()

@@ -34,7 +34,7 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, check_ex
 
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
-    first, *others = app.routes.chosen(source, route).tasks
+    first, *others = app.routes.resolve(source, route).tasks
     return chain(
         app.signature(first, args=(known,), options=shown),
         *(app.signature(name, options=shown) for name in others),

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from celery import maybe_patch_concurrency
 
-from pipeline.core.errors import PipelineError
-
 
 def main() -> None:
     """Ends the process with the worker's exit status."""
@@ -24,11 +22,8 @@ def main() -> None:
     from celery.bin.base import CLIContext
     from celery.bin.worker import worker
 
-    try:
-        from pipeline.celery import app
-    except PipelineError as exc:
-        print(f"Error: {exc}", file=sys.stderr)
-        sys.exit(2)
+    from pipeline.celery import app
+
     for kind in ("worker", "preload"):
         worker.params.extend(app.user_options.get(kind, ()))
     options = sys.argv[1:]

@@ -11,8 +11,9 @@ from pipeline import enqueue
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
 from pipeline.core.errors import MessageError
+from pipeline.core.names import FAILED_PREFIX, failure_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import FAILED_PREFIX, Output, Routes, failure_key
+from pipeline.core.routes import Output, Routes
 from pipeline.core.source import Source
 from tasks.convergence import FOLLOW_UP_S
 from tasks.outcome import Outcome
@@ -48,11 +49,11 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    held = _held(bucket, source, routes.stored(source.key, ever=thorough or current is None))
+    held = _held(bucket, source, routes.outputs(source.key, ever=thorough or current is None))
     results: list[frozenset[str]] = []
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
-        results = [frozenset(output.name(source.key) for output in result) for result in routes.results(now)]
+        results = [frozenset(output.name(source.key) for output in result) for result in routes.output_sets(now)]
     remove_orphans = thorough or settings.delete_renditions
     wrong, is_complete, has_failed = classify(current, held, results, remove_orphans=remove_orphans)
     if wrong:
@@ -65,7 +66,7 @@ def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, P
     held = {}
     for output in outputs:
         there = storage.head(bucket, output.name(source.key))
-        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.suffix):
+        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
             held[there.key] = made
     record = storage.head(bucket, failure_key(source.key))
     if record is not None:
@@ -126,8 +127,9 @@ def remove_outdated(job: Job, source: Source, key: str) -> None:
     """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
     as ``key``."""
     bucket = job.app.settings.required("output_bucket")
-    results = job.app.routes.possible(source.key)
-    beside = [result for result in results if all(output.name(source.key) != key for output in result)]
+    settings, routes = job.app.settings, job.app.routes.match_key(source.key)
+    possible = [outputs for route in routes for outputs in route.output_sets(source.key, settings)]
+    beside = [outputs for outputs in possible if all(output.name(source.key) != key for output in outputs)]
     others = [first.name(source.key) for first, *_ in beside]
     if job.check_existing:
         others.append(failure_key(source.key))

@@ -20,6 +20,7 @@ from time import monotonic
 
 from pipeline.aws import storage
 from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
+from pipeline.core.names import key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from tasks.outcome import Outcome
@@ -79,7 +80,7 @@ def write_newest(
                 key,
                 data,
                 content_type=content_type,
-                metadata=made.metadata() | dict(facts),
+                metadata=made.metadata() | key_metadata(key, source.key) | dict(facts),
                 new=replaces is None,
                 replaces=replaces,
             )

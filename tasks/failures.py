@@ -15,8 +15,8 @@ from celery import Task
 
 from pipeline.aws import storage
 from pipeline.core.errors import PermanentError, PipelineError, TransientError
+from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import failure_key
 from pipeline.core.source import Source
 from tasks.convergence import resolve_current
 
@@ -56,7 +56,7 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         key,
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
         content_type="application/json",
-        metadata=Provenance.of(source).metadata() | {"reason": reason},
+        metadata=Provenance.of(source).metadata() | key_metadata(key, source.key) | {"reason": reason},
     )
     return Written(f"s3://{bucket}/{key}", source)
 

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
 from pipeline.core.errors import OwnOutput
+from pipeline.core.names import stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output
 from pipeline.core.source import Source
@@ -100,9 +101,9 @@ def derive(
     """
 
     def made(original: Original) -> Artifact:
-        return Artifact(make(original.data), output.content_type, output.suffix)
+        return Artifact(make(original.data), output.content_type, output.append_suffix)
 
-    plan = Plan(output.folder, (output.suffix,), output.recipe, made)
+    plan = Plan(output.folder, (output.append_suffix,), output.recipe, made)
     return produce(task, source, lambda _: plan, check_existing=careful)
 
 
@@ -137,7 +138,7 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
     source = resolve_current(job.source) if plan.previous is None else job.source
     bucket = job.app.settings.required("output_bucket")
     for suffix in plan.suffixes:
-        there = storage.head(bucket, f"{plan.folder}{source.key}{suffix}")
+        there = storage.head(bucket, stored_name(plan.folder, source.key, suffix))
         if there is None:
             continue
         made = Provenance.read(there.metadata)
@@ -175,7 +176,7 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
     """Stores what was made. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
     source = original.source
     bucket = job.app.settings.required("output_bucket")
-    key = f"{plan.folder}{source.key}{artifact.suffix}"
+    key = stored_name(plan.folder, source.key, artifact.suffix)
     outcome, etag = write_newest(
         bucket,
         key,

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline.celery import app
 from pipeline.core.errors import MessageError
+from pipeline.core.names import stored_name
 from pipeline.core.source import Source
-from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX, suffix, suffixes
+from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import ObjectTask
 from tasks.cleanup import reconcile_now
 from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
@@ -101,10 +102,10 @@ def _from_object(job: Job, folder: str, recipe: Recipe, recipe_name: str) -> Pla
 
 
 def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -> Plan:
-    name = RESIZED_PREFIX + job.source.key
-    if not resized.key.startswith(name):
+    by_name = {stored_name(RESIZED_PREFIX, job.source.key, ending): ending for ending in SUFFIXES}
+    if resized.key not in by_name:
         raise MessageError(f"{resized.uri} is no rendition of {job.source.uri}")
-    ending = resized.key.removeprefix(name)
+    ending = by_name[resized.key]
     limits = Limits.from_settings(job.app.settings)
 
     def make(original: Original) -> Artifact:

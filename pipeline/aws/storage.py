@@ -79,7 +79,7 @@ def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
     if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
-    with _errors("read", source.uri):
+    with storage_errors("read", source.uri):
         answer = clients.s3().get_object(**request)
         with closing(answer["Body"]) as body:
             found = _found(source.key, answer)
@@ -95,7 +95,7 @@ def read_beginning(source: Source, length: int) -> bytes:
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "Range": f"bytes=0-{length - 1}"}
     if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
-    with _errors("read", source.uri):
+    with storage_errors("read", source.uri):
         try:
             answer = clients.s3().get_object(**request)
         except ClientError as exc:
@@ -109,7 +109,7 @@ def read_beginning(source: Source, length: int) -> bytes:
 
 def head(bucket: str, key: str) -> Found | None:
     """Looks at an object; None when there is none. Raises ``TransientError``."""
-    with _errors("look at", f"s3://{bucket}/{key}"):
+    with storage_errors("look at", f"s3://{bucket}/{key}"):
         try:
             return _found(key, clients.s3().head_object(Bucket=bucket, Key=key))
         except ClientError as exc:
@@ -122,7 +122,7 @@ def current(bucket: str, key: str) -> Found | None:
     """As ``head``, but None is certain enough to delete by: a missing bucket is an error, not a missing object."""
     found = head(bucket, key)
     if found is None:
-        with _errors("look at", f"s3://{bucket}"):
+        with storage_errors("look at", f"s3://{bucket}"):
             try:
                 clients.s3().head_bucket(Bucket=bucket)
             except ClientError as exc:
@@ -150,7 +150,7 @@ def write(
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
     if replaces is not None:
         condition = {"IfMatch": f'"{replaces}"'}
-    with _errors("write", f"s3://{bucket}/{key}"):
+    with storage_errors("write", f"s3://{bucket}/{key}"):
         answer = clients.s3().put_object(
             Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **condition
         )
@@ -160,7 +160,7 @@ def write(
 def delete(bucket: str, keys: Iterable[str]) -> None:
     """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
     for batch in batches(keys, MAX_DELETES):
-        with _errors("delete", f"s3://{bucket}/{batch[0]}"):
+        with storage_errors("delete", f"s3://{bucket}/{batch[0]}"):
             for key in _delete_batch(bucket, batch):
                 clients.s3().delete_object(Bucket=bucket, Key=key)
 
@@ -182,27 +182,6 @@ def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
     return [key for key in batch if NOT_XML.search(key)]
 
 
-def listed(
-    bucket: str, prefix: str = "", *, after: str = "", on_request: Callable[[str], None] = lambda _: None
-) -> Iterator[Found]:
-    """The objects whose keys begin with ``prefix`` and come after ``after``, page by page, in the store's order.
-
-    ``on_request`` is called with the operation's name for each page. Raises ``PipelineError``.
-    """
-    request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
-    if after:
-        request["StartAfter"] = after
-    while True:
-        on_request("ListObjectsV2")
-        with _errors("list", f"s3://{bucket}/{prefix}"):
-            page = clients.s3().list_objects_v2(**request)
-        for item in page.get("Contents", []):
-            yield Found(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-        if not page.get("IsTruncated"):
-            return
-        request["ContinuationToken"] = page["NextContinuationToken"]
-
-
 def _found(key: str, answer: Any) -> Found:
     version = answer.get("VersionId")
     return Found(
@@ -217,7 +196,7 @@ def _found(key: str, answer: Any) -> Found:
 
 
 @contextmanager
-def _errors(verb: str, uri: str) -> Iterator[None]:
+def storage_errors(verb: str, uri: str) -> Iterator[None]:
     """Turns what boto3 raises into this project's errors, naming the object."""
     try:
         yield

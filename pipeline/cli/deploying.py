@@ -37,7 +37,7 @@ def deploy(
       python -m pipeline deploy --image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/batch-image-pipeline:1
       python -m pipeline deploy -p MaxWorkers=100 -p AlarmEmail=me@example.com
     """
-    from pipeline.deploy.command import TEMPLATE
+    from pipeline.deploy.command import TEMPLATE, Wanted
     from pipeline.deploy.command import deploy as run
 
     wrong = [pair for pair in pairs if "=" not in pair]
@@ -49,7 +49,7 @@ def deploy(
     given = {name: value for name, value in named.items() if value is not None}
     given |= dict(pair.split("=", 1) for pair in pairs)
     path = TEMPLATE if template is None else template
-    run(stack, given, network=network, template=path, yes=yes, dry_run=dry_run)
+    run(Wanted(stack, given, path, network=network, yes=yes, dry_run=dry_run))
 
 
 @click.command()

@@ -51,16 +51,15 @@ def settings(page: Path | None) -> None:
 def health(role: str | None) -> None:
     """Tell whether the worker or bridge here makes progress.
 
-    Exit status: 0 it does, 1 it does not. For container health checks. Without ROLE it is whichever runs here.
-    HEALTH_STALE_S says how long it may take; a long task is progress.
+    Exit status: 0 it does, 1 it does not. Without ROLE it is whichever runs here. The HEALTH_STALE_S of that
+    process says how long it may take; a long task is progress.
     """
     from pipeline.core.health import Role, check, role_here
     from pipeline.core.settings import Settings
 
-    settings = Settings.from_env()
-    folder = Path(settings.health_folder)
+    folder = Path(Settings.from_env().health_folder)
     found = role_here(folder) if role is None else Role(role)
-    age_s = check(folder, found, settings.health_stale_s)
+    age_s = check(folder, found)
     click.echo(f"healthy: the {found.value} made progress {age_s:.0f} s ago")
 
 

@@ -8,11 +8,11 @@ silently stopped to consume, is found; one that is idle or busy with long work i
 from __future__ import annotations
 
 import os
-import time
 from enum import Enum
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.health_check import STALE_S, age_and_limit_s
 
 
 class Role(Enum):
@@ -40,16 +40,26 @@ def role_here(folder: Path) -> Role:
 
 
 class Heartbeat:
-    """The file of one process. One process of a role for each folder."""
+    """The file of one process. One process of a role for each folder.
 
-    def __init__(self, folder: Path, role: Role) -> None:
+    It holds the process's id and ``stale_s``, the seconds without progress after which that process is unhealthy: the
+    check of the container reads no settings.
+    """
+
+    def __init__(self, folder: Path, role: Role, stale_s: float = STALE_S) -> None:
         self._folder = folder
         self._path = heartbeat_path(folder, role)
+        self._stale_s = stale_s
+        self._written = False
 
     def touch(self) -> None:
         """Call it after something was achieved, not just because time has passed. Raises ``ConfigError``."""
         try:
-            self._path.write_text(f"{os.getpid()}\n")
+            if self._written and self._path.exists():
+                os.utime(self._path)
+            else:
+                self._path.write_text(f"{os.getpid()} {self._stale_s:g}\n")
+                self._written = True
         except OSError as exc:
             raise ConfigError(f"HEALTH_FOLDER={self._folder}: {self._path} can't be written: {exc.strerror}") from exc
 
@@ -58,13 +68,17 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)
 
 
-def check(folder: Path, role: Role, stale_s: float) -> float:
-    """Seconds since the process last made progress. Raises ``Unhealthy`` when that is too long ago."""
+def check(folder: Path, role: Role, stale_s: float | None = None) -> float:
+    """Seconds since the process last made progress. Raises ``Unhealthy`` when that is too long ago.
+
+    ``stale_s``: how long is too long; without it what the process itself was given as ``HEALTH_STALE_S``.
+    """
     path = heartbeat_path(folder, role)
     try:
-        age_s = max(0.0, time.time() - path.stat().st_mtime)
+        age_s, own_s = age_and_limit_s(str(path))
     except FileNotFoundError:
         raise Unhealthy(f"the {role.value} is not running, or has not begun to consume: there is no {path}") from None
+    stale_s = own_s if stale_s is None else stale_s
     if age_s > stale_s:
         raise Unhealthy(
             f"the {role.value} has made no progress for {age_s:.0f} s (HEALTH_STALE_S={stale_s:g}): "

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from pipeline.core.names import spelled_key
 from pipeline.core.source import Source
 
 _HEX = re.compile("[0-9A-Fa-f]+")
@@ -27,6 +28,7 @@ class Provenance:
     modified: str | None = None  # ISO 8601: when that version was uploaded
     recipe: str | None = None
     key_suffix: str = ""  # what the rendition's name has behind the object's key
+    key: str | None = None  # of the object; only where the name of what is stored doesn't tell (pipeline.core.names)
 
     @classmethod
     def of(cls, source: Source, *, modified: str | None = None, recipe: str | None = None, suffix: str = "") -> Self:
@@ -43,6 +45,7 @@ class Provenance:
             modified=known.get("source-modified"),
             recipe=known.get("recipe"),
             key_suffix=known.get("key-suffix", ""),
+            key=spelled_key(known.get("source-key")),
         )
 
     def metadata(self) -> dict[str, str]:

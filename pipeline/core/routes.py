@@ -13,29 +13,25 @@ from functools import lru_cache
 from importlib import import_module
 
 from pipeline.core.errors import ConfigError, MessageError
+from pipeline.core.names import FAILED_PREFIX, MAX_AROUND_BYTES, stored_name
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-
-#: Where the failure records are, of all routes.
-FAILED_PREFIX = "failed/"
-FAILED_SUFFIX = ".json"
-
-
-def failure_key(key: str) -> str:
-    return f"{FAILED_PREFIX}{key}{FAILED_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a task makes of an object: stored in the output bucket as ``<folder><key><suffix>``."""
+    """What a task makes of an object: stored in the output bucket as ``<folder><key><append_suffix>``.
+
+    (Where that is too long for S3, under a shorter name: see ``pipeline.core.names``.)
+    """
 
     folder: str  # ends with a slash: "pages/"
-    suffix: str = ""  # ".png", or nothing
+    append_suffix: str = ""  # ".png", or nothing
     content_type: str = "application/octet-stream"
     recipe: str = "1"  # raise it when the same object would give something else: what is stored is then out of date
 
     def name(self, key: str) -> str:
-        return f"{self.folder}{key}{self.suffix}"
+        return stored_name(self.folder, key, self.append_suffix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +39,9 @@ class Route:
     """From objects to tasks, and to what they leave in the output bucket.
 
     - ``name``: for logs and for ``process(…, route=name)``;
-    - ``prefix``, ``suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the suffixes
-      (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may look into
-      the object: see ``pipeline.aws.content``;
+    - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
+      suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
+      look into the object: see ``pipeline.aws.content``;
     - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
       each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.
@@ -55,26 +51,27 @@ class Route:
     tasks: tuple[str, ...]
     outputs: tuple[Output, ...]
     prefix: str = ""
-    suffixes: tuple[str, ...] = ()
+    match_suffixes: tuple[str, ...] = ()
     content: Callable[[Source], bool] | None = None
 
-    def endings(self, settings: Settings) -> tuple[str, ...]:
-        return self.suffixes
+    def suffixes(self, settings: Settings) -> tuple[str, ...]:
+        """What a key must end in, lower case: one of these; none means any."""
+        return self.match_suffixes
 
-    def refusal(self, key: str, settings: Settings) -> str | None:
+    def reject_reason(self, key: str, settings: Settings) -> str | None:
         """Why it does not take a key, in words; None where it may."""
         if not key.startswith(self.prefix):
             return f"its key does not begin with {self.prefix}"
-        endings = self.endings(settings)
-        if endings and not key.lower().endswith(endings):
-            return f"its key ends in none of {', '.join(endings)}"
+        suffixes = self.suffixes(settings)
+        if suffixes and not key.lower().endswith(suffixes):
+            return f"its key ends in none of {', '.join(suffixes)}"
         return None
 
-    def results(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
+    def output_sets(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
         """What the object is done with: any one of these, whole. Most routes have just one way to be done."""
         return (self.outputs,)
 
-    def remains(self, key: str) -> tuple[Output, ...]:
+    def all_outputs(self, key: str) -> tuple[Output, ...]:
         """All that may be stored of the object by this route, whatever the settings are or were."""
         return self.outputs
 
@@ -97,29 +94,29 @@ class Routes:
         """Imports the modules. Raises ``ConfigError``."""
         return cls(settings, [route for module in settings.routes for route in _declared(module)])
 
-    def of(self, source: Source) -> Route | None:
+    def match(self, source: Source) -> Route | None:
         """The route that takes the object. Raises what a rule for the content raises."""
         if self._barred(source.bucket, source.key) is not None:
             return None
-        return next((route for route in self.candidates(source.key) if _takes(route, source)), None)
+        return next((route for route in self.match_key(source.key) if _takes(route, source)), None)
 
     def skip_reason(self, source: Source, *, is_gone: bool = False) -> str | None:
-        """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``of`` does.
+        """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``match`` does.
 
         ``is_gone``: there is no content to be asked for any more.
         """
         barred = self._barred(source.bucket, source.key)
-        if barred is not None or (self.candidates(source.key) if is_gone else self.of(source)):
+        if barred is not None or (self.match_key(source.key) if is_gone else self.match(source)):
             return barred
-        refusals = [(route.name, route.refusal(source.key, self.settings)) for route in self.all]
-        found = [(name, "its content is something else" if why is None else why) for name, why in refusals]
+        reasons = [(route.name, route.reject_reason(source.key, self.settings)) for route in self.all]
+        found = [(name, "its content is something else" if why is None else why) for name, why in reasons]
         return found[0][1] if len(found) == 1 else "; ".join(f"{name}: {why}" for name, why in found)
 
-    def candidates(self, key: str) -> list[Route]:
-        """Those that may take an object with this key, depending on its content."""
-        return [route for route in self.all if route.refusal(key, self.settings) is None]
+    def match_key(self, key: str) -> list[Route]:
+        """The routes that may take an object with this key, depending on its content."""
+        return [route for route in self.all if route.reject_reason(key, self.settings) is None]
 
-    def chosen(self, source: Source, name: str | None = None) -> Route:
+    def resolve(self, source: Source, name: str | None = None) -> Route:
         """The route to enqueue an object on: the named one; else the one that takes it; else the only one there is.
 
         Raises ``MessageError`` when that says nothing.
@@ -129,30 +126,27 @@ class Routes:
             if not found:
                 raise MessageError(f"there is no route {name!r}; ROUTES has {self._names()}")
             return found[0]
-        route = self.of(source)
+        route = self.match(source)
         if route is not None:
             return route
         if len(self.all) == 1:
             return self.all[0]
         raise MessageError(f"no route takes {source.uri} ({self.skip_reason(source)}): name one of {self._names()}")
 
-    def results(self, source: Source) -> tuple[tuple[Output, ...], ...]:
+    def output_sets(self, source: Source) -> tuple[tuple[Output, ...], ...]:
         """What the object is done with, any one of these; of every route where none takes it: somebody chose one."""
-        route = self.of(source)
-        return self._results(source.key, self.all if route is None else (route,))
+        route = self.match(source)
+        return self._output_sets(source.key, self.all if route is None else (route,))
 
-    def possible(self, key: str) -> tuple[tuple[Output, ...], ...]:
-        """What an object with this key may be done with, whatever is in it: any one of these."""
-        return self._results(key, self.candidates(key))
-
-    def stored(self, key: str, *, ever: bool = False) -> list[Output]:
+    def outputs(self, key: str, *, ever: bool = False) -> list[Output]:
         """What may be stored of an object; ``ever``: also of other routes, and by other settings."""
         if ever:
-            return [output for route in self.all for output in route.remains(key)]
-        return [output for result in self._results(key, self.candidates(key) or self.all) for output in result]
+            return [output for route in self.all for output in route.all_outputs(key)]
+        routes = self.match_key(key) or self.all
+        return [output for each in self._output_sets(key, routes) for output in each]
 
-    def _results(self, key: str, routes: Iterable[Route]) -> tuple[tuple[Output, ...], ...]:
-        return tuple(result for route in routes for result in route.results(key, self.settings))
+    def _output_sets(self, key: str, routes: Iterable[Route]) -> tuple[tuple[Output, ...], ...]:
+        return tuple(each for route in routes for each in route.output_sets(key, self.settings))
 
     def recipes(self) -> dict[str, str]:
         """The recipe that each output is to be made by, by its folder."""
@@ -215,19 +209,23 @@ def _check(routes: Sequence[Route]) -> None:
         names.add(route.name)
         if not route.tasks or not route.outputs:
             raise ConfigError(f"{where}: name at least one task, and at least one output that it leaves")
-        if any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in route.suffixes):
-            raise ConfigError(f"{where}: suffixes are lower case and begin with a dot, not {route.suffixes}")
+        if any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in route.match_suffixes):
+            raise ConfigError(
+                f"{where}: its match_suffixes must be lower case and begin with a dot: {route.match_suffixes}"
+            )
         for output in route.outputs:
             _check_output(output, where, folders)
             folders[output.folder] = where
 
 
 def _check_output(output: Output, where: str, folders: dict[str, str]) -> None:
-    folder, suffix = output.folder, output.suffix
+    folder, suffix = output.folder, output.append_suffix
     if not folder.endswith("/") or folder.startswith("/"):
         raise ConfigError(f"{where}: folder {folder!r} must end with a slash and not begin with one")
     if suffix and (not suffix.startswith(".") or "/" in suffix or not suffix.isascii()):
-        raise ConfigError(f"{where}: suffix {suffix!r} must begin with a dot, in ASCII and without a slash")
+        raise ConfigError(f"{where}: append_suffix {suffix!r} must begin with a dot, in ASCII and without a slash")
+    if len((folder + suffix).encode()) > MAX_AROUND_BYTES:
+        raise ConfigError(f"{where}: folder and append_suffix have more than {MAX_AROUND_BYTES} bytes: {folder!r}")
     for other, owner in folders.items():
         if folder.startswith(other) or other.startswith(folder):
             raise ConfigError(f"{where}: folder {folder!r} is or overlaps {other!r} of {owner}; take another one")

@@ -16,10 +16,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from pipeline.core.errors import MessageError
-from pipeline.core.source import Source
-
-#: An S3 key is at most this long, in UTF-8.
-MAX_KEY_BYTES = 1024
+from pipeline.core.source import Source, shortened
 
 
 class Kind(Enum):
@@ -70,12 +67,12 @@ def _notification(body: Any, depth: int) -> Notification:
         return Notification((_from_event_bridge(body),))
     if isinstance(body.get("Message"), str) and "TopicArn" in body and depth == 0:
         return _notification(_json(body["Message"], "the SNS message inside"), depth + 1)
-    raise MessageError(f"the message is no S3 event: its fields are {_short(sorted(body))}")
+    raise MessageError(f"the message is no S3 event: its fields are {shortened(sorted(body))}")
 
 
 def _from_s3(record: Any) -> Change:
     if not isinstance(record, dict) or record.get("eventSource") not in ("aws:s3", None):
-        raise MessageError(f"a record is not from S3: {_short(record)}")
+        raise MessageError(f"a record is not from S3: {shortened(record)}")
     name = _text(record, "eventName")
     entry = _object(record, "s3")
     item = _object(entry, "object")
@@ -111,16 +108,10 @@ def _from_event_bridge(body: dict[str, Any]) -> Change:
 
 
 def _source(bucket: str, key: str, item: dict[str, Any], names: tuple[str, str], event_time: str | None) -> Source:
-    try:
-        size_bytes = len(key.encode())
-    except UnicodeEncodeError:
-        raise MessageError(f"the key {_short(key)} is not valid Unicode") from None
-    if size_bytes > MAX_KEY_BYTES:
-        raise MessageError(f"the key {_short(key)} has {size_bytes} bytes, more than S3's {MAX_KEY_BYTES}")
     version_id, etag = (_text(item, name, optional=True) for name in names)
     size = item.get("size")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-        raise MessageError(f"the size of {_short(key)} is {_short(size)}, not a number of bytes")
+        raise MessageError(f"the size of {shortened(key)} is {shortened(size)}, not a number of bytes")
     return Source(
         bucket=bucket,
         key=key,
@@ -146,13 +137,13 @@ def _decoded(key: str) -> str:
     try:
         return unquote_plus(key, errors="strict")
     except UnicodeDecodeError:
-        raise MessageError(f"the key {_short(key)} is not percent-encoded UTF-8") from None
+        raise MessageError(f"the key {shortened(key)} is not percent-encoded UTF-8") from None
 
 
 def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
     value = parent.get(name)
     if not isinstance(value, dict):
-        raise MessageError(f"the event has no {name} object where there should be one: {_short(parent)}")
+        raise MessageError(f"the event has no {name} object where there should be one: {shortened(parent)}")
     return value
 
 
@@ -162,10 +153,5 @@ def _text(parent: dict[str, Any], name: str, *, optional: bool = False) -> Any:
     if optional and value in (None, ""):
         return None
     if not isinstance(value, str) or not value:
-        raise MessageError(f"the event's {name} is {_short(value)}, not text")
+        raise MessageError(f"the event's {name} is {shortened(value)}, not text")
     return value
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -8,6 +8,9 @@ from typing import Any, Self
 from pipeline.core.errors import MessageError
 
 _SCHEME = "s3://"
+#: An S3 key is at most this long, in UTF-8:
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,12 @@ class Source:
     def __post_init__(self) -> None:
         if not self.bucket or not self.key:
             raise MessageError(f"a source needs a bucket and a key, not {self.bucket!r} and {self.key!r}")
+        try:
+            size_bytes = len(self.key.encode())
+        except UnicodeEncodeError:
+            raise MessageError(f"the key {shortened(self.key)} is not valid Unicode") from None
+        if size_bytes > MAX_KEY_BYTES:
+            raise MessageError(f"the key {shortened(self.key)} has {size_bytes} bytes, more than S3's {MAX_KEY_BYTES}")
 
     @property
     def uri(self) -> str:
@@ -65,6 +74,12 @@ class Source:
             if found is not None and (not isinstance(found, expected) or isinstance(found, bool)):
                 raise MessageError(f"{name} of a source is {found!r}, which is not of type {expected.__name__}")
         return cls(**{**known, "bucket": known["bucket"] or "", "key": known["key"] or ""})
+
+
+def shortened(value: Any, limit: int = 80) -> str:
+    """A value that anybody may have chosen, as an error message can show it."""
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def place(uri: str) -> tuple[str, str]:

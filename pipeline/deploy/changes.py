@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.aws import clients
@@ -21,12 +21,16 @@ _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One resource: ``action`` is Add, Modify, Remove, Import…; ``replaces`` True, False or Conditional."""
+    """One resource: ``action`` is Add, Modify, Remove, Import…; ``replaces`` True, False or Conditional.
+
+    ``physical`` is its name in AWS, empty for what is added.
+    """
 
     action: str
     name: str
     kind: str
     replaces: str
+    physical: str = ""
 
     @property
     def loses_something(self) -> bool:
@@ -47,39 +51,57 @@ def parameters_of(template: str) -> dict[str, bool]:
     return {entry["ParameterKey"]: "DefaultValue" not in entry for entry in summary.get("Parameters", [])}
 
 
-def propose(
-    stack: str,
-    template: str,
-    values: Mapping[str, str],
-    *,
-    new: bool,
-    sleep: Callable[[float], None] = time.sleep,
-) -> ChangeSet | None:
-    """Makes a change set and waits for it; None when nothing would change.
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a change set is made of. ``values``: of the parameters; ``take_over``: buckets that it may import."""
 
-    ``values`` are those of the parameters. Buckets that an earlier stack of this name has left behind are
-    taken over. Raises ``PipelineError``.
-    """
+    stack: str
+    template: str
+    values: Mapping[str, str]
+    new: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+    take_over: frozenset[str] = frozenset()
+    service_role: str | None = None  # the ARN of the role that CloudFormation works as
+
+
+def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) -> ChangeSet | None:
+    """Makes a change set and waits for it; None when nothing would change. Raises ``PipelineError``."""
     client = clients.client("cloudformation")
+    stack, new = proposal.stack, proposal.new
+    role = {} if proposal.service_role is None else {"RoleARN": proposal.service_role}
     with plainly(f"proposing the changes to stack {stack}"):
         made = client.create_change_set(
             StackName=stack,
             ChangeSetName=f"deploy-{int(time.time())}",
             ChangeSetType="CREATE" if new else "UPDATE",
-            TemplateBody=template,
-            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+            TemplateBody=proposal.template,
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in proposal.values.items()],
             Capabilities=["CAPABILITY_IAM"],
-            ImportExistingResources=new,
-            Tags=[{"Key": "app", "Value": "batch-image-pipeline"}],
+            ImportExistingResources=bool(proposal.take_over),
+            Tags=[{"Key": name, "Value": value} for name, value in proposal.tags.items()],
+            **role,
         )
-        proposed = _wait(client, made["Id"], sleep)
-    if proposed["Status"] == "FAILED":
-        reason = proposed.get("StatusReason", "")
+        answer = _wait(client, made["Id"], sleep)
+    if answer["Status"] == "FAILED":
+        reason = answer.get("StatusReason", "")
         discard(made["Id"], made["StackId"], new=new)
         if any(text in reason for text in _NOTHING):
             return None
         raise PipelineError(f"CloudFormation refuses the changes to stack {stack}: {reason}")
-    return ChangeSet(made["Id"], made["StackId"], tuple(_changes(client, made["Id"])))
+    proposed = ChangeSet(made["Id"], made["StackId"], tuple(_changes(client, made["Id"])))
+    _only_ours(proposed, proposal)
+    return proposed
+
+
+def _only_ours(proposed: ChangeSet, proposal: Proposal) -> None:
+    """ImportExistingResources takes whatever has a name of the template's: nothing but our buckets is to be taken."""
+    for change in proposed.changes:
+        if change.action == "Import" and change.physical not in proposal.take_over:
+            discard(proposed.id, proposed.stack_id, new=proposal.new)
+            raise PipelineError(
+                f"{change.kind} {change.physical or change.name} exists already, and this stack would take it over: "
+                "remove it if it is not used, or give the stack another name (--stack)"
+            )
 
 
 def _wait(client: Any, change_set: str, sleep: Callable[[float], None]) -> dict[str, Any]:
@@ -104,6 +126,7 @@ def _changes(client: Any, change_set: str) -> list[Change]:
                     name=change["LogicalResourceId"],
                     kind=change["ResourceType"],
                     replaces=change.get("Replacement", "False"),
+                    physical=change.get("PhysicalResourceId", ""),
                 )
             )
     return found

@@ -39,6 +39,14 @@ class Event:
         return self.status.endswith(("_COMPLETE", "_FAILED"))
 
 
+class StackFailed(PipelineError):
+    """The stack is at rest, and not as it was to be. ``status``: CloudFormation's."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Follower:
     """Remembers which events were there before; ``until_rest`` reports the ones after."""
 
@@ -48,8 +56,8 @@ class Follower:
         self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
-    def until_rest(self, report: Callable[[Event], None]) -> str:
-        """Reports each event of a resource as it comes; returns the stack's last status.
+    def until_rest(self, report: Callable[[Event], None], meanwhile: Callable[[], None] = lambda: None) -> str:
+        """Reports each event of a resource as it comes, and calls ``meanwhile``; returns the stack's last status.
 
         Raises ``PipelineError`` with the first cause when something failed.
         """
@@ -65,6 +73,7 @@ class Follower:
                 report(event)
                 if event.failed and not any(word in event.reason for word in _CONSEQUENCES):
                     failures.append(event)
+            meanwhile()
             waited_s = time.monotonic() - started
             # Right after the call the stack may still be what it was before.
             if not status.endswith("_IN_PROGRESS") and (begun or waited_s > BEGIN_S):
@@ -75,7 +84,7 @@ class Follower:
         if "ROLLBACK" in status or status.endswith("_FAILED"):
             first = failures[0] if failures else None
             cause = reason if first is None else f"{first.name} ({first.kind}): {first.reason}"
-            raise PipelineError(f"the stack ended as {status}. The first cause: {cause}")
+            raise StackFailed(status, f"the stack ended as {status}. The first cause: {cause}")
         return status
 
     def _status(self) -> tuple[str, str]:

@@ -12,19 +12,17 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from pipeline.aws import clients, queues
-from pipeline.aws.errors import is_missing_queue, plainly, status
+from pipeline.aws.errors import is_missing_queue, plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account
-from pipeline.deploy.command import follow
+from pipeline.deploy import account, buckets
 from pipeline.deploy.follow import Follower
+from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
 
 POLL_S = 10.0
 #: The queues' depths are approximate, so they must be seen empty more than once.
 LOOKS = 3
-#: DeleteObjects takes this many at once.
-BATCH = 1000
 #: Queues whose messages are work; and those that hold what has failed.
 EVENTS = "events"
 WORK, DEAD = (EVENTS, "tasks"), ("events-dlq", "tasks-dlq")
@@ -35,12 +33,7 @@ class Belongings:
     """What a stack consists of that deleting it does not remove, or would lose."""
 
     prefix: str
-    input_bucket: str
-    output_bucket: str
-
-    @property
-    def buckets(self) -> tuple[str, str]:
-        return self.input_bucket, self.output_bucket
+    buckets: tuple[str, ...]  # that it made itself: those that it only uses are none of its
 
 
 def teardown(
@@ -61,7 +54,7 @@ def teardown(
     found = account.describe(stack)
     if found is None:
         raise PipelineError(f"there is no stack {stack} in {here.region}, account {here.id}")
-    ours = _belongings(stack, found, here)
+    ours = _belongings(stack, found)
     _say(stack, ours, here, delete_data, console)
     if not (yes or _agreed(stack, console)):
         console.print("Nothing was changed.")
@@ -74,28 +67,23 @@ def teardown(
     follow(follower, None, console)
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
+    for bucket, count in buckets.empty(ours.buckets if delete_data else ()).items():
+        console.print(f"Removed {bucket} and {counted(count, 'version')} of objects in it.")
     for bucket in ours.buckets:
-        if delete_data:
-            console.print(f"Removed {bucket} and {counted(_delete_bucket(bucket), 'version')} of objects in it.")
-        elif _bucket_exists(bucket):
+        if buckets.exists(bucket):
             console.print(f"Kept {bucket}; a stack of the same name takes it over.")
     console.print(f"Stack {stack} is gone.")
 
 
-def _belongings(stack: str, found: dict[str, Any], here: account.Account) -> Belongings:
-    outputs = account.outputs_of(found)  # none where the creation failed
-    return Belongings(
-        prefix=f"{stack}-",
-        input_bucket=outputs.get("InputBucketName", f"{stack}-input-{here.id}-{here.region}"),
-        output_bucket=outputs.get("OutputBucketName", f"{stack}-output-{here.id}-{here.region}"),
-    )
+def _belongings(stack: str, found: dict[str, Any]) -> Belongings:
+    return Belongings(prefix=f"{stack}-", buckets=buckets.made_by(found["StackId"]))
 
 
 def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool, console: Console) -> None:
     console.print(f"Stack {stack} in {here.region}, account {here.id}, will be deleted.")
     fate = "[red]will be deleted with all versions of all objects[/]" if delete_data else "will be kept"
     for bucket in ours.buckets:
-        if _bucket_exists(bucket):
+        if buckets.exists(bucket):
             console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
     dead = sum(_depth(ours.prefix + name) for name in DEAD)
     if dead:
@@ -183,36 +171,3 @@ def _sweep(prefix: str) -> Iterator[str]:
             if kind_of(name, prefix) is not None:
                 sqs.delete_queue(QueueUrl=url)
                 yield name
-
-
-def _bucket_exists(bucket: str) -> bool:
-    with plainly(f"looking at bucket {bucket}"):
-        try:
-            clients.s3().head_bucket(Bucket=bucket)
-        except ClientError as exc:
-            if status(exc) == 404:
-                return False
-            raise
-    return True
-
-
-def _delete_bucket(bucket: str) -> int:
-    """Removes every version of every object, then the bucket; returns how many there were."""
-    if not _bucket_exists(bucket):
-        return 0
-    s3 = clients.s3()
-    count = 0
-    with plainly(f"emptying bucket {bucket}"):
-        for page in s3.get_paginator("list_object_versions").paginate(
-            Bucket=bucket, PaginationConfig={"PageSize": BATCH}
-        ):
-            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            if not found:
-                continue
-            objects: Any = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
-            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-            for error in answer.get("Errors", []):
-                raise PipelineError(f"s3://{bucket}/{error.get('Key')}: could not be deleted: {error.get('Code')}")
-            count += len(found)
-        s3.delete_bucket(Bucket=bucket)
-    return count

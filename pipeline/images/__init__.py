@@ -21,16 +21,16 @@ RECIPES = "tasks.images.render"
 class ImageRoute(Route):
     """Its renditions' names and recipes follow from the settings, and some names from what is in the picture."""
 
-    def endings(self, settings: Settings) -> tuple[str, ...]:
+    def suffixes(self, settings: Settings) -> tuple[str, ...]:
         return settings.suffixes
 
-    def refusal(self, key: str, settings: Settings) -> str | None:
+    def reject_reason(self, key: str, settings: Settings) -> str | None:
         return None if key.lower().endswith(settings.suffixes) else "its key ends in none of SUFFIXES"
 
-    def results(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
+    def output_sets(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
         return tuple(_pair(suffix) for suffix in suffixes(key, settings))
 
-    def remains(self, key: str) -> tuple[Output, ...]:
+    def all_outputs(self, key: str) -> tuple[Output, ...]:
         return tuple(output for suffix in SUFFIXES for output in _pair(suffix))
 
     def recipes(self, settings: Settings) -> dict[str, str]:
@@ -39,7 +39,7 @@ class ImageRoute(Route):
 
 
 def _pair(suffix: str) -> tuple[Output, ...]:
-    return tuple(Output(folder=folder, suffix=suffix) for folder in (RESIZED_PREFIX, THUMBS_PREFIX))
+    return tuple(Output(folder=folder, append_suffix=suffix) for folder in (RESIZED_PREFIX, THUMBS_PREFIX))
 
 
 IMAGES = ImageRoute(name="images", tasks=("tasks.resize", "tasks.thumbnail"), outputs=_pair(""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.s3_event import MAX_KEY_BYTES
+from pipeline.core.source import MAX_KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)

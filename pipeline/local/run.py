@@ -17,7 +17,8 @@ from PIL import Image
 
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_PREFIX, FAILED_SUFFIX, Route, Routes
+from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX
+from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
@@ -147,7 +148,7 @@ class Run:
                 file.key, State.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
             )
         self._in_flight[file.key] = answer["ETag"].strip('"')
-        if all(route.content is not None for route in self._routes.candidates(file.key)):
+        if all(route.content is not None for route in self._routes.match_key(file.key)):
             skipped = self._routes.skip_reason(source)
             if skipped is not None:
                 return self._finish(Result(file.key, State.SKIPPED, reason=skipped), written=[])
@@ -165,7 +166,7 @@ class Run:
             return self._finish(failed, written=[key])
         for folder, (output, route) in self._own.items():
             if key.startswith(folder):
-                return self._output_arrived(key.removeprefix(folder).removesuffix(output.suffix), key, route)
+                return self._output_arrived(key.removeprefix(folder).removesuffix(output.append_suffix), key, route)
         if not key.startswith(THUMBS_PREFIX):
             return None
         name = key.removeprefix(THUMBS_PREFIX)

@@ -14,7 +14,8 @@ from functools import partial
 
 import click
 
-from pipeline.aws import queues, storage
+from pipeline.aws import queues
+from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
@@ -64,7 +65,7 @@ class Backfill:
         self._send(batch, last, on_progress)
 
     def _is_due(self, source: Source, modified: datetime) -> bool:
-        return (self.newer_than is None or modified > self.newer_than) and self.routes.of(source) is not None
+        return (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None
 
     def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
         if batch:
@@ -99,7 +100,7 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
     settings = Settings.from_env()
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
-    listing = storage.listed(bucket, prefix, after=start_after)
+    listing = list_objects(bucket, prefix, after=start_after)
     app = make_app(settings)
     if dry_run:
         run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)

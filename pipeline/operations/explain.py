@@ -14,8 +14,9 @@ from pipeline.aws import queues, storage
 from pipeline.aws.storage import Found
 from pipeline.core import console
 from pipeline.core.errors import ObjectChanged, ObjectGone, PipelineError
+from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Route, Routes, failure_key
+from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.operations.audit.classify import Facts, Status, verdicts, wanted
@@ -46,11 +47,11 @@ def find_out(source: Source, routes: Routes, limit: int) -> Known:
     known = Known(source, current=storage.current(source.bucket, source.key))
     if known.current is not None:
         version = replace(source, etag=known.current.etag)  # of a version, a rule for the content is asked once
-        known.route = routes.of(version)
+        known.route = routes.match(version)
         known.skipped = routes.skip_reason(version)
-    for output in routes.stored(source.key, ever=True):
+    for output in routes.outputs(source.key, ever=True):
         found = storage.head(bucket, output.name(source.key))
-        if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.suffix):
+        if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
             known.renditions[found.key] = found
     try:
         record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)

@@ -17,13 +17,13 @@ def show(uri: str | None) -> int:
         console.table(["route", "takes", "tasks", "leaves"], [_row(route, routes.settings) for route in routes.all])
         return 0
     source = Source.parse(uri)
-    route = routes.of(source)
+    route = routes.match(source)
     click.echo(f"no route: {routes.skip_reason(source)}" if route is None else f"route {route.name}")
     return 1 if route is None else 0
 
 
 def _row(route: Route, settings: Settings) -> list[str]:
-    endings = ", ".join(route.endings(settings)) or "any ending"
+    endings = ", ".join(route.suffixes(settings)) or "any ending"
     beginning = max(settings.key_prefix, route.prefix, key=len)
     where = f"{beginning}…" if beginning else ""
     rule = "" if route.content is None else "by content"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -153,6 +154,42 @@ def test_the_pool_grows_and_shrinks_by_flower_s_buttons(cluster: Cluster) -> Non
         wait_until(lambda: len(stats()["two@test"]["pool"]["processes"]) == size, f"the pool has {size}")  # noqa: B023
 
 
+def test_after_a_worker_has_answered_late_everybody_is_answered_again(cluster: Cluster) -> None:
+    flower, two, control = cluster.flowers[0], ["two@test"], cluster.app.control
+    buttons = {
+        "/api/worker/pool/grow/two@test?n=1": "Growing",
+        "/api/worker/pool/shrink/two@test?n=1": "Shrinking",
+        "/api/task/rate-limit/tiny.nothing?workername=two@test&ratelimit=7/m": "new rate limit set",
+        "/api/worker/queue/cancel-consumer/two@test?queue=tasks": "no longer consuming from tasks",
+        "/api/worker/queue/add-consumer/two@test?queue=tasks": "add consumer tasks",
+    }
+    assert flower.get("/worker/two@test").status == 200
+    with cluster.workers["two@test"].frozen():
+        assert control.inspect(two, timeout=0.2).ping() is None
+        assert control.rate_limit("tiny.nothing", "5/m", destination=two, reply=True, timeout=0.2) == []
+        answer = flower.post("/api/worker/pool/grow/two@test?n=1")
+        assert answer.status == 403
+        assert "it has not answered; it still does what it was told" in answer.text
+        assert flower.get("/api/workers?refresh=1&workername=two@test").status == 200
+        assert flower.get("/worker/two@test").status == 200  # with what it knew
+    for _ in range(2):
+        assert control.inspect(two, timeout=10).ping() == {"two@test": {"ok": "pong"}}
+        (reply,) = control.rate_limit("tiny.nothing", "6/m", destination=two, reply=True, timeout=10)
+        assert "ok" in reply["two@test"]
+        for path, says in buttons.items():
+            answer = flower.post(path)
+            assert (answer.status, says in answer.text) == (200, True), answer.text
+
+    def processes() -> int:
+        known = flower.get("/api/workers?refresh=1&workername=two@test").json()["two@test"]
+        return len(known["stats"]["pool"]["processes"])
+
+    assert "7/m" in str(control.inspect(two, timeout=10).registered("rate_limit"))
+    assert processes() == 2  # it has also grown by the command that was answered late
+    assert flower.post("/api/worker/pool/shrink/two@test?n=1").status == 200
+    wait_until(lambda: processes() == 1, "it has shrunk")
+
+
 def test_the_pool_restarts_by_flower_s_button(cluster: Cluster) -> None:
     stats = cluster.app.control.inspect(["two@test"], timeout=10).stats
     before = stats()["two@test"]["pool"]["processes"]
@@ -185,6 +222,8 @@ def test_the_broker_page_shows_depths_and_dead_letters(cluster: Cluster) -> None
         page = flower.get("/broker").text
         assert '<tr id="tasks-dlq" class="table-danger">' in page
         assert f'title="{prefix}events"' in page
+        readers = re.findall(r'<tr id="([\w-]+)".*?</td>\s*<td>(.*?)</td>', page, re.DOTALL)
+        assert [by.partition(":")[0] for _, by in readers] == ["the bridge", "nobody", "workers", "nobody"]
 
 
 def test_metrics_and_health_need_no_password_and_all_else_does(cluster: Cluster) -> None:

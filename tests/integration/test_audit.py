@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.core.routes import Routes, failure_key
+from pipeline.core.names import failure_key
+from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
@@ -286,7 +287,7 @@ def make_own(world: Synthetic, key: str, recipe: str = "u1") -> None:
     source = Source(INPUT, key, etag=world.upload(key).etag)
     for output, by in ((own_route.UPPER, recipe), (own_route.LENGTH, own_route.LENGTH.recipe)):
         world.wait(seconds=1)
-        world.rendition(output.folder, key, output.suffix, source, by, {})
+        world.rendition(output.folder, key, output.append_suffix, source, by, {})
     world.wait(seconds=1)
 
 
@@ -303,7 +304,7 @@ def test_a_thousand_objects_of_a_user_s_own_route_beside_images(world: Synthetic
     world.delete(INPUT, "10.own")
     world.fail("11.own", "no-text")
     stray = Source(INPUT, "12.png", etag="0")
-    world.rendition(own_route.UPPER.folder, "12.png", own_route.UPPER.suffix, stray, "u1", {})
+    world.rendition(own_route.UPPER.folder, "12.png", own_route.UPPER.append_suffix, stray, "u1", {})
     assert audited(OWN)[1] == {
         Status.MISSING: {"7.own", "8.own"},
         Status.STALE: {"9.own"},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from PIL import Image
 
-from pipeline.core.routes import failure_key
+from pipeline.core.names import failure_key
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from tasks.images.render import Recipe, render
 from tests.support import own_route

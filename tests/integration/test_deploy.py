@@ -19,8 +19,9 @@ from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, teardown
-from pipeline.deploy.command import TEMPLATE, follow
+from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.follow import Event, Follower
+from pipeline.deploy.shown import follow, next_steps
 from pipeline.local.stack import Emulator
 from tests.stack.template import emulated, load
 
@@ -135,6 +136,19 @@ def test_mistakes_get_one_plain_sentence(run: Run, arguments: tuple[str, ...], m
     assert message in result.output
     assert "Traceback" not in result.output
     assert account.describe("photos") is None
+
+
+def test_a_bucket_of_somebody_else_is_neither_taken_over_nor_deleted(run: Run, cloud: Emulator) -> None:
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=INPUT)
+    result = run("deploy", "--image", "i", "--yes")
+    assert result.exit_code == 1
+    assert f"bucket {INPUT} exists, and no stack called photos made it" in result.output
+    assert account.describe("photos") is None
+    run("deploy", "--image", "i", "-p", "InputBucketName=uploads-of-photos", "--yes")
+    result = run("teardown", "--yes", "--delete-data")
+    assert result.exit_code == 0, result.output
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [INPUT]
 
 
 def test_network_stack_gives_the_network(run: Run, cloud: Emulator) -> None:
@@ -339,8 +353,6 @@ def test_a_failure_is_told_with_its_first_cause(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outputs_and_next_steps_are_printed(cloud: Emulator) -> None:
-    from pipeline.deploy.command import _next_steps
-
     body = TEMPLATE.read_text()
     parameters = [{"ParameterKey": "Image", "ParameterValue": "i"}]
     parameters += [
@@ -350,7 +362,7 @@ def test_outputs_and_next_steps_are_printed(cloud: Emulator) -> None:
     # Not through a change set: the server computes outputs only here.
     cloud.client("cloudformation").create_stack(StackName="photos", TemplateBody=body, Parameters=parameters)
     text = io.StringIO()
-    _next_steps("photos", Console(file=text, width=400))
+    next_steps("photos", Console(file=text, width=400))
     assert f"aws s3 cp photo.jpg s3://{INPUT}/" in text.getvalue()
     assert "aws ssm start-session --target ecs:photos_${t##*/}_$r" in text.getvalue()
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.core.routes import failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks.images.render import Recipes

@@ -123,8 +123,10 @@ def is_in_place(model: PipelineModel, before: TaskMessage) -> bool:
     return bool(following) or f"failed/{KEY}.json" in model.stored()
 
 
-@pytest.mark.parametrize("kind", ANYWHERE)
-@pytest.mark.parametrize(("arrange", "enqueue_it"), CASES)
+@pytest.mark.parametrize(
+    ("arrange", "enqueue_it", "kind"),
+    [(*case, kind) for case in CASES for kind in ANYWHERE if kind is SoftTimeLimitExceeded or case is CASES[2]],
+)
 def test_at_every_line(
     model: PipelineModel,
     arrange: Callable[[PipelineModel], None],

@@ -340,15 +340,15 @@ def test_a_name_that_is_taken_is_a_failure_and_harms_nobody(model: PipelineModel
     assert model.stored() == scan
 
 
-def test_a_key_that_leaves_no_room_ends_in_the_dead_letter_queue(model: PipelineModel) -> None:
-    """Its failure record would have too long a name as well."""
-    model.upload("x" * 1018 + ".png", PICTURES["red"])
-    model.bridge(0)
-    while model.tasks:
-        worker = model.receive(model.tasks[0])
-        if worker is not None:
-            finish(model, worker)
-    assert [message.name for message in model.dead] == ["tasks.resize"]
+@pytest.mark.parametrize("name", ["red", "text"])
+def test_a_key_that_leaves_no_room_for_folders_ends_as_any_other(model: PipelineModel, name: str) -> None:
+    key = "x" * 1018 + ".png"
+    model.upload(key, PICTURES[name])
+    model.settle()
+    folders = {"red": ("resized/", "thumbs/"), "text": ("failed/",)}[name]
+    assert [stored.partition("/")[0] + "/" for stored in sorted(model.stored())] == list(folders)
+    model.delete(key)
+    model.settle()
     assert model.stored() == {}
 
 

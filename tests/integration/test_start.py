@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.celery import app
 from pipeline.core.health import Role, heartbeat_path
+from pipeline.sqs.worker.own_process import CollectorStep
 from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
 from tests.support.waiting import wait_until
@@ -51,10 +52,8 @@ def test_a_bridge_loads_what_it_needs_and_no_more(made: Chain) -> None:
 
 
 def test_a_bridge_polls_before_celery_is_loaded() -> None:
-    modules = (
-        "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.keep_awake, pipeline.enqueue, pipeline.images"
-    )
-    code = f"import sys, {modules}; print({{'celery', 'kombu', 'PIL'}} & set(sys.modules))"
+    modules = "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.keep_awake, pipeline.enqueue"
+    code = f"import sys, {modules}, pipeline.images; print({{'celery', 'kombu', 'PIL'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
 
@@ -112,12 +111,13 @@ def test_the_quick_command_can_detach(made: Chain, tmp_path: Path) -> None:
 
 
 def test_what_is_loaded_is_kept_from_the_collector_before_the_pool_is_forked() -> None:
-    from celery import signals
-
+    step = CollectorStep(parent=None)
+    gc.disable()
     try:
-        signals.worker_init.send(sender=None)
+        step.include(parent=None)
         assert gc.get_freeze_count() > 10_000
         assert gc.isenabled()
     finally:
+        gc.enable()
         gc.unfreeze()
-    assert app.main == "pipeline"
+    assert "pipeline.sqs.worker.own_process:CollectorStep" in app.steps["worker"]

@@ -89,12 +89,18 @@ class Stack:
 
     template: Mapping[str, Any]
     parameters: dict[str, Any] = field(default_factory=dict)
+    pseudo: Mapping[str, str] = field(default_factory=dict)  # others than ``PSEUDO``: another region or partition
 
     def __post_init__(self) -> None:
+        self.pseudo = PSEUDO | dict(self.pseudo)
         given = {"Image": "registry/image:1", "VpcId": "vpc-1", "SubnetIds": ["subnet-1", "subnet-2"]} | self.parameters
         declared = self.template.get("Parameters", {})
         values = {name: parameter.get("Default") for name, parameter in declared.items()}
-        self.parameters = values | {name: value for name, value in given.items() if name in declared}
+        values |= {name: value for name, value in given.items() if name in declared}
+        for name, value in values.items():
+            if declared[name]["Type"] == "CommaDelimitedList" and isinstance(value, str):
+                values[name] = value.split(",")  # an empty one is one empty word
+        self.parameters = values
 
     def condition(self, name: str) -> bool:
         return bool(self.resolve(self.template["Conditions"][name]))
@@ -137,15 +143,17 @@ class Stack:
             "Fn::Or": lambda argument: any(map(self.resolve, argument)),
             "Condition": lambda argument: self.condition(argument) if isinstance(argument, str) else None,
             "Fn::Select": lambda argument: self.resolve(argument[1])[int(argument[0])],
-            "Fn::GetAZs": lambda _: [f"{PSEUDO['AWS::Region']}{zone}" for zone in "abc"],
+            "Fn::Split": lambda argument: self.resolve(argument[1]).split(argument[0]),
+            "Fn::Join": lambda argument: argument[0].join(self.resolve(argument[1])),
+            "Fn::GetAZs": lambda _: [f"{self.pseudo['AWS::Region']}{zone}" for zone in "abc"],
             "Fn::Base64": lambda argument: base64.b64encode(self.resolve(argument).encode()).decode(),
         }
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return NO_VALUE
-        if name in PSEUDO:
-            return PSEUDO[name]
+        if name in self.pseudo:
+            return self.pseudo[name]
         if name in self.parameters:
             return self.parameters[name]
         return self._of_resource(name, None)
@@ -153,11 +161,15 @@ class Stack:
     def _attribute(self, name: str, attribute: str) -> str:
         return self._of_resource(name, attribute)
 
-    def _sub(self, text: str) -> str:
+    def _sub(self, argument: str | list[Any]) -> str:
+        text, own = (argument, {}) if isinstance(argument, str) else argument
+
         def value(match: re.Match[str]) -> str:
             name = match[1]
             if name.startswith("!"):
                 return "${" + name[1:] + "}"
+            if name in own:
+                return str(self.resolve(own[name]))
             return str(self._attribute(*name.split(".", 1)) if "." in name else self._ref(name))
 
         return re.sub(r"\$\{([^}]+)\}", value, text)
@@ -166,7 +178,7 @@ class Stack:
         """What ``Ref`` or ``GetAtt`` gives for a resource; raises ``KeyError`` for one that doesn't exist."""
         kind = self.template["Resources"][name]["Type"]
         properties = self.template["Resources"][name].get("Properties", {})
-        region, account = PSEUDO["AWS::Region"], PSEUDO["AWS::AccountId"]
+        region, account = self.pseudo["AWS::Region"], self.pseudo["AWS::AccountId"]
 
         def named(key: str) -> str:
             return str(self.resolve(properties[key]))

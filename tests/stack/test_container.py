@@ -46,7 +46,21 @@ def test_it_runs_as_the_template_says() -> None:
     (command,) = _instructions(FINAL, "CMD")
     assert _container("WorkerTask")["Command"][: len(json.loads(command))] == json.loads(command)
     (health,) = _instructions(FINAL, "HEALTHCHECK")
-    assert ["CMD", *json.loads(health.partition("CMD ")[2])] == _container("WorkerTask")["HealthCheck"]["Command"]
+    check = _container("WorkerTask")["HealthCheck"]
+    assert ["CMD", *json.loads(health.partition("CMD ")[2])] == check["Command"]
+    options = dict(word.removeprefix("--").split("=") for word in health.partition(" CMD ")[0].split())
+    assert options == {
+        "interval": f"{check['Interval']}s",
+        "timeout": f"{check['Timeout']}s",
+        "start-period": f"{check['StartPeriod']}s",
+        "retries": str(check["Retries"]),
+    }
+
+
+def test_the_health_check_is_in_the_image() -> None:
+    path = Path(_container("WorkerTask")["HealthCheck"]["Command"][3])
+    assert (ROOT / path.relative_to("/srv")).is_file()
+    assert "pipeline /srv/pipeline" in _instructions(BUILD, "COPY")
 
 
 def test_everything_that_is_copied_is_let_in_and_nothing_else() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.stack.iam import grants
 from tests.stack.rules import RULES
 from tests.stack.template import Stack, load
 
@@ -93,7 +94,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "uploads_become_events",
     ),
     "queue usable without TLS": (
-        _without_statement("OnlyTls", *_properties("OtherQueuesPolicy", "PolicyDocument")),
+        _without_statement("OnlyTls", *_properties("TasksQueuePolicy", "PolicyDocument")),
         "messages_are_encrypted_and_travel_over_tls",
     ),
     "queue not encrypted": (
@@ -136,6 +137,72 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "every_queue_has_its_dead_letters",
     ),
     "queue misnamed": (_set("tasks", *_properties("TasksQueue", "QueueName")), "queues_are_named_as_the_code_expects"),
+    # These are what the template once had, and what AWS would have refused.
+    "one policy for several queues": (
+        _set([{"Ref": "TasksQueue"}, {"Ref": "EventsDeadLetters"}], *_properties("TasksQueuePolicy", "Queues")),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "several queues in a statement": (
+        _set(
+            [{"Fn::GetAtt": ["TasksQueue", "Arn"]}, {"Fn::GetAtt": ["TasksDeadLetters", "Arn"]}],
+            *_properties("TasksQueuePolicy", "PolicyDocument", "Statement", 0, "Resource"),
+        ),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "another queue in a statement": (
+        _set(
+            {"Fn::GetAtt": ["TasksDeadLetters", "Arn"]},
+            *_properties("TasksQueuePolicy", "PolicyDocument", "Statement", 0, "Resource"),
+        ),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "eight actions in a statement": (
+        _set(
+            [f"sqs:Action{number}" for number in range(8)],
+            *_properties("TasksQueuePolicy", "PolicyDocument", "Statement", 0, "Action"),
+        ),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "action of another service on a queue": (
+        _set("*", *_properties("TasksQueuePolicy", "PolicyDocument", "Statement", 0, "Action")),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "two policies of a queue": (
+        _set([{"Ref": "EventsQueue"}], *_properties("TasksQueuePolicy", "Queues")),
+        "sqs_accepts_the_queues_policies",
+    ),
+    "one policy for both topics": (
+        _set([{"Ref": "EventsTopic"}, {"Ref": "ControlTopic"}], *_properties("EventsTopicPolicy", "Topics")),
+        "sns_accepts_the_topics_policies",
+    ),
+    "both topics in a statement": (
+        _set(
+            [{"Ref": "EventsTopic"}, {"Ref": "ControlTopic"}],
+            *_properties("EventsTopicPolicy", "PolicyDocument", "Statement", 0, "Resource"),
+        ),
+        "sns_accepts_the_topics_policies",
+    ),
+    "all of SNS in a topic's policy": (
+        _set("sns:*", *_properties("EventsTopicPolicy", "PolicyDocument", "Statement", 0, "Action")),
+        "sns_accepts_the_topics_policies",
+    ),
+    "a Sid twice": (
+        _set("TakeTasks", *_WORKER_POLICY, "Statement", 1, "Sid"),
+        "iam_and_s3_accept_the_policies",
+    ),
+    "a role's policies too large": (
+        _set([f"arn:aws:s3:::bucket{number}/*" for number in range(500)], *_WORKER_POLICY, "Statement", 2, "Resource"),
+        "iam_and_s3_accept_the_policies",
+    ),
+    "dashboard in the services' domain": (
+        _set(
+            {"Fn::Sub": "https://${AWS::Region}.console.${AWS::URLSuffix}/cloudwatch/home?region=${AWS::Region}"},
+            "Outputs",
+            "DashboardUrl",
+            "Value",
+        ),
+        "dashboard_is_where_the_console_is",
+    ),
     "role for any service": (
         _set(
             {"Service": "ec2.amazonaws.com"},
@@ -184,6 +251,24 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     ),
     "no scratch space": (_drop(*_container("WorkerTask", "LinuxParameters", "Tmpfs")), "containers_are_locked_down"),
     "no health check": (_drop(*_container("FlowerTask", "HealthCheck")), "containers_are_locked_down"),
+    "health check that loads all of it": (
+        _set(
+            ["CMD", "python", "-m", "pipeline", "health", "worker"], *_container("WorkerTask", "HealthCheck", "Command")
+        ),
+        "health_checks_are_cheap_and_patient",
+    ),
+    "killed for one late answer": (
+        _set(1, *_container("WorkerTask", "HealthCheck", "Retries")),
+        "health_checks_are_cheap_and_patient",
+    ),
+    "health check more seldom than ECS takes": (
+        _set(600, *_container("BridgeTask", "HealthCheck", "Interval")),
+        "health_checks_are_cheap_and_patient",
+    ),
+    "hangs for long": (
+        _set(10, *_container("BridgeTask", "HealthCheck", "Retries")),
+        "health_checks_are_cheap_and_patient",
+    ),
     "other command": (_set("celery", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
     "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
     "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
@@ -374,6 +459,21 @@ def test_load_balancer_is_refused_without_exactly_one_login(login: dict[str, str
     stack = Stack(load("flower.yaml"), login)
     (assertion,) = stack.template["Rules"]["OneLogin"]["Assertions"]
     assert stack.resolve(assertion["Assert"]) is allowed
+
+
+def test_private_network_has_an_endpoint_for_every_service_that_the_containers_call() -> None:
+    endpoints = Stack(load("network.yaml")).resources("AWS::EC2::VPCEndpoint").values()
+    services = {
+        endpoint["Properties"]["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for endpoint in endpoints
+    }
+    called = {
+        grant.action.partition(":")[0]
+        for role in ("ExecutionRole", "BridgeRole", "WorkerRole", "FlowerRole")
+        for grant in grants(Stack(load()), role)
+    }
+    # IAM's name → the endpoints'. The scale-in protection is asked of the agent, which Fargate connects by itself.
+    endpoints_of = {"cloudwatch": {"monitoring"}, "ecr": {"ecr.api", "ecr.dkr"}, "ecs": set()}
+    assert services == set().union(*(endpoints_of.get(name, {name}) for name in called))
 
 
 def test_outputs_of_the_optional_templates_are_parameters_of_the_stack(template: Template) -> None:

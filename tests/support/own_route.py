@@ -10,9 +10,9 @@ from pipeline.core.errors import PermanentError
 from pipeline.core.routes import Output, Route
 from tasks import ObjectTask, derive
 
-UPPER = Output(folder="upper/", suffix=".txt", content_type="text/plain", recipe="u1")
+UPPER = Output(folder="upper/", append_suffix=".txt", content_type="text/plain", recipe="u1")
 LENGTH = Output(folder="length/", recipe="l1")
-MAGIC = Output(folder="magic/", suffix=".txt")
+MAGIC = Output(folder="magic/", append_suffix=".txt")
 
 
 class NoText(PermanentError):
@@ -50,7 +50,7 @@ def make_magic(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]
 
 
 ROUTES = (
-    Route(name="own", suffixes=(".own",), tasks=(make_upper.name, make_length.name), outputs=(UPPER, LENGTH)),
+    Route(name="own", match_suffixes=(".own",), tasks=(make_upper.name, make_length.name), outputs=(UPPER, LENGTH)),
     Route(
         name="magic",
         prefix="any/",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import failure_key
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, suffix

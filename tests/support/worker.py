@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,6 +85,15 @@ class Worker:
     def wait_exit(self, within_s: float = 20) -> int:
         wait_until(self._ended, "the worker has ended", within_s)
         return self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The worker, not its pool, does nothing: it takes and answers no command."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9 of the worker and its pool."""

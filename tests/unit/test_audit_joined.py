@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.aws.storage import Found
 from pipeline.images.names import SUFFIXES
-from pipeline.operations.audit.merge import Joined, UnorderedListing, joined
+from pipeline.operations.audit.merge import Joined, joined
 from tests.support.s3_model import EPOCH
 
 
@@ -65,14 +64,6 @@ def test_two_objects_that_want_the_same_name_are_told() -> None:
 
 def test_a_record_of_what_is_gone() -> None:
     assert shown(join([], ["a.jpg"], [], ["a.jpg", "b.jpg"])).keys() == {"a.jpg", "b.jpg"}
-
-
-@pytest.mark.parametrize("which", range(4))
-def test_a_store_that_lists_in_another_order_is_refused(which: int) -> None:
-    listings: list[list[Found]] = [[], [], [], []]
-    listings[which] = [Found(name, "e", 1, EPOCH) for name in ("b.json", "a.json")]
-    with pytest.raises(UnorderedListing, match=r"lists 'a\.json' after 'b\.json'"):
-        list(joined(*listings))
 
 
 KEYS = st.lists(st.text("ab./-~é", min_size=1, max_size=6), max_size=12)

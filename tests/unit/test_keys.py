@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.core.routes import failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
 from pipeline.images.names import ENDINGS, SUFFIXES, suffix, suffixes
 from tasks.images.formats import WRITTEN

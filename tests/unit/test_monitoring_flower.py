@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import flower.api.control
 import flower.events
 import flower.options
 import flower.urls
@@ -24,6 +25,7 @@ from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
 from pipeline.sqs.flower import options as ours
 from pipeline.sqs.flower.broker_page import TEMPLATE, Ages, SqsBrokerView
+from pipeline.sqs.flower.replies import UNANSWERED
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,6 +152,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower.urls, "handlers", list(flower.urls.handlers))
     monkeypatch.setattr(flower.views, "Broker", flower.views.Broker)
     monkeypatch.setattr(flower.events, "PrometheusMetrics", flower.events.PrometheusMetrics)
+    handler = flower.api.control.ControlHandler
+    monkeypatch.setattr(handler, "error_reason", handler.error_reason)
     ours.install(Settings.from_env({"QUEUE_PREFIX": "x-"}))
 
 
@@ -160,6 +164,22 @@ def test_the_broker_page_and_the_metrics_are_ours() -> None:
     assert flower.events.PrometheusMetrics is ours.PipelineMetrics
     broker = flower.views.Broker("any", http_api=None, broker_options={}, broker_use_ssl=None)
     assert isinstance(broker, BrokerBase)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("replies", "says"),
+    [
+        ([{"w": {"error": "events is not for tasks"}}], "events is not for tasks"),
+        ([{"other": {"ok": "done"}}, {"w": {"error": "no"}}], "no"),
+        ([{"w": {}}], "it answered {}"),
+        ([], UNANSWERED),
+        ([{"other": {"ok": "done"}}], UNANSWERED),
+    ],
+)
+def test_flower_says_why_a_command_failed(replies: list[dict[str, Any]], says: str) -> None:
+    handler = object.__new__(flower.api.control.WorkerPoolGrow)
+    assert handler.error_reason("w", replies) == says
 
 
 def test_a_flower_without_its_places_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +195,8 @@ def test_flower_uses_the_places_where_ours_are_put() -> None:
     assert "Broker" in view
     assert "PrometheusMetrics" in flower.events.get_prometheus_metrics.__code__.co_names
     assert "observe_task" in flower.events.EventsState.event.__code__.co_names
+    for button in ("WorkerPoolGrow", "WorkerPoolShrink", "WorkerQueueAddConsumer", "WorkerQueueCancelConsumer"):
+        assert "error_reason" in getattr(flower.api.control, button).post.__wrapped__.__code__.co_names
     assert flower.options.default_options._options["conf"].value() == "flowerconfig.py"
 
 

@@ -21,7 +21,7 @@ from pipeline.sqs.worker.startup import RouteCheck
 from tests.support import own_route
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out"})
-OUTPUT = Output(folder="text/", suffix=".txt")
+OUTPUT = Output(folder="text/", append_suffix=".txt")
 
 
 def route(name: str = "r", **more: Any) -> Route:
@@ -33,21 +33,21 @@ def routes(*declared: Route, **env: str) -> Routes:
 
 
 def taken(found: Routes, key: str) -> str | None:
-    chosen = found.of(Source("in", key))
+    chosen = found.match(Source("in", key))
     return None if chosen is None else chosen.name
 
 
 def test_the_first_route_that_takes_a_key_is_the_only_one() -> None:
     other = Output(folder="other/")
-    found = routes(route(prefix="logs/", suffixes=(".log", ".png")), route("any", outputs=(other,)), IMAGES)
+    found = routes(route(prefix="logs/", match_suffixes=(".log", ".png")), route("any", outputs=(other,)), IMAGES)
     assert taken(found, "logs/a.LOG") == taken(found, "logs/a.png") == "r"
     assert taken(found, "a.png") == "any"
-    assert taken(routes(route(suffixes=(".log",)), IMAGES), "a.png") == "images"
+    assert taken(routes(route(match_suffixes=(".log",)), IMAGES), "a.png") == "images"
 
 
 def test_what_no_route_takes_is_skipped_for_a_reason_of_each() -> None:
     found = routes(route(prefix="logs/"), IMAGES)
-    assert found.of(Source("in", "a.txt")) is None
+    assert found.match(Source("in", "a.txt")) is None
     assert found.skip_reason(Source("in", "a.txt")) == (
         "r: its key does not begin with logs/; images: its key ends in none of SUFFIXES"
     )
@@ -60,7 +60,7 @@ def test_no_route_takes_folders_what_is_outside_key_prefix_or_what_was_written()
     for key in ("in/a/", "a"):
         assert taken(found, key) is None
     own = routes(route())
-    assert own.of(Source("out", "text/a")) is None
+    assert own.match(Source("out", "text/a")) is None
     assert "written by the pipeline" in str(own.skip_reason(Source("out", "failed/a.json")))
 
 
@@ -71,15 +71,15 @@ def test_a_rule_for_the_content_is_asked_last_and_once_for_each_version() -> Non
         asked.append(source.key)
         return source.key == "yes.txt"
 
-    found = routes(route(suffixes=(".txt",), content=rule))
+    found = routes(route(match_suffixes=(".txt",), content=rule))
     version = Source("in", "yes.txt", etag="1")
-    assert [found.of(version) is not None for _ in range(3)] == [True, True, True]
+    assert [found.match(version) is not None for _ in range(3)] == [True, True, True]
     assert asked == ["yes.txt"]
-    assert found.of(Source("in", "a.bin")) is None
+    assert found.match(Source("in", "a.bin")) is None
     assert found.skip_reason(Source("in", "no.txt")) == "its content is something else"
     assert found.skip_reason(Source("in", "no.txt"), is_gone=True) is None
     assert asked == ["yes.txt", "no.txt"]  # without an ETag it may be another version each time
-    found.of(Source("in", "no.txt"))
+    found.match(Source("in", "no.txt"))
     assert asked[2:] == ["no.txt"]
 
 
@@ -93,11 +93,11 @@ def test_a_rule_that_can_t_be_asked_is_an_error_and_not_an_answer(monkeypatch: p
     found = routes(route(content=begins_with(b"ab", b"abcd")))
     monkeypatch.setattr("pipeline.aws.storage.read_beginning", unavailable)
     with pytest.raises(TransientError, match="4"):
-        found.of(Source("in", "a", etag="1"))
+        found.match(Source("in", "a", etag="1"))
     monkeypatch.setattr("pipeline.aws.storage.read_beginning", lambda source, length: b"abX")
-    assert found.of(Source("in", "a", etag="1")) is not None
+    assert found.match(Source("in", "a", etag="1")) is not None
     monkeypatch.setattr("pipeline.aws.storage.read_beginning", gone)
-    assert found.of(Source("in", "b", etag="1")) is None
+    assert found.match(Source("in", "b", etag="1")) is None
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_a_rule_that_can_t_be_asked_is_an_error_and_not_an_answer(monkeypatch: p
         ([route("")], "the name is empty"),
         ([route(tasks=())], "at least one task"),
         ([route(outputs=())], "at least one output"),
-        ([route(suffixes=("pdf",))], "begin with a dot"),
-        ([route(suffixes=(".PDF",))], "lower case"),
+        ([route(match_suffixes=("pdf",))], "begin with a dot"),
+        ([route(match_suffixes=(".PDF",))], "lower case"),
         ([route(outputs=(Output(folder="text"),))], "must end with a slash"),
         ([route(outputs=(Output(folder="/text/"),))], "not begin with one"),
-        ([route(outputs=(Output(folder="text/", suffix="txt"),))], "must begin with a dot"),
-        ([route(outputs=(Output(folder="text/", suffix="./txt"),))], "without a slash"),
+        ([route(outputs=(Output(folder="text/", append_suffix="txt"),))], "must begin with a dot"),
+        ([route(outputs=(Output(folder="text/", append_suffix="./txt"),))], "without a slash"),
         ([route(outputs=(Output(folder="failed/"),))], "'failed/' of the failure records"),
         ([route(outputs=(Output(folder="thumbs/pdf/"),)), IMAGES], "'thumbs/pdf/' of route 'r'"),
-        ([route(outputs=(OUTPUT, Output(folder="text/", suffix=".md")))], "overlaps 'text/' of route 'r'"),
+        ([route(outputs=(OUTPUT, Output(folder="text/", append_suffix=".md")))], "overlaps 'text/' of route 'r'"),
     ],
 )
 def test_a_declaration_that_can_t_work_is_refused_with_its_reason(declared: list[Route], says: str) -> None:
@@ -156,7 +156,10 @@ def test_a_module_that_is_not_there_is_named() -> None:
 
 def test_a_worker_does_not_start_without_the_tasks_of_its_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     class Parent:
-        app = make_app(module(monkeypatch, ROUTES=[route(tasks=("tasks.resize", "mine.nope"))]))
+        app = make_app(module(monkeypatch, ROUTES=[route(tasks=("mine.there", "mine.nope"))]))
+
+    @Parent.app.task(name="mine.there")
+    def there(source: str) -> None: ...
 
     Parent.app.loader.import_default_modules()
     with pytest.raises(ConfigError, match=r"route 'r': this worker has no task mine\.nope: "):
@@ -181,15 +184,15 @@ def test_an_object_is_enqueued_on_the_route_that_takes_it(monkeypatch: pytest.Mo
 
 
 def test_where_there_is_one_route_only_what_is_enqueued_by_name_goes_there() -> None:
-    assert routes(IMAGES).chosen(Source("in", "no-ending")).name == "images"
+    assert routes(IMAGES).resolve(Source("in", "no-ending")).name == "images"
 
 
 def test_of_what_no_route_takes_anything_may_be_stored_since_somebody_chose_a_route() -> None:
-    found = routes(route(suffixes=(".txt",)), IMAGES)
-    names = {output.name("a.x") for output in found.stored("a.x")}
+    found = routes(route(match_suffixes=(".txt",)), IMAGES)
+    names = {output.name("a.x") for output in found.outputs("a.x")}
     assert names == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
-    assert {output.folder for output in found.stored("a.txt")} == {"text/"}
-    assert {output.folder for output in found.stored("a.txt", ever=True)} == {"text/", "resized/", "thumbs/"}
+    assert {output.folder for output in found.outputs("a.txt")} == {"text/"}
+    assert {output.folder for output in found.outputs("a.txt", ever=True)} == {"text/", "resized/", "thumbs/"}
 
 
 def test_the_verb_shows_what_is_declared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import MessageError
-from pipeline.core.s3_event import MAX_KEY_BYTES, Change, Kind, Notification, parse
-from pipeline.core.source import Source
+from pipeline.core.s3_event import Change, Kind, Notification, parse
+from pipeline.core.source import MAX_KEY_BYTES, Source
 
 KEYS = [
     "a.jpg",

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.aws import storage
+from pipeline.aws.listing import UnorderedListing, list_objects
 from pipeline.core.errors import (
     KeyTooLong,
     NotReadable,
@@ -18,7 +19,7 @@ from pipeline.core.errors import (
     TransientError,
 )
 from pipeline.core.source import Source
-from tests.support.s3_model import S3Model, error
+from tests.support.s3_model import EPOCH, S3Model, error
 
 
 def failing(exc: Exception) -> Any:
@@ -45,7 +46,7 @@ def head() -> Any:
 
 
 def listing() -> Any:
-    return list(storage.listed("b"))
+    return list(list_objects("b"))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,25 @@ def test_what_an_answer_means(
 ) -> None:
     monkeypatch.setattr("pipeline.aws.clients.s3", lambda: failing(error(operation, code, status)))
     with pytest.raises(kind, match=says) as caught:
+        act()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("act", [read, head])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, TransientError), (403, ServiceUnavailable), (503, ServiceUnavailable)]
+)
+def test_an_object_that_alone_is_denied_is_told_from_a_policy(
+    monkeypatch: pytest.MonkeyPatch, act: Any, status: int, kind: type[PipelineError]
+) -> None:
+    """By asking for what does not exist beside it."""
+
+    def answer(Key: str, **_: Any) -> None:  # noqa: N803 - boto3's
+        raise error("GetObject", "AccessDenied", 403) if Key == "k" else error("HeadObject", "", status)
+
+    client = type("S3", (), {"get_object": staticmethod(answer), "head_object": staticmethod(answer)})
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: client)
+    with pytest.raises(kind, match="need s3:GetObject on s3://b/k") as caught:
         act()
     assert type(caught.value) is kind
 
@@ -128,9 +148,54 @@ def test_a_listing_goes_through_all_pages(s3: S3Model) -> None:
         s3.put("b", f"a/{n}", b"")
         s3.put("b", f"b/{n}", b"")
     asked: list[str] = []
-    assert [found.key for found in storage.listed("b", "a/", on_request=asked.append)] == [f"a/{n}" for n in range(10)]
+    assert [found.key for found in list_objects("b", "a/", on_request=asked.append)] == [f"a/{n}" for n in range(10)]
     assert asked == ["ListObjectsV2"] * 4
-    assert [found.key for found in storage.listed("b", "b/", after="b/6")] == ["b/7", "b/8", "b/9"]
+    assert [found.key for found in list_objects("b", "b/", after="b/6")] == ["b/7", "b/8", "b/9"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "says"),
+    [
+        ([["b", "a"]], "lists 'a' after 'b'"),
+        ([["a", "b"], ["b", "c"]], "lists 'b' after 'b'"),  # a page that is given twice
+        ([["b", "c"], ["a"]], "lists 'a' after 'c'"),
+        ([["é"], ["z"]], "lists 'z' after 'é'"),
+        ([["a"], [], []], "has no more pages after 'a', and says that it has"),
+    ],
+)
+def test_a_listing_that_goes_backwards_is_an_error_and_ends(
+    pages: list[list[str]], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        """Lists the pages, and the last one again and again, each time with the same token."""
+
+        asked = 0
+
+        def list_objects_v2(self, **_: Any) -> dict[str, Any]:
+            keys = pages[min(self.asked, len(pages) - 1)]
+            self.asked += 1
+            contents = [{"Key": key, "ETag": '"e"', "Size": 1, "LastModified": EPOCH} for key in keys]
+            return {"Contents": contents, "IsTruncated": True, "NextContinuationToken": str(min(self.asked, 2))}
+
+    store = Store()
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: store)
+    with pytest.raises(UnorderedListing, match=f"bucket b {says}"):
+        list(list_objects("b"))
+    assert store.asked <= 3
+
+
+def test_what_is_listed_at_or_before_the_key_to_go_on_after_is_an_error(
+    s3: S3Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put("b", "a", b"")
+
+    class Forgetful:
+        def list_objects_v2(self, StartAfter: str, **more: Any) -> Any:  # noqa: N803
+            return s3.list_objects_v2(**more)
+
+    monkeypatch.setattr("pipeline.aws.clients.s3", Forgetful)
+    with pytest.raises(UnorderedListing, match="lists 'a' after 'b'"):
+        list(list_objects("b", after="b"))
 
 
 def test_deletes_are_one_request_a_thousand_but_for_keys_that_xml_can_t_carry(s3: S3Model) -> None:

@@ -13,8 +13,9 @@ from enum import Enum
 
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
+from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output, Route, Routes, failure_key
+from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.source import Source
 from pipeline.images import ImageRoute
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
@@ -59,7 +60,7 @@ def wanted(route: Route, key: str, routes: Routes, recipes: Mapping[str, str]) -
     """What an object on this route is done with: any one of these, whole; the recipe by the output's key."""
     return [
         {output.name(key): recipes[output.folder] for output in result}
-        for result in route.results(key, routes.settings)
+        for result in route.output_sets(key, routes.settings)
     ]
 
 
@@ -113,7 +114,7 @@ class Judge:
         if self._full or source is None or route is None or entry.record is not None or entry.rivals:
             return None
         there = self._outputs(entry)
-        for result in route.results(entry.key, self._routes.settings):
+        for result in route.output_sets(entry.key, self._routes.settings):
             found = [there.get(output.name(entry.key)) for output in result]
             times = [each.modified for each in found if each is not None]
             if len(there) == len(result) == len(times) and source.modified < times[0] and times == sorted(times):
@@ -162,7 +163,7 @@ class Judge:
     def _add_other(self, facts: Facts, output: Output) -> None:
         found = self._look(self._output, output.name(facts.source.key))
         made = Provenance.read(None if found is None else found.metadata)
-        if found is not None and made.is_for(self._input, output.suffix):
+        if found is not None and made.is_for(self._input, output.append_suffix):
             facts.made[found.key] = made
             self._eras[output.folder].learn(found.modified, made.recipe == self._recipes[output.folder])
 

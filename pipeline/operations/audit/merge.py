@@ -12,17 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.aws.storage import Found
-from pipeline.core.errors import PipelineError
-from pipeline.core.routes import FAILED_SUFFIX, Output
+from pipeline.core.names import FAILED_SUFFIX
+from pipeline.core.routes import Output
 from pipeline.images.names import SUFFIXES
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
 _END = "."
 _LAST = "~"
-
-
-class UnorderedListing(PipelineError):
-    """The store does not list keys in the order of their UTF-8 bytes, which comparing listings needs."""
 
 
 @dataclass(slots=True)
@@ -47,11 +43,10 @@ def joined(
 ) -> Iterator[Joined]:
     """Each object once, about in the order of the keys; renditions without an original too.
 
-    The listings' keys are relative: without prefixes, but with the suffixes that renditions and records have.
-    Raises ``UnorderedListing``.
+    The listings' keys are relative, in order: without prefixes, but with the suffixes of renditions and records.
     """
     listings = [sources, resized, thumbs, records, *(listing for _, listing in others)]
-    streams = [_ordered(listing, kind) for kind, listing in enumerate(listings)]
+    streams = [_labelled(listing, kind) for kind, listing in enumerate(listings)]
     table = _Table([output for output, _ in others])
     for name, kind, found in heapq.merge(*streams, key=lambda item: item[0]):
         yield from table.before(name)
@@ -59,16 +54,8 @@ def joined(
     yield from table.before(None)
 
 
-def _ordered(listing: Iterable[Found], kind: int) -> Iterator[tuple[str, int, Found]]:
-    last = ""
-    for found in listing:
-        if found.key <= last and last:  # Python compares code points, which is the order of UTF-8's bytes
-            raise UnorderedListing(
-                f"the store lists {found.key!r} after {last!r}: the listings can't be compared. Use a store that "
-                "lists keys in the order of their UTF-8 bytes, as S3's general purpose buckets do"
-            )
-        last = found.key
-        yield found.key, kind, found
+def _labelled(listing: Iterable[Found], kind: int) -> Iterator[tuple[str, int, Found]]:
+    return ((found.key, kind, found) for found in listing)
 
 
 def _limit(key: str) -> str:
@@ -97,7 +84,7 @@ class _Table:
             heapq.heappush(self._due, (max(map(_limit, _candidates(name))), 1, name))
             return
         other = self._others[kind - 4] if kind >= 4 else None
-        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.suffix)
+        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.append_suffix)
         if key not in self._objects:
             self._objects[key] = Joined(key)
             heapq.heappush(self._due, (_limit(key), 0, key))

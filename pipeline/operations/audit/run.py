@@ -14,10 +14,11 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from pipeline.aws import storage
+from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.core.errors import TransientError
-from pipeline.core.routes import FAILED_PREFIX, Route, Routes
+from pipeline.core.names import FAILED_PREFIX
+from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.classify import Finding, Judge, Status, others
@@ -151,7 +152,7 @@ class Audit:
                 yield entry, None
                 continue
             source = Source(self._bucket, found.key, etag=found.etag, size=found.size)
-            route = self._routes.of(source)
+            route = self._routes.match(source)
             if route is None:
                 reason = str(self._routes.skip_reason(source))
                 self.report.add(Finding(Status.SKIPPED, source, reason), self._most_examples)
@@ -159,7 +160,7 @@ class Audit:
                 yield entry, route
 
     def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
-        for found in storage.listed(bucket, folder + self._prefix, on_request=self._count):
+        for found in list_objects(bucket, folder + self._prefix, on_request=self._count):
             yield replace(found, key=found.key.removeprefix(folder))
 
     def _count(self, operation: str) -> None:

@@ -127,9 +127,17 @@ class SqsBroker(BrokerBase):
             "name": name,
             "queue": queue,
             "dead_letters": name.endswith(DEAD_LETTERS),
+            "read_by": _reader(name),
             "messages": sum(counts.values()),
             **counts,
         }
+
+
+def _reader(name: str) -> str:
+    """Who takes messages out of the queue: workers only out of queues of tasks."""
+    if name.endswith(DEAD_LETTERS):
+        return "nobody: see python -m pipeline deadletters"
+    return "the bridge" if name == FIRST_QUEUE else "workers"
 
 
 def _attribute_names() -> Any:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import flower.api.control
 import flower.events
 import flower.urls
 import flower.views
@@ -24,6 +25,7 @@ from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
 from pipeline.sqs.flower.broker_page import Ages, SqsBroker, SqsBrokerView
 from pipeline.sqs.flower.prometheus import BUCKETS, PipelineMetrics
+from pipeline.sqs.flower.replies import error_reason
 from pipeline.sqs.monitoring.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -108,10 +110,12 @@ def install(settings: Settings) -> None:
     ages = Ages()
     flower.views.Broker = lambda *_, **__: SqsBroker(settings.queue_prefix, ages)
     places = [place for place, route in enumerate(flower.urls.handlers) if getattr(route, "name", None) == "broker"]
-    if len(places) != 1 or not hasattr(flower.events, "PrometheusMetrics"):
+    handler = flower.api.control.ControlHandler
+    if len(places) != 1 or not hasattr(flower.events, "PrometheusMetrics") or not hasattr(handler, "error_reason"):
         raise ConfigError("this version of Flower is not the one that requirements.txt pins: install that one")
     flower.urls.handlers[places[0]] = url(r"/broker", SqsBrokerView, name="broker")
     flower.events.PrometheusMetrics = PipelineMetrics
+    handler.error_reason = error_reason
 
 
 def start_janitor(settings: Settings, every_s: float = SWEEP_EVERY_S) -> threading.Event:

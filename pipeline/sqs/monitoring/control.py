@@ -1,28 +1,27 @@
-"""Remote control over SNS: Celery's own, with mailboxes whose names SQS accepts."""
+"""Remote control over SNS: Celery's own, with mailboxes whose names SQS accepts and replies matched to their call.
+
+A thread has one reply queue for all its calls, so a reply that comes after its call has ended is received by the next
+one. kombu counts receives, not replies: such a reply would use up the only receive of a call to one worker, whose own
+reply would then be the next call's old one, for ever.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery.app import control
-from kombu import Queue, pidbox
+from kombu import Consumer, Queue, pidbox
 
 from pipeline.sqs.monitoring import names
 
-
-class _Unclaimed(dict[str, deque[Any]]):
-    """Replies to calls that have ended. kombu keeps them for other threads; here each has its own queue."""
-
-    def __missing__(self, ticket: str) -> deque[Any]:
-        return deque(maxlen=0)
+#: Seconds for the replies to a control command, unless its caller says else, as Flower's buttons don't. Celery's 1 s
+#: is short for a way over SNS, two queues and a worker's loop; a worker that was named ends the wait when it answers.
+REPLY_TIMEOUT_S = 3.0
 
 
 class Mailbox(pidbox.Mailbox):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.unclaimed = _Unclaimed()
-
     @property
     def oid(self) -> str:
         return names.reply_id(type(self))
@@ -38,6 +37,69 @@ class Mailbox(pidbox.Mailbox):
         queue.name = names.reply_queue(self.oid)
         return queue
 
+    def _collect(
+        self,
+        ticket: str,
+        limit: int | None = None,
+        timeout: float | None = 1,
+        callback: Callable[[Any], None] | None = None,
+        channel: Any = None,
+        accept: Sequence[str] | None = None,
+    ) -> list[Any]:
+        """The replies to the call with this ticket, as ``{hostname: reply}``; any others are dropped.
+
+        Returns after ``limit`` replies (None: no limit), or when none has come for ``timeout`` seconds (None: waits
+        for ever). Replies to other calls neither count nor prolong the wait.
+        """
+        replies: list[Any] = []
+
+        def on_message(body: Any, message: Any) -> None:
+            self.clock.adjust(message.headers.get("clock") or 0)
+            if message.headers.get("ticket") != ticket:
+                return  # to a call that has ended
+            if callback is not None:
+                callback(body)
+            replies.append(body)
+
+        with Consumer(
+            channel or self.connection.default_channel,
+            [self.reply_queue],
+            accept=self.accept if accept is None else accept,
+            no_ack=True,
+            callbacks=[on_message],
+        ):
+            while not limit or len(replies) < limit:
+                if not self._wait_for_more(replies, timeout):
+                    break
+        return replies
+
+    def _wait_for_more(self, replies: list[Any], timeout: float | None) -> bool:
+        """Whether ``replies`` has grown before the time-out."""
+        before, left = len(replies), timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while left is None or left >= 0:
+            try:
+                self.connection.drain_events(timeout=left)
+            except TimeoutError:
+                return False
+            if len(replies) > before:
+                return True
+            left = None if deadline is None else deadline - time.monotonic()
+        return False
+
 
 class Control(control.Control):
     Mailbox = Mailbox
+
+    def broadcast(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        connection: Any = None,
+        reply: bool = False,
+        timeout: float | None = REPLY_TIMEOUT_S,
+        **options: Any,
+    ) -> Any:
+        """Celery's, with more patience by default: see ``REPLY_TIMEOUT_S``."""
+        return super().broadcast(command, arguments, destination, connection, reply, timeout, **options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +38,6 @@ class Fanout(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._drain_timeout_s: float | None = None
-        self._replies: deque[dict[str, Any]] = deque()
         super().__init__(*args, **kwargs)
 
     # --- exchanges ---
@@ -113,9 +111,6 @@ class Fanout(SQS.Channel):
             owned().release(self.canonical_queue_name(queue))
         return cancelled
 
-    def after_reply_message_received(self, queue: str) -> None:
-        """Keeps the queue for the thread's next call: its name could not be used again for a minute."""
-
     # --- messages ---
 
     def encode_body(self, body: Any, encoding: str | None = None) -> Any:
@@ -155,7 +150,7 @@ class Fanout(SQS.Channel):
         self, queue: str, max_number_of_messages: int = 1, wait_time_seconds: int | None = None
     ) -> Any:
         if names.kind_of(queue) is Kind.REPLY:
-            return self._receive_reply(queue, max_number_of_messages, wait_time_seconds)
+            wait_time_seconds = self._patience_s(wait_time_seconds)
         try:
             return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
         except ClientError as exc:
@@ -164,11 +159,8 @@ class Fanout(SQS.Channel):
             time.sleep(1)  # the process is ending, and has removed the queue under this poll
             return {}
 
-    def _receive_reply(self, queue: str, limit: int, wait_s: int | None) -> dict[str, Any]:
-        """One reply a call, as the asker counts calls: after a full reply it would wait for one more."""
-        if not self._replies:
-            if wait_s and self._drain_timeout_s is not None:
-                # The asker's patience, not the long poll's.
-                wait_s = min(wait_s, max(1, math.ceil(self._drain_timeout_s)))
-            self._replies.extend(super()._receive_message(queue, limit, wait_s).get("Messages", []))
-        return {"Messages": [self._replies.popleft()]} if self._replies else {}
+    def _patience_s(self, long_poll_s: int | None) -> int | None:
+        """How long to poll for a reply: as long as the requester waits, not as long as workers poll for tasks."""
+        if not long_poll_s or self._drain_timeout_s is None:
+            return long_poll_s
+        return min(long_poll_s, max(1, math.ceil(self._drain_timeout_s)))

@@ -24,7 +24,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._heartbeat = Heartbeat(Path(worker.app.settings.health_folder), Role.WORKER)
+        settings = worker.app.settings
+        self._heartbeat = Heartbeat(Path(settings.health_folder), Role.WORKER, settings.health_stale_s)
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.use_eventloop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.stack.rules.base import Template, rule
-from tests.stack.template import FOLDER
+from tests.stack.template import FOLDER, Stack
 
 #: A template up to this many bytes needs no bucket to be uploaded to.
 MAX_TEMPLATE_BYTES = 51_200
@@ -34,3 +34,21 @@ def parameters_are_grouped_and_described(template: Template) -> Iterator[str]:
     for name, parameter in template["Parameters"].items():
         if len(parameter.get("Description", "")) < 10:
             yield f"{name} has no description"
+
+
+#: The console's host in each partition. Sources: https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-console.html
+#: and https://docs.amazonaws.cn/en_us/aws/latest/userguide/endpoints-Beijing.html
+CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-cn": "console.amazonaws.cn",
+}
+
+
+@rule
+def dashboard_is_where_the_console_is(template: Template) -> Iterator[str]:
+    for partition, host in CONSOLES.items():
+        stack = Stack(template, pseudo={"AWS::Partition": partition})
+        url = stack.resolve(template["Outputs"]["DashboardUrl"]["Value"])
+        if url != f"https://{host}/cloudwatch/home?region=us-east-1#dashboards:name=photos":
+            yield f"{partition}: {url}"

@@ -1,0 +1,77 @@
+"""What the pipeline calls what it stores: the one place that makes these names. For every legal key there is one.
+
+A name is ``<folder><key><suffix>``. A key may have as many bytes as a name, so that can be too long. Then a digest of
+the whole key stands for its last part, or for as many of its last parts as are needed:
+``resized/2026/~sha256-<64 digits>.jpg``. No other key gets that name: a key that itself looks so is digested too.
+What is stored under such a name has the whole key in its metadata, ``source-key``.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
+from urllib.parse import quote, unquote
+
+from pipeline.core.source import MAX_KEY_BYTES
+
+#: Where the failure records are, of all routes.
+FAILED_PREFIX = "failed/"
+FAILED_SUFFIX = ".json"
+#: Bytes of an output's folder and suffix together: leaves room for a digest and an ending.
+MAX_AROUND_BYTES = 512
+#: Metadata may have 2 KB in all (https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html), of which
+#: the rest needs up to 500 bytes. In Base64 the longest key has 1,368.
+MAX_SPELLED_BYTES = 1400
+
+_SHORTENED = re.compile(r"(?:^|/)~sha256-[0-9a-f]{64}(?:\.[^/]*)?\Z")
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
+_BASE64 = "base64:"
+
+
+def stored_name(folder: str, key: str, suffix: str = "") -> str:
+    """The name, in the output bucket, of what is made of an object: at most as long as S3 allows."""
+    plain = f"{folder}{key}{suffix}"
+    if len(plain.encode()) <= MAX_KEY_BYTES and not is_shortened(key + suffix):
+        return plain
+    found = _ENDING.search(key)
+    last = f"~sha256-{sha256(key.encode()).hexdigest()}{'' if found is None else found[0]}{suffix}"
+    *parts, _ = key.split("/")
+    while parts and len((folder + "/".join([*parts, last])).encode()) > MAX_KEY_BYTES:
+        parts.pop()
+    return folder + "/".join([*parts, last])
+
+
+def failure_key(key: str) -> str:
+    """The name of an object's failure record."""
+    return stored_name(FAILED_PREFIX, key, FAILED_SUFFIX)
+
+
+def is_shortened(name: str) -> bool:
+    """Whether a digest stands for a part of the key in this name, so that only the metadata tells the key."""
+    return _SHORTENED.search(name) is not None
+
+
+def key_metadata(name: str, key: str) -> dict[str, str]:
+    """What the metadata of a stored object has to say of the key that its name does not: nothing, or ``source-key``.
+
+    Percent-encoded; in Base64 where that would be too long.
+    """
+    if not is_shortened(name):
+        return {}
+    spelled = quote(key)
+    if len(spelled) > MAX_SPELLED_BYTES:
+        spelled = _BASE64 + urlsafe_b64encode(key.encode()).decode()
+    return {"source-key": spelled}
+
+
+def spelled_key(value: str | None) -> str | None:
+    """The key that ``source-key`` spells; None where it is missing or damaged."""
+    if value is None:
+        return None
+    try:
+        encoded = value.startswith(_BASE64)
+        key = urlsafe_b64decode(value.removeprefix(_BASE64)).decode() if encoded else unquote(value, errors="strict")
+    except ValueError:
+        return None
+    return key if key else None

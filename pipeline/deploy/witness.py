@@ -1,0 +1,150 @@
+"""Watches a deployment's containers, so that why they did not start is known before a rollback removes the evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws import clients
+from pipeline.deploy import reasons
+
+SERVICES = ("bridge", "worker", "flower")
+#: ECS answers for this many tasks at once.
+_TASKS = 100
+#: Of a container that stopped.
+LOG_LINES = 8
+#: ECS is asked at most this often.
+PAUSE_S = 10.0
+#: Events of a service that say that all is well.
+_FINE = ("has reached a steady state", "has started", "deployment completed", "registered", "has stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that went wrong with a service, as ECS and the log tell it."""
+
+    service: str
+    said: str
+    reason: reasons.Reason | None = None
+    log: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """What a person should read."""
+        if self.reason is None:
+            yield f"{self.service}: {self.said}"
+        else:
+            yield f"{self.service}: {self.reason.plain} ({self.said})"
+        yield from (f"    {line}" for line in self.log)
+        if self.reason is not None:
+            yield f"    What to do: {self.reason.todo}."
+
+
+@dataclass(slots=True)
+class Witness:
+    """``look`` returns what is new since the last time, and never raises: it is beside the deployment.
+
+    Events and stopped containers from before it was made are left out.
+    """
+
+    stack: str
+    cluster: str | None = None  # one that was there before and is shared; without it the stack's own
+    clock: Callable[[], float] = time.monotonic
+    found: list[Finding] = field(default_factory=list)
+    _since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _seen: set[str] = field(default_factory=set)
+    _asked: float | None = None
+
+    @property
+    def _where(self) -> str:
+        return self.stack if self.cluster is None else self.cluster
+
+    def _services(self) -> dict[str, str]:
+        """By their names in the cluster; in a shared one those begin with the stack's."""
+        return {name if self.cluster is None else f"{self.stack}-{name}": name for name in SERVICES}
+
+    def look(self) -> list[Finding]:
+        now = self.clock()
+        if self._asked is not None and now - self._asked < PAUSE_S:
+            return []
+        self._asked = now
+        try:
+            new = [*self._stopped(), *self._events()]
+        except (ClientError, BotoCoreError):  # no cluster yet, none any more, or not allowed
+            return []
+        # Each replacement of a container fails as the one before it did.
+        told = {(each.service, each.reason or each.said) for each in self.found}
+        fresh: list[Finding] = []
+        for each in new:
+            if (each.service, each.reason or each.said) not in told:
+                told.add((each.service, each.reason or each.said))
+                fresh.append(each)
+        self.found += fresh
+        return fresh
+
+    def _stopped(self) -> Iterator[Finding]:
+        ecs = clients.client("ecs")
+        arns = ecs.list_tasks(cluster=self._where, desiredStatus="STOPPED", maxResults=_TASKS)["taskArns"]
+        arns = [arn for arn in arns if arn not in self._seen]
+        if not arns:
+            return
+        for task in ecs.describe_tasks(cluster=self._where, tasks=arns)["tasks"]:
+            if task.get("lastStatus") != "STOPPED":
+                continue  # its reason is complete only then
+            self._seen.add(task["taskArn"])
+            service = self._services().get(task.get("group", "").removeprefix("service:"))
+            if service is None or task.get("createdAt", self._since) < self._since or _expected(task):
+                continue
+            yield self._finding(service, task)
+
+    def _finding(self, service: str, task: dict[str, Any]) -> Finding:
+        containers = task.get("containers", [])
+        said = [task.get("stoppedReason", "")]
+        for container in containers:
+            said.append(container.get("reason", ""))
+            if container.get("exitCode") is not None:
+                said.append(f"exit code {container['exitCode']}")
+        log = self._log(service, task["taskArn"])
+        text = "; ".join(dict.fromkeys(part for part in said if part))
+        # A wrong CPU shows in the log alone.
+        reason = reasons.plainly(text)
+        if reason is None or "log" in reason.todo:
+            reason = reasons.plainly("\n".join(log)) if "exec format error" in "\n".join(log) else reason
+        return Finding(service, text or "a container stopped", reason, log)
+
+    def _log(self, service: str, task_arn: str) -> tuple[str, ...]:
+        """The last lines of a container's log; none where it wrote none."""
+        try:
+            answer = clients.client("logs").get_log_events(
+                logGroupName=f"/{self.stack}/{service}",
+                logStreamName=f"ecs/{service}/{task_arn.rsplit('/', 1)[-1]}",
+                limit=LOG_LINES,
+                startFromHead=False,
+            )
+        except (ClientError, BotoCoreError):
+            return ()
+        return tuple(event["message"].rstrip() for event in answer["events"])
+
+    def _events(self) -> Iterator[Finding]:
+        services = clients.client("ecs").describe_services(cluster=self._where, services=list(self._services()))[
+            "services"
+        ]
+        for service in services:
+            for event in reversed(service.get("events", [])):
+                if event["id"] in self._seen or event["createdAt"] < self._since:
+                    continue
+                self._seen.add(event["id"])
+                text = event["message"]
+                if not any(word in text for word in _FINE):
+                    yield Finding(self._services()[service["serviceName"]], text, reasons.plainly(text))
+
+
+def _expected(task: dict[str, Any]) -> bool:
+    """Stopped by an update or by scaling: no fault."""
+    if task.get("stopCode") not in ("ServiceSchedulerInitiated", "UserInitiated"):
+        return False
+    return "health check" not in task.get("stoppedReason", "").lower()

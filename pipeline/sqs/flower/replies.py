@@ -1,0 +1,20 @@
+"""What Flower says of a command that a worker has refused, or not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: A command waits for the worker for a minute: ``RETENTION_S`` of its queue.
+UNANSWERED = "it has not answered; it still does what it was told when it can, if that is within a minute"
+
+
+def error_reason(_handler: object, worker: str, replies: Sequence[Mapping[str, Any]]) -> str:
+    """The worker's own sentence, from replies ``[{worker: {"error": …}}]``. Replaces ``ControlHandler.error_reason``.
+
+    Flower's own says "Unknown reason" of a worker that is late, whose pool then grows all the same.
+    """
+    for reply in replies:
+        if worker in reply:
+            return str(reply[worker].get("error", f"it answered {reply[worker]}"))
+    return UNANSWERED

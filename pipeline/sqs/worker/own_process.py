@@ -1,0 +1,55 @@
+"""What a worker does to its process: its logs, the garbage collector, one line about what is off.
+
+None of it by a signal: signals of Celery reach every worker in a process, and ours may be a guest in another's.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.app.log import Logging
+
+from pipeline.core import log
+
+logger = logging.getLogger(__name__)
+
+
+class OwnLogging(Logging):
+    """Celery's part of an app that sets up logging, which this app does in its own format."""
+
+    def setup_logging_subsystem(self, *args: Any, **options: Any) -> Any:
+        signals.setup_logging.connect(_set_up)  # a receiver keeps Celery from configuring logging itself
+        try:
+            return super().setup_logging_subsystem(*args, **options)
+        finally:
+            signals.setup_logging.disconnect(_set_up)
+
+
+def _set_up(loglevel: int | None = None, **_: object) -> None:
+    log.setup(logging.INFO if loglevel is None else loglevel)
+
+
+class CollectorStep(bootsteps.Step):
+    """What is loaded before the pool's processes are forked is kept from the garbage collector.
+
+    It is looked at neither before each fork, as Celery asks for, nor in the processes. What the collector does not
+    touch, the processes share.
+    """
+
+    def create(self, parent: Any) -> None:
+        """Celery creates every step of a worker before it starts one; the tasks are loaded by then."""
+        gc.freeze()
+        gc.enable()  # `pipeline.worker` starts without
+
+
+class MonitoringNotice(bootsteps.StartStopStep):
+    """Says at the start that events and remote control are off, where they are."""
+
+    def start(self, parent: Any) -> None:
+        if parent.app.settings.topic_arn_prefix is None:
+            logger.warning(
+                "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring-off"}
+            )
