@@ -25,7 +25,7 @@ def main() -> int:
         from pipeline.aws.queues import TASKS_QUEUE
         from pipeline.core.routes import Routes
         from pipeline.core.settings import Settings
-        from pipeline.enqueue import process_many, reconcile_many
+        from pipeline.enqueue import assign
 
         settings = Settings.from_env()
         heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE, settings.health_stale_s)
@@ -33,9 +33,8 @@ def main() -> int:
         bridge = Bridge(
             settings,
             clients.sqs(),
-            partial(process_many, check_existing=FailedKeys(settings).may_have_failed),
+            partial(assign, check_existing=FailedKeys(settings).may_have_failed),
             heartbeat,
-            reconcile_many,
             Routes.load(settings),
         )
         keep_awake = KeepAwake(clients.sqs(), settings.queue_prefix + TASKS_QUEUE)

@@ -39,7 +39,7 @@ for verb in (
     *(running.local, running.settings, running.health, running.sweep),
     *(operating.audit, operating.explain, operating.backfill, operating.routes),
     deadletters.deadletters,
-    *(deploying.deploy, deploying.teardown),
+    *(deploying.deploy, deploying.doctor, deploying.teardown),
 ):
     cli.add_command(verb)
 

@@ -54,7 +54,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "reserve_s": settings.reserve_s,
         },
         "broker_connection_retry_on_startup": True,
-        "imports": ("tasks.renditions", "pipeline.sqs.monitoring.commands"),
+        "imports": ("tasks.renditions", "tasks.routing", "pipeline.sqs.monitoring.commands"),
         **_result_backend(settings.result_backend),
         "task_queues": (Queue(TASKS_QUEUE),),
         "task_default_queue": TASKS_QUEUE,

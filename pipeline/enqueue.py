@@ -6,6 +6,9 @@ Or a ``reconcile``, which looks at what is stored of an object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import TransientError
@@ -21,6 +24,24 @@ if TYPE_CHECKING:
 RECONCILE = "tasks.reconcile"
 #: Set in a task's argument, and in its result for the next task, where something may be stored of the object already.
 CHECK_EXISTING = "check_existing"
+FIND_ROUTE = "tasks.find_route"
+
+
+class Purpose(Enum):
+    """What is to be done about an object."""
+
+    PROCESS = "process"  # the chain of tasks of its route
+    RECONCILE = "reconcile"  # what is stored of it is made to agree with it
+    FIND_ROUTE = "find_route"  # a worker looks for its route, and enqueues it there
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What is to be enqueued about one object."""
+
+    source: Source
+    purpose: Purpose = Purpose.PROCESS
+    route: str | None = None  # its name, where it is known already; else it is looked for
 
 
 def work(app: PipelineApp, source: Source, *, route: str | None = None, check_existing: bool = False) -> Signature:
@@ -52,6 +73,12 @@ def reconciliation(app: Celery, source: Source, **flags: bool) -> Signature:
     return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
 
 
+def search(app: Celery, source: Source) -> Signature:
+    """The task that finds the route of one object, and enqueues the object there; nothing is sent yet."""
+    shown = f"{source.bucket}/{source.key}"
+    return app.signature(FIND_ROUTE, args=(source.to_json(),), options={"argsrepr": shown})
+
+
 def send(signature: Signature, *, countdown_s: int = 0) -> None:
     """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it."""
     try:
@@ -75,10 +102,14 @@ def process(
 
 
 class NotEnqueued(TransientError):
-    """Some objects are not in the queue: ``sources``. All others of the call are."""
+    """Some objects are not in the queue: ``sources``. All others of the call are.
 
-    def __init__(self, sources: Sequence[Source], reason: str) -> None:
+    ``is_outage``: none is, and the service is at fault; where it is False, SQS refuses just these.
+    """
+
+    def __init__(self, sources: Sequence[Source], reason: str, *, is_outage: bool = False) -> None:
         self.sources = tuple(sources)
+        self.is_outage = is_outage
         super().__init__(f"{len(self.sources)} objects were not enqueued, enqueue them again: {reason}")
 
 
@@ -92,31 +123,55 @@ def process_many(
 
     ``check_existing`` is asked for each key: see ``work``.
     """
-    app = _default_app() if app is None else app
-    _enqueue_all(sources, app, lambda source: work(app, source, check_existing=check_existing(source.key)))
+    assign((Assignment(source) for source in sources), app=app, check_existing=check_existing)
 
 
 def reconcile_many(sources: Iterable[Source], *, app: PipelineApp | None = None, thorough: bool = False) -> None:
     """As ``process_many``, for ``reconcile``."""
     app = _default_app() if app is None else app
-    _enqueue_all(sources, app, lambda source: reconciliation(app, source, thorough=thorough))
+    due = partial(reconciliation, app, thorough=thorough)
+    _enqueue_all(((source, partial(due, source)) for source in sources), app)
 
 
-def _enqueue_all(sources: Iterable[Source], app: PipelineApp, due: Callable[[Source], Signature]) -> None:
+def assign(
+    assignments: Iterable[Assignment],
+    *,
+    app: PipelineApp | None = None,
+    check_existing: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """As ``process_many``, for all purposes in the same calls."""
+    app = _default_app() if app is None else app
+
+    def due(assignment: Assignment) -> Signature:
+        source = assignment.source
+        match assignment.purpose:
+            case Purpose.PROCESS:
+                return work(app, source, route=assignment.route, check_existing=check_existing(source.key))
+            case Purpose.RECONCILE:
+                return reconciliation(app, source)
+            case Purpose.FIND_ROUTE:
+                return search(app, source)
+
+    _enqueue_all(((each.source, partial(due, each)) for each in assignments), app)
+
+
+def _enqueue_all(signatures: Iterable[tuple[Source, Callable[[], Signature]]], app: PipelineApp) -> None:
     from pipeline.sqs.transport.publishing import PublishError, batched
 
-    waiting = iter(sources)
+    waiting = iter(signatures)
     by_root_id: dict[str, Source] = {}
     trying: list[Source] = []
     try:
         with batched(app):
-            for source in waiting:
+            for source, due in waiting:
                 trying = [source]
-                by_root_id[_root_id(due(source).apply_async())] = source
+                by_root_id[_root_id(due().apply_async())] = source
                 trying = []
     except PublishError as exc:
         unsent = [source for root_id, source in by_root_id.items() if root_id in exc.root_ids]
-        raise NotEnqueued([*unsent, *trying, *waiting], str(exc)) from exc
+        unsent += [*trying, *(source for source, _ in waiting)]
+        is_outage = not exc.is_refusal and len(unsent) >= len(by_root_id) + len(trying)
+        raise NotEnqueued(unsent, str(exc), is_outage=is_outage) from exc
 
 
 def _root_id(result: AsyncResult) -> str:

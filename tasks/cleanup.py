@@ -16,6 +16,7 @@ from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Routes
 from pipeline.core.source import Source
 from tasks.convergence import FOLLOW_UP_S
+from tasks.matching import output_sets
 from tasks.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     results: list[frozenset[str]] = []
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
-        results = [frozenset(output.name(source.key) for output in result) for result in routes.output_sets(now)]
+        results = [frozenset(output.name(source.key) for output in result) for result in output_sets(routes, now)]
     remove_orphans = thorough or settings.delete_renditions
     wrong, is_complete, has_failed = classify(current, held, results, remove_orphans=remove_orphans)
     if wrong:

@@ -27,7 +27,7 @@ def region() -> str | None:
 
 
 @cache
-def _client(service: str, read_timeout_s: int) -> Any:
+def _client(service: str, read_timeout_s: int, region_name: str | None = None) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
     import boto3
     from botocore.config import Config
@@ -40,7 +40,7 @@ def _client(service: str, read_timeout_s: int) -> Any:
         user_agent_extra="batch-image-pipeline",
     )
     try:
-        return session.client(service, region_name=region(), config=config)
+        return session.client(service, region_name=region_name or region(), config=config)
     except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
         variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
         given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)
@@ -70,9 +70,12 @@ def cloudwatch() -> Any:
     return _client("cloudwatch", 10)
 
 
-def client(service: str) -> Any:
-    """Any other service, for the verbs that manage the stack: ``cloudformation``, ``ecs``, ``iam``…"""
-    return _client(service, 60)
+def client(service: str, region_name: str | None = None) -> Any:
+    """Any other service, for the verbs that manage the stack: ``cloudformation``, ``ecs``, ``iam``…
+
+    ``region_name``: where another than the usual one is asked.
+    """
+    return _client(service, 60, region_name)
 
 
 def forget_clients() -> None:

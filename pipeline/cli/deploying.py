@@ -2,54 +2,129 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.base import Asking
+
+if TYPE_CHECKING:
+    from pipeline.deploy.command import Wanted
+
+Decorated = Callable[..., Any]
+
+
+def _what(command: Decorated) -> Decorated:
+    """The options that say what the stack is to be."""
+    for option in reversed(
+        (
+            click.option("--stack", default="batch-images", show_default=True, help="Name of the stack."),
+            click.option("--image", help="Container image; needed the first time."),
+            click.option("--vpc", help="VPC to run in; without it the default VPC."),
+            click.option("--subnets", help="Its subnets, comma-separated, in two zones or more."),
+            click.option("--network", help="Name of a stack of cloudformation/network.yaml to run in."),
+            click.option(
+                "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template."
+            ),
+            click.option(
+                "--template", type=click.Path(path_type=Path), help="Another template than cloudformation/batch.yaml."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is not NAME=VALUE", param_hint=option)
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
+    from pipeline.deploy.command import TEMPLATE, Wanted
+
+    if (what["vpc"] is None) != (what["subnets"] is None):
+        raise click.UsageError("--vpc and --subnets belong together.")
+    named = {"Image": what["image"], "VpcId": what["vpc"], "SubnetIds": what["subnets"]}
+    given = {name: value for name, value in named.items() if value is not None}
+    return Wanted(
+        what["stack"],
+        given | _pairs(what["pairs"], "--parameter"),
+        TEMPLATE if what["template"] is None else what["template"],
+        network=what["network"],
+        **more,
+    )
+
 
 @click.command()
-@click.option("--stack", default="batch-images", show_default=True, help="Name of the stack.")
-@click.option("--image", help="Container image; needed the first time.")
-@click.option("--vpc", help="VPC to run in; without it the default VPC.")
-@click.option("--subnets", help="Its subnets, comma-separated, in two zones or more.")
-@click.option("--network", help="Name of a stack of cloudformation/network.yaml to run in.")
-@click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template.")
-@click.option("--template", type=click.Path(path_type=Path), help="Another template than cloudformation/batch.yaml.")
+@_what
+@click.option(
+    "--input-bucket",
+    "input_buckets",
+    multiple=True,
+    metavar="NAME",
+    help="A bucket that is there already to take uploads from; EventBridge is switched on there. May be repeated.",
+)
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all of it; those it has are kept.")
+@click.option("--service-role", metavar="ARN", help="Role that CloudFormation works as, now and later.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--unchecked", is_flag=True, help="Deploy though `doctor` finds something wrong.")
 def deploy(
-    stack: str,
-    image: str | None,
-    vpc: str | None,
-    subnets: str | None,
-    network: str | None,
-    pairs: tuple[str, ...],
-    template: Path | None,
+    input_buckets: tuple[str, ...],
+    tags: tuple[str, ...],
+    service_role: str | None,
     yes: bool,
     dry_run: bool,
+    unchecked: bool,
+    **what: Any,
 ) -> None:
     """Create or update the stack on AWS.
 
-    Shows what would change, and asks, before anything is changed.
+    Looks for what would make it fail, shows what would change, and asks, before anything is changed.
 
     \b
     Example:
       python -m pipeline deploy --image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/batch-image-pipeline:1
       python -m pipeline deploy -p MaxWorkers=100 -p AlarmEmail=me@example.com
+      python -m pipeline deploy --input-bucket my-photos -p KeyPrefix=2026/
     """
-    from pipeline.deploy.command import TEMPLATE, Wanted
     from pipeline.deploy.command import deploy as run
 
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise click.BadParameter(f"{wrong[0]!r} is not NAME=VALUE", param_hint="--parameter")
-    if (vpc is None) != (subnets is None):
-        raise click.UsageError("--vpc and --subnets belong together.")
-    named = {"Image": image, "VpcId": vpc, "SubnetIds": subnets}
-    given = {name: value for name, value in named.items() if value is not None}
-    given |= dict(pair.split("=", 1) for pair in pairs)
-    path = TEMPLATE if template is None else template
-    run(Wanted(stack, given, path, network=network, yes=yes, dry_run=dry_run))
+    run(
+        _wanted(
+            what,
+            input_buckets=input_buckets,
+            tags=_pairs(tags, "--tag"),
+            service_role=service_role,
+            yes=yes,
+            dry_run=dry_run,
+            unchecked=unchecked,
+        )
+    )
+
+
+@click.command(cls=Asking)
+@_what
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def doctor(as_json: bool, **what: Any) -> None:
+    """Tell what would make a deployment fail, and change nothing.
+
+    Parameters that contradict each other, the image and its CPU, subnets and their routes, quotas. `deploy` does the
+    same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
+
+    \b
+    Example:
+      python -m pipeline doctor --image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/batch-image-pipeline:1
+    """
+    from pipeline.deploy.command import doctor as run
+
+    sys.exit(run(_wanted(what), as_json=as_json))
 
 
 @click.command()

@@ -28,8 +28,8 @@ def audit(
 
     Compares the buckets, and counts what is done, failed, missing, stale, orphaned.
 
-    TARGET is s3://bucket/prefix; without it INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing or
-    stale, 1 something is, 2 the audit could not be done.
+    TARGET is s3://bucket/prefix; without it INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing,
+    stale or unreadable, 1 something is, 2 the audit could not be done.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
     TARGET is s3://bucket or s3://bucket/prefix. What is done is left alone; what was made by another recipe, or
     failed, is made again. When it is interrupted it prints how to go on. Exit status: 0 all enqueued, 1 it stopped,
-    130 it was interrupted.
+    or passed over objects that it could not look at, 130 it was interrupted.
 
     \b
     Examples:

@@ -86,6 +86,7 @@ class Routes:
     def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
         self.settings = settings
         self.all = tuple(routes)
+        self._answer = lru_cache(maxsize=4096)(_ask)
         self.folders = tuple(output.folder for route in self.all for output in route.outputs)
         _check(self.all)
 
@@ -98,7 +99,7 @@ class Routes:
         """The route that takes the object. Raises what a rule for the content raises."""
         if self._barred(source.bucket, source.key) is not None:
             return None
-        return next((route for route in self.match_key(source.key) if _takes(route, source)), None)
+        return next((route for route in self.match_key(source.key) if self._takes(route, source)), None)
 
     def skip_reason(self, source: Source, *, is_gone: bool = False) -> str | None:
         """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``match`` does.
@@ -152,6 +153,12 @@ class Routes:
         """The recipe that each output is to be made by, by its folder."""
         return {folder: recipe for route in self.all for folder, recipe in route.recipes(self.settings).items()}
 
+    def _takes(self, route: Route, source: Source) -> bool:
+        if route.content is None:
+            return True
+        # One version has one content, so it is asked for once.
+        return route.content(source) if source.etag is None else self._answer(route.content, source)
+
     def _names(self) -> str:
         return ", ".join(route.name for route in self.all)
 
@@ -167,15 +174,7 @@ class Routes:
         return bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders))
 
 
-def _takes(route: Route, source: Source) -> bool:
-    if route.content is None:
-        return True
-    return route.content(source) if source.etag is None else _answer(route.content, source)
-
-
-@lru_cache(maxsize=4096)
-def _answer(rule: Callable[[Source], bool], source: Source) -> bool:
-    """One version has one content, so it is asked for once, by whichever ``Routes`` of the process."""
+def _ask(rule: Callable[[Source], bool], source: Source) -> bool:
     return rule(source)
 
 

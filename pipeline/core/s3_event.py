@@ -19,7 +19,7 @@ from pipeline.core.errors import MessageError
 from pipeline.core.source import Source, shortened
 
 
-class Kind(Enum):
+class EventKind(Enum):
     """What happened to an object."""
 
     CREATED = "created"
@@ -28,19 +28,19 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ObjectEvent:
     """One record of an event: what happened to which version of which object."""
 
-    kind: Kind
+    kind: EventKind
     name: str  # as S3 calls it, for the log: "ObjectCreated:Put", "Object Deleted"
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One queue message. ``changes`` is empty for S3's test event, which ``is_test`` tells."""
+    """One queue message. ``events`` is empty for S3's test event, which ``is_test`` tells."""
 
-    changes: tuple[Change, ...] = ()
+    events: tuple[ObjectEvent, ...] = ()
     is_test: bool = False
 
 
@@ -70,13 +70,13 @@ def _notification(body: Any, depth: int) -> Notification:
     raise MessageError(f"the message is no S3 event: its fields are {shortened(sorted(body))}")
 
 
-def _from_s3(record: Any) -> Change:
+def _from_s3(record: Any) -> ObjectEvent:
     if not isinstance(record, dict) or record.get("eventSource") not in ("aws:s3", None):
         raise MessageError(f"a record is not from S3: {shortened(record)}")
     name = _text(record, "eventName")
     entry = _object(record, "s3")
     item = _object(entry, "object")
-    return Change(
+    return ObjectEvent(
         kind=_kind(name),
         name=name,
         source=_source(
@@ -90,12 +90,12 @@ def _from_s3(record: Any) -> Change:
     )
 
 
-def _from_event_bridge(body: dict[str, Any]) -> Change:
+def _from_event_bridge(body: dict[str, Any]) -> ObjectEvent:
     name = _text(body, "detail-type")
     detail = _object(body, "detail")
     item = _object(detail, "object")
-    return Change(
-        kind={"Object Created": Kind.CREATED, "Object Deleted": Kind.REMOVED}.get(name, Kind.OTHER),
+    return ObjectEvent(
+        kind={"Object Created": EventKind.CREATED, "Object Deleted": EventKind.REMOVED}.get(name, EventKind.OTHER),
         name=name,
         source=_source(
             bucket=_text(_object(detail, "bucket"), "name"),
@@ -123,14 +123,14 @@ def _source(bucket: str, key: str, item: dict[str, Any], names: tuple[str, str],
     )
 
 
-def _kind(event_name: str) -> Kind:
+def _kind(event_name: str) -> EventKind:
     event_name = event_name.removeprefix("s3:")
     if event_name.startswith("ObjectCreated:"):
-        return Kind.CREATED
+        return EventKind.CREATED
     # A lifecycle expiration takes the object away just as a delete does.
     if event_name.startswith(("ObjectRemoved:", "LifecycleExpiration:")):
-        return Kind.REMOVED
-    return Kind.OTHER
+        return EventKind.REMOVED
+    return EventKind.OTHER
 
 
 def _decoded(key: str) -> str:

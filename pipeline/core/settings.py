@@ -59,7 +59,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    input_bucket: str | None = Field(None, description="Bucket that uploads land in; needed by the verbs that list it.")
+    input_bucket: str | None = Field(
+        None,
+        pattern=r"^[^\s,/]+(\s*,\s*[^\s,/]+)*$",
+        description="Bucket that uploads land in, or several with commas between them. Events and tasks about another "
+        "bucket go to the dead-letter queue; unset: about any bucket but OUTPUT_BUCKET are taken.",
+    )
     output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
     queue_prefix: str = Field(
         "pipeline-",
@@ -233,6 +238,16 @@ class Settings(BaseModel):
             return cls.model_validate(found)
         except ValidationError as exc:
             raise ConfigError("\n".join(_sentence(error) for error in exc.errors())) from None
+
+    @property
+    def input_buckets(self) -> tuple[str, ...]:
+        return () if self.input_bucket is None else tuple(name.strip() for name in self.input_bucket.split(","))
+
+    def foreign_reason(self, bucket: str) -> str | None:
+        """Why no object of a bucket is this pipeline's, in words; None where it may be."""
+        if self.input_buckets:
+            return None if bucket in self.input_buckets else f"bucket {bucket} is not INPUT_BUCKET={self.input_bucket}"
+        return f"bucket {bucket} is OUTPUT_BUCKET, and no INPUT_BUCKET" if bucket == self.output_bucket else None
 
     def required(self, name: str) -> str:
         """The value of a setting that this command can't do without. Raises ``ConfigError``."""

@@ -8,12 +8,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import code, is_denied, plainly
 from pipeline.core.errors import PipelineError
 
 #: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
 ECS_ROLE = "AWSServiceRoleForECS"
 ECS_SERVICE = "ecs.amazonaws.com"
+#: What IAM answers where somebody else has just made it.
+_TAKEN = {"InvalidInput", "EntityAlreadyExists"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,28 @@ def current() -> Account:
 
 
 def ensure_ecs_role() -> bool:
-    """Makes ECS's service-linked role where it is missing; True if it was. Raises ``PipelineError``."""
+    """Makes ECS's service-linked role where it is missing; True if it was. Raises ``PipelineError``.
+
+    Where the role may not be asked for, it is left to ECS to say that it is missing.
+    """
     iam = clients.client("iam")
     with plainly(f"looking for the role {ECS_ROLE}"):
-        if iam.list_roles(PathPrefix=f"/aws-service-role/{ECS_SERVICE}/")["Roles"]:
+        try:
+            iam.get_role(RoleName=ECS_ROLE)
+        except ClientError as exc:
+            if code(exc) != "NoSuchEntity":
+                if is_denied(exc):
+                    return False
+                raise
+        else:
             return False
     with plainly(f"making the role {ECS_ROLE}"):
-        iam.create_service_linked_role(AWSServiceName=ECS_SERVICE)
+        try:
+            iam.create_service_linked_role(AWSServiceName=ECS_SERVICE)
+        except ClientError as exc:
+            if code(exc) in _TAKEN:
+                return False
+            raise
     return True
 
 
@@ -99,3 +116,9 @@ def describe(stack: str) -> dict[str, Any] | None:
 
 def outputs_of(stack: dict[str, Any] | None) -> dict[str, str]:
     return {} if stack is None else {entry["OutputKey"]: entry["OutputValue"] for entry in stack.get("Outputs", [])}
+
+
+def parameters_of(stack: dict[str, Any] | None) -> dict[str, str]:
+    """Their values, by name."""
+    entries = [] if stack is None else stack.get("Parameters", [])
+    return {entry["ParameterKey"]: entry.get("ParameterValue", "") for entry in entries}

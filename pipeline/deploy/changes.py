@@ -44,11 +44,11 @@ class ChangeSet:
     changes: tuple[Change, ...]
 
 
-def parameters_of(template: str) -> dict[str, bool]:
-    """The template's parameters, and whether each must be given. Raises ``PipelineError``."""
+def parameters_of(template: str) -> dict[str, str | None]:
+    """The template's parameters and their defaults, None for those that must be given. Raises ``PipelineError``."""
     with plainly("reading the template"):
         summary = clients.client("cloudformation").get_template_summary(TemplateBody=template)
-    return {entry["ParameterKey"]: "DefaultValue" not in entry for entry in summary.get("Parameters", [])}
+    return {entry["ParameterKey"]: entry.get("DefaultValue") for entry in summary.get("Parameters", [])}
 
 
 @dataclass(frozen=True, slots=True)

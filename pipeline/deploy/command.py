@@ -12,11 +12,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, buckets, changes, names, shown, states, tags
+from pipeline.deploy import account, buckets, changes, inputs, names, shown, states, tags
 from pipeline.deploy.changes import ChangeSet, Proposal
 from pipeline.deploy.follow import Follower, StackFailed
+from pipeline.deploy.preflight import run as preflight
 from pipeline.deploy.witness import Witness
+from pipeline.operations.verdicts import Level, lines, show
 
 TEMPLATE = Path(__file__).parents[2] / "cloudformation" / "batch.yaml"
 DEFAULT_STACK = "batch-images"
@@ -36,8 +39,10 @@ class Wanted:
     network: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     service_role: str | None = None
+    input_buckets: tuple[str, ...] = ()  # that are there already
     yes: bool = False
     dry_run: bool = False
+    unchecked: bool = False  # without the preflight
 
 
 def deploy(wanted: Wanted, console: Console | None = None) -> None:
@@ -51,7 +56,11 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     here = account.current()
     console.print(f"Stack {stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)
     existing = _existing(stack)
-    values = _values(wanted, changes.parameters_of(text), existing, console)
+    declared = changes.parameters_of(text)
+    values = _values(wanted, declared, existing, console)
+    taken = _inputs(values, declared, here, console)
+    if not wanted.unchecked:
+        _preflight({name: value for name, value in declared.items() if value is not None} | values, console)
     rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
     kept = buckets.to_take_over(rendered.buckets, stack) if existing is None else frozenset()
     for bucket in sorted(kept):
@@ -73,11 +82,15 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         console.print("Nothing to change: the stack is as the template says.")
     else:
         shown.changes(proposed, console)
+    if proposed is not None or any(not found.is_on for found in taken):
         if wanted.dry_run or not (wanted.yes or click.confirm("Carry this out?")):
-            changes.discard(proposed.id, proposed.stack_id, new=proposal.new)
+            if proposed is not None:
+                changes.discard(proposed.id, proposed.stack_id, new=proposal.new)
             console.print("Nothing was changed.")
             return
-        _carry_out(proposal, proposed, console)
+        if proposed is not None:
+            _carry_out(proposal, proposed, console)
+        _switch(taken, values, stack, console)
     shown.next_steps(stack, console)
 
 
@@ -106,29 +119,88 @@ def _existing(stack: str) -> dict[str, Any] | None:
 
 
 def _values(
-    wanted: Wanted, declared: Mapping[str, bool], existing: dict[str, Any] | None, console: Console
+    wanted: Wanted, declared: Mapping[str, str | None], existing: dict[str, Any] | None, console: Console
 ) -> dict[str, str]:
     """What is given, else what the stack has, else the network to be found. Raises ``PipelineError`` for what lacks."""
-    unknown = sorted(set(wanted.given) - set(declared))
+    values = dict(wanted.given)
+    if wanted.input_buckets:
+        values["ExistingInputBuckets"] = ",".join(wanted.input_buckets)
+    unknown = sorted(set(values) - set(declared))
     if unknown:
         raise PipelineError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(sorted(declared))}")
-    values = dict(wanted.given)
     if wanted.network is not None:
         values = account.network_of(wanted.network).parameters() | values
     if existing is not None:
-        before = {entry["ParameterKey"]: entry["ParameterValue"] for entry in existing.get("Parameters", [])}
+        before = account.parameters_of(existing)
         values = {name: value for name, value in before.items() if name in declared} | values
     elif "VpcId" not in values:
         found = account.default_network()
         console.print(f"No network was given: the default VPC {found.vpc} with its {len(found.subnets)} subnets.")
         values = found.parameters() | values
-    missing = sorted(name for name, needed in declared.items() if needed and name not in values)
+    missing = sorted(name for name, default in declared.items() if default is None and name not in values)
     if missing:
         raise PipelineError(
             f"{', '.join(missing)} must be given: --image for the container image (docs/deploy.md says how to push "
             "one), --vpc and --subnets for the network"
         )
     return values
+
+
+def _inputs(
+    values: dict[str, str], declared: Mapping[str, str | None], here: account.Account, console: Console
+) -> list[inputs.Found]:
+    """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
+    found = [inputs.look(bucket, here) for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))]
+    for each in found:
+        for line in inputs.told(each):
+            console.print(line, soft_wrap=True)
+    keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
+    if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
+        values["InputKmsKeyArns"] = keys
+    if found and "EventBridgeSwitchedOn" in declared:
+        values["EventBridgeSwitchedOn"] = inputs.recorded(values.get("EventBridgeSwitchedOn", ""), found)
+    return found
+
+
+def _switch(taken: list[inputs.Found], values: Mapping[str, str], stack: str, console: Console) -> None:
+    """Last, so that a deployment that fails has changed nothing of the buckets. Raises ``PipelineError``."""
+    for found in taken:
+        if not found.is_on:
+            inputs.switch_on(found.bucket)
+            console.print(f"Switched EventBridge on for {found.bucket}; it takes S3 some minutes.")
+            console.print(
+                "What is in it already is not processed by itself. What it would be, take and cost:\n"
+                f"  python -m pipeline adopt s3://{found.bucket}/{values.get('KeyPrefix', '')} --stack {stack}",
+                soft_wrap=True,
+            )
+
+
+def _preflight(values: Mapping[str, str], console: Console) -> None:
+    """Says what is not well. Raises ``PipelineError`` for what the deployment would fail by."""
+    verdicts = preflight.on_paper(values)
+    if not preflight.wrong(verdicts):
+        with console.status("Looking for what could go wrong ..."):
+            verdicts += preflight.in_account(values)
+    for line in lines(verdict for verdict in verdicts if verdict.level is not Level.OK):
+        console.print(escape(line), soft_wrap=True)
+    if wrong := preflight.wrong(verdicts):
+        raise PipelineError(
+            f"{counted(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
+        )
+
+
+def doctor(wanted: Wanted, *, as_json: bool, console: Console | None = None) -> int:
+    """The preflight alone, for a stack that is there or is to be; returns the exit status. Raises ``PipelineError``."""
+    console = Console(stderr=True, highlight=False) if console is None else console
+    _check_name(wanted.stack)
+    text = _read(wanted.template)
+    here = account.current()
+    console.print(f"Stack {wanted.stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)
+    existing = _existing(wanted.stack)
+    declared = changes.parameters_of(text)
+    given = _values(wanted, declared, existing, console)
+    values = {name: value for name, value in declared.items() if value is not None} | given
+    return show([*preflight.on_paper(values), *preflight.in_account(values)], as_json=as_json)
 
 
 def _carry_out(proposal: Proposal, proposed: ChangeSet, console: Console) -> None:

@@ -8,32 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from botocore.exceptions import ClientError
 from rich.console import Console
 
-from pipeline.aws import clients, queues
-from pipeline.aws.errors import is_missing_queue, plainly
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, buckets
+from pipeline.deploy import account, buckets, drain, inputs
 from pipeline.deploy.follow import Follower
 from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
 
-POLL_S = 10.0
-#: The queues' depths are approximate, so they must be seen empty more than once.
-LOOKS = 3
-#: Queues whose messages are work; and those that hold what has failed.
-EVENTS = "events"
-WORK, DEAD = (EVENTS, "tasks"), ("events-dlq", "tasks-dlq")
+#: Queues that hold what has failed.
+DEAD = ("events-dlq", "tasks-dlq")
 
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """What a stack consists of that deleting it does not remove, or would lose."""
+    """What a stack consists of that deleting it does not remove, or would lose, and what it has changed elsewhere."""
 
-    prefix: str
+    stack: str
     buckets: tuple[str, ...]  # that it made itself: those that it only uses are none of its
+    inputs: tuple[str, ...]  # buckets that it takes uploads from
+    switched_on: tuple[str, ...]  # buckets where a deployment has switched EventBridge on
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.stack}-"
 
 
 def teardown(
@@ -55,16 +56,17 @@ def teardown(
     if found is None:
         raise PipelineError(f"there is no stack {stack} in {here.region}, account {here.id}")
     ours = _belongings(stack, found)
-    _say(stack, ours, here, delete_data, console)
+    _say(ours, here, delete_data, console)
     if not (yes or _agreed(stack, console)):
         console.print("Nothing was changed.")
         return
     if drain_s > 0:
-        _drain(ours, drain_s, console, sleep)
+        drain.drain(ours.prefix, ours.inputs, drain_s, console, sleep)
     follower = Follower(found["StackId"], sleep=sleep)
     with plainly(f"deleting stack {stack}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     follow(follower, None, console)
+    _take_back(ours, console)
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket, count in buckets.empty(ours.buckets if delete_data else ()).items():
@@ -76,16 +78,25 @@ def teardown(
 
 
 def _belongings(stack: str, found: dict[str, Any]) -> Belongings:
-    return Belongings(prefix=f"{stack}-", buckets=buckets.made_by(found["StackId"]))
+    outputs = account.outputs_of(found)  # none where the creation failed
+    taken = outputs.get("InputBucketNames", outputs.get("InputBucketName", ""))
+    return Belongings(
+        stack,
+        buckets=buckets.made_by(found["StackId"]),
+        inputs=tuple(inputs.listed(taken)),
+        switched_on=tuple(inputs.listed(account.parameters_of(found).get("EventBridgeSwitchedOn", ""))),
+    )
 
 
-def _say(stack: str, ours: Belongings, here: account.Account, delete_data: bool, console: Console) -> None:
-    console.print(f"Stack {stack} in {here.region}, account {here.id}, will be deleted.")
+def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Console) -> None:
+    console.print(f"Stack {ours.stack} in {here.region}, account {here.id}, will be deleted.")
     fate = "[red]will be deleted with all versions of all objects[/]" if delete_data else "will be kept"
     for bucket in ours.buckets:
         if buckets.exists(bucket):
             console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
-    dead = sum(_depth(ours.prefix + name) for name in DEAD)
+    for bucket in ours.switched_on:
+        console.print(f"Bucket {bucket} will be kept; EventBridge is switched off again.", soft_wrap=True)
+    dead = sum(drain.depth(ours.prefix + name) for name in DEAD)
     if dead:
         console.print(
             f"[red]About {counted(dead, 'dead letter')} will be lost[/]; "
@@ -100,65 +111,18 @@ def _agreed(stack: str, console: Console) -> bool:
     return typed == stack
 
 
-# --- draining
-
-
-def _drain(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[float], None]) -> None:
-    """Takes no more uploads, and waits until what was taken is done. Raises ``PipelineError`` when it isn't.
-
-    The queue's policy is what is taken away, since the queue goes with the stack: the bucket's notification must
-    stay as it is, or a later stack of this name would take over a bucket that sends no events.
-    """
-    sqs: Any = clients.sqs()
-    with plainly("ending the intake"):
-        url = _url(ours.prefix + EVENTS)
-        if url is None:
-            return
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
-    try:
-        _wait_until_empty(ours, drain_s, console, sleep)
-    except BaseException:
-        with plainly("taking uploads again"):
-            sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": found.get("Policy", "")})
-        raise
-    console.print("The queues are empty.")
-
-
-def _wait_until_empty(ours: Belongings, drain_s: float, console: Console, sleep: Callable[[float], None]) -> None:
-    deadline = time.monotonic() + drain_s
-    empty = 0
-    with console.status("Draining ...") as spinner:
-        while empty < LOOKS:
-            left = sum(_depth(ours.prefix + name) for name in WORK)
-            empty = 0 if left else empty + 1
-            if left and time.monotonic() > deadline:
-                raise PipelineError(
-                    f"about {counted(left, 'message')} left after {drain_s:g} s, which deleting would lose. "
-                    "Nothing was changed: run it again with a longer --drain, or with --no-drain to give them up"
-                )
-            spinner.update(f"Draining: about {counted(left, 'message')} left ...")
-            sleep(min(POLL_S, drain_s))
-
-
-def _url(name: str) -> str | None:
-    sqs = clients.sqs()
-    try:
-        return sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    except ClientError as exc:
-        if is_missing_queue(exc):
-            return None
-        raise
-
-
-def _depth(name: str) -> int:
-    """Messages in a queue, whatever their state; none when it does not exist."""
-    with plainly(f"looking at queue {name}"):
-        url = _url(name)
-    return 0 if url is None else queues.depth(url)
-
-
-# --- what the stack's deletion leaves
+def _take_back(ours: Belongings, console: Console) -> None:
+    """EventBridge is off again where a deployment switched it on, unless somebody else has come to need it."""
+    for bucket in ours.switched_on:
+        try:
+            rules = inputs.used_by_others(bucket, ours.stack)
+            if not rules:
+                inputs.switch_off(bucket)
+                console.print(f"Switched EventBridge off for {bucket} again.")
+            else:
+                console.print(f"Left EventBridge on for {bucket}: the rule {rules[0]} may need it.")
+        except PipelineError as exc:  # the rest is to be done all the same
+            console.print(f"[red]EventBridge is still on for {bucket}[/]: {exc}", soft_wrap=True)
 
 
 def _sweep(prefix: str) -> Iterator[str]:

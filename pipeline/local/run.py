@@ -120,8 +120,8 @@ class Run:
         self._stack.check()
         received = self._sqs.receive_message(QueueUrl=self._results_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
         for message in received.get("Messages", []):
-            for change in parse(message["Body"]).changes:
-                result = self._arrived(change.source.key)
+            for event in parse(message["Body"]).events:
+                result = self._arrived(event.source.key)
                 if result is not None:
                     yield result
             self._sqs.delete_message(QueueUrl=self._results_url, ReceiptHandle=message["ReceiptHandle"])

@@ -19,11 +19,13 @@ from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
+from pipeline.core.errors import PipelineError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
 from pipeline.core.times import moment
 from pipeline.enqueue import NotEnqueued, process_many
+from pipeline.operations.unreadable import Unreadable, unreadable
 
 #: Objects that are enqueued in one go: ten calls.
 BATCH = 100
@@ -36,44 +38,59 @@ MAX_TRIES = 5
 class Backfill:
     """One run over a listing. ``last_key`` is the last one that is in the queue, or needed no work.
 
-    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is.
+    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is;
+    ``on_unreadable`` is told of each object whose route can't be found out, which is passed over.
     """
 
     routes: Routes
     bucket: str
     enqueue: Callable[[list[Source]], None]
     has_room: Callable[[], None]
+    on_unreadable: Callable[[Unreadable], None]
     newer_than: datetime | None = None
     last_key: str = ""
     enqueued: int = 0
     skipped: int = 0
+    unreadable: int = 0
 
     def run(self, listing: Iterator[Found], on_progress: Callable[[int], None] = lambda _: None) -> None:
         """Raises ``PipelineError``; then, too, ``last_key`` says where to go on."""
+        for batch, last in self._batches(listing):
+            if batch:
+                self.has_room()
+                self._enqueue(batch)
+                self.enqueued += len(batch)
+            self.last_key = last
+            on_progress(self.enqueued)
+
+    def _batches(self, listing: Iterator[Found]) -> Iterator[tuple[list[Source], str]]:
+        """What is due, and up to which key of the listing it is all that is. What raises comes after what it found."""
         batch: list[Source] = []
         last = self.last_key
-        for found in listing:
-            last = found.key
-            source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
-            if not self._is_due(source, found.modified):
-                self.skipped += 1
-            else:
-                batch.append(source)
-            if len(batch) == BATCH:
-                self._send(batch, last, on_progress)
-                batch = []
-        self._send(batch, last, on_progress)
+        try:
+            for found in listing:
+                source = Source(self.bucket, found.key, etag=found.etag, size=found.size)
+                if self._is_due(source, found.modified):
+                    batch.append(source)
+                last = found.key
+                if len(batch) == BATCH:
+                    yield batch, last
+                    batch = []
+        except PipelineError:
+            yield batch, last
+            raise
+        yield batch, last
 
     def _is_due(self, source: Source, modified: datetime) -> bool:
-        return (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None
-
-    def _send(self, batch: list[Source], last: str, on_progress: Callable[[int], None]) -> None:
-        if batch:
-            self.has_room()
-            self._enqueue(batch)
-            self.enqueued += len(batch)
-        self.last_key = last
-        on_progress(self.enqueued)
+        try:
+            if (self.newer_than is None or modified > self.newer_than) and self.routes.match(source) is not None:
+                return True
+        except Exception as exc:  # whatever a rule for the content raises
+            self.on_unreadable(unreadable(source, exc))
+            self.unreadable += 1
+            return False
+        self.skipped += 1
+        return False
 
     def _enqueue(self, batch: list[Source]) -> None:
         for attempt in range(MAX_TRIES):
@@ -96,17 +113,17 @@ def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
 
 
 def backfill(target: str, *, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> int:
-    """Returns the exit status. Raises ``PipelineError``."""
+    """Returns the exit status: 1 when objects could not be looked at. Raises ``PipelineError``."""
     settings = Settings.from_env()
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
     listing = list_objects(bucket, prefix, after=start_after)
     app = make_app(settings)
     if dry_run:
-        run = Backfill(app.routes, bucket, _print_all, lambda: None, since, start_after)
+        run = Backfill(app.routes, bucket, _print_all, lambda: None, _name, since, start_after)
         run.run(listing)
-        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {run.skipped:,} skipped.")
-        return 0
+        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
+        return 1 if run.unreadable else 0
     url = queues.url_of(settings, queues.TASKS_QUEUE)
     with console.progress("Enqueuing") as bar:
         run = Backfill(
@@ -114,6 +131,7 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
             bucket,
             partial(process_many, app=app),
             lambda: wait_for_room(url, max_queued, lambda text: bar(run.enqueued, text)),
+            _name,
             since,
             start_after,
         )
@@ -121,13 +139,20 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
             run.run(listing, bar)
         except BaseException:
             console.note(
-                f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped, "
-                "then it stopped. To go on:"
+                f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}, then it stopped. To go on:"
             )
             console.note(_command(target, newer_than, run.last_key))
             raise
-    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {run.skipped:,} skipped.")
-    return 0
+    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}.")
+    return 1 if run.unreadable else 0
+
+
+def _name(found: Unreadable) -> None:
+    console.note(f"not enqueued: {found.message}")
+
+
+def _beside(run: Backfill) -> str:
+    return f"{run.skipped:,} skipped" + (f", {run.unreadable:,} unreadable" if run.unreadable else "")
 
 
 def _print_all(batch: list[Source]) -> None:

@@ -1,4 +1,4 @@
-"""``python -m pipeline explain``: everything that is known about one object, and what it means."""
+"""``python -m pipeline explain``: everything that is report about one object, and what it means."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from pipeline.operations.audit.classify import Facts, Status, verdicts, wanted
 from pipeline.operations.deadletters.command import Look
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import NAMES
+from pipeline.operations.unreadable import unreadable
 
 
 @dataclass(slots=True)
-class Known:
-    """What was found out. ``trouble``: what could not be."""
+class ObjectReport:
+    """What was found out about an object. ``errors``: what could not be."""
 
     source: Source
     route: Route | None = None
@@ -37,91 +38,97 @@ class Known:
     record: Mapping[str, Any] | None = None
     record_made: Provenance | None = None
     letters: list[DeadLetter] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
+    unreadable: str | None = None  # why its route could not be found out
+    errors: list[str] = field(default_factory=list)
 
 
-def find_out(source: Source, routes: Routes, limit: int) -> Known:
+def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
     """Raises ``PipelineError`` when the buckets can't be read; queues are not needed."""
     settings = routes.settings
     bucket = settings.required("output_bucket")
-    known = Known(source, current=storage.current(source.bucket, source.key))
-    if known.current is not None:
-        version = replace(source, etag=known.current.etag)  # of a version, a rule for the content is asked once
-        known.route = routes.match(version)
-        known.skipped = routes.skip_reason(version)
+    report = ObjectReport(source, current=storage.current(source.bucket, source.key))
+    if report.current is not None:
+        version = replace(source, etag=report.current.etag)  # of a version, a rule for the content is asked once
+        try:
+            report.route = routes.match(version)
+            report.skipped = routes.skip_reason(version)
+        except Exception as exc:  # whatever a rule for the content raises
+            report.unreadable = unreadable(version, exc).message
     for output in routes.outputs(source.key, ever=True):
         found = storage.head(bucket, output.name(source.key))
         if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
-            known.renditions[found.key] = found
+            report.renditions[found.key] = found
     try:
         record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
-        known.record_made = Provenance.read(record.metadata)
-        known.record = json.loads(record.data)
+        report.record_made = Provenance.read(record.metadata)
+        report.record = json.loads(record.data)
     except (ObjectGone, ObjectChanged):
         pass
     except ValueError as exc:
-        known.trouble.append(f"its failure record is not JSON: {exc}")
+        report.errors.append(f"its failure record is not JSON: {exc}")
     try:
         with Look(settings, NAMES, limit) as look:
-            known.letters = [letter for _, letter in look if _names(letter, source)]
+            report.letters = [letter for _, letter in look if _names(letter, source)]
             if look.count >= limit:
-                known.trouble.append(f"there are more than {limit:,} dead letters: not all were read")
+                report.errors.append(f"there are more than {limit:,} dead letters: not all were read")
     except PipelineError as exc:
-        known.trouble.append(f"the dead letters could not be read: {exc}")
-    return known
+        report.errors.append(f"the dead letters could not be read: {exc}")
+    return report
 
 
 def _names(letter: DeadLetter, source: Source) -> bool:
     return any((each.bucket, each.key) == (source.bucket, source.key) for each in letter.sources())
 
 
-def judged(known: Known, routes: Routes) -> tuple[Status, str]:
+def status_of(report: ObjectReport, routes: Routes) -> tuple[Status, str]:
     """The object's status as the audit has it, and one sentence about it."""
-    uri = known.source.uri
-    if known.current is None:
-        if known.renditions or known.record is not None:
+    uri = report.source.uri
+    if report.current is None:
+        if report.renditions or report.record is not None:
             return Status.ORPHANED, f"{uri} does not exist, but something is stored of it: audit --repair removes it."
         return Status.SKIPPED, f"{uri} does not exist, and nothing is stored of it."
-    if known.route is None:
-        return Status.SKIPPED, f"It is not processed: {known.skipped}."
-    results = wanted(known.route, known.source.key, routes, routes.recipes())
-    found, *_ = verdicts(_facts(known, known.current), known.source, results)
-    return found.status, _sentence(found.status, found.reason, known)
+    if report.unreadable is not None:
+        return Status.UNREADABLE, f"Whether it is processed can't be told: {report.unreadable}"
+    if report.route is None:
+        return Status.SKIPPED, f"It is not processed: {report.skipped}."
+    results = wanted(report.route, report.source.key, routes, routes.recipes())
+    found, *_ = verdicts(_facts(report, report.current), report.source, results)
+    return found.status, _sentence(found.status, found.reason, report)
 
 
-def _facts(known: Known, current: Found) -> Facts:
-    facts = Facts(current, record=known.record_made, reason=str((known.record or {}).get("reason", "")))
-    facts.made = {key: Provenance.read(found.metadata) for key, found in known.renditions.items()}
+def _facts(report: ObjectReport, current: Found) -> Facts:
+    facts = Facts(current, record=report.record_made, reason=str((report.record or {}).get("reason", "")))
+    facts.made = {key: Provenance.read(found.metadata) for key, found in report.renditions.items()}
     return facts
 
 
-def _sentence(status: Status, reason: str, known: Known) -> str:
-    again = f"python -m pipeline backfill {shlex.quote(known.source.uri)}"
+def _sentence(status: Status, reason: str, report: ObjectReport) -> str:
+    again = f"python -m pipeline backfill {shlex.quote(report.source.uri)}"
     if status is Status.DONE:
         return "Done: all that it leads to is stored, made from the current version by the current recipe."
-    if status is Status.FAILED and known.record is not None:
-        return f"Failed: {known.record.get('message', reason)} {known.record.get('advice', '')}".rstrip()
+    if status is Status.FAILED and report.record is not None:
+        return f"Failed: {report.record.get('message', reason)} {report.record.get('advice', '')}".rstrip()
     if status is Status.STALE:
         return f"Stale: {reason}. Enqueue it: {again}"
-    if known.letters:
-        return f"Given up: {known.letters[0].reason}. Send it back: python -m pipeline deadletters redrive"
+    if report.letters:
+        return f"Given up: {report.letters[0].reason}. Send it back: python -m pipeline deadletters redrive"
     partly = f" ({reason})" if reason else ""
     return f"Missing{partly}: it waits in a queue, or its event never came. Enqueue it: {again}"
 
 
-def as_dict(known: Known, routes: Routes) -> dict[str, Any]:
-    status, sentence = judged(known, routes)
+def as_dict(report: ObjectReport, routes: Routes) -> dict[str, Any]:
+    status, sentence = status_of(report, routes)
     recipes = routes.recipes()
     return {
-        "object": known.source.uri,
+        "object": report.source.uri,
         "status": status.value,
         "verdict": sentence,
-        "route": None if known.route is None else known.route.name,
-        "version": None if known.current is None else _version(known.current),
-        "renditions": [_rendition(found, known, recipes) for found in known.renditions.values()],
-        "failure": known.record,
-        "dead_letters": [letter.to_json() | {"body": letter.readable_body()} for letter in known.letters],
-        "not_known": known.trouble,
+        "route": None if report.route is None else report.route.name,
+        "version": None if report.current is None else _version(report.current),
+        "renditions": [_rendition(found, report, recipes) for found in report.renditions.values()],
+        "failure": report.record,
+        "dead_letters": [letter.to_json() | {"body": letter.readable_body()} for letter in report.letters],
+        "not_known": report.errors,
     }
 
 
@@ -135,7 +142,7 @@ def _version(found: Found) -> dict[str, Any]:
     }
 
 
-def _rendition(found: Found, known: Known, recipes: Mapping[str, str]) -> dict[str, Any]:
+def _rendition(found: Found, report: ObjectReport, recipes: Mapping[str, str]) -> dict[str, Any]:
     made, metadata = Provenance.read(found.metadata), found.metadata or {}
     recipe = next(recipe for folder, recipe in recipes.items() if found.key.startswith(folder))
     return {
@@ -143,7 +150,7 @@ def _rendition(found: Found, known: Known, recipes: Mapping[str, str]) -> dict[s
         **_version(found),
         "pixels": metadata.get("pixels"),
         "made_from": {"etag": made.etag, "version_id": made.version_id, "sequencer": made.sequencer},
-        "of_the_current_version": known.current is not None and made.etag == known.current.etag,
+        "of_the_current_version": report.current is not None and made.etag == report.current.etag,
         "by_the_current_recipe": made.recipe == recipe,
     }
 
@@ -152,7 +159,7 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
     """Returns the exit status: 1 when something is to be done. Raises ``PipelineError``."""
     settings = Settings.from_env()
     routes = Routes.load(settings)
-    found = as_dict(find_out(Source.parse(uri), routes, limit), routes)
+    found = as_dict(collect(Source.parse(uri), routes, limit), routes)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -161,32 +168,32 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
         waiting = queues.waiting(settings)
         if waiting and found["status"] in ("missing", "stale"):
             click.echo(f"queues:     {console.counted(waiting, 'message')} waiting; it may be among them")
-    return 1 if found["status"] in ("missing", "stale", "orphaned") else 0
+    return 1 if found["status"] in ("missing", "stale", "orphaned", "unreadable") else 0
 
 
 def _lines(found: Mapping[str, Any]) -> list[str]:
     lines = [f"object:     {found['object']}"]
     version = found["version"]
-    lines.append(f"version:    {'none' if version is None else _told(version)}")
+    lines.append(f"version:    {'none' if version is None else _describe(version)}")
     if found["route"] is not None:
         lines.append(f"route:      {found['route']}")
     for rendition in found["renditions"]:
         current = "current version" if rendition["of_the_current_version"] else "ANOTHER VERSION"
         recipe = "current recipe" if rendition["by_the_current_recipe"] else "ANOTHER RECIPE"
         made = rendition["made_from"]["version_id"] or rendition["made_from"]["etag"]
-        lines.append(f"rendition:  {rendition['key']}: {_told(rendition)}; from {made}: {current}, {recipe}")
+        lines.append(f"rendition:  {rendition['key']}: {_describe(rendition)}; from {made}: {current}, {recipe}")
     if not found["renditions"]:
         lines.append("rendition:  none")
     if found["failure"] is not None:
         failure = found["failure"]
         lines.append(f"failure:    {failure.get('reason')} at {failure.get('time')}, task {failure.get('task_id')}")
     lines += [f"dead:       {each['queue']} {each['message_id']}: {each['reason']}" for each in found["dead_letters"]]
-    lines += [f"not known:  {each}" for each in found["not_known"]]
+    lines += [f"not report:  {each}" for each in found["not_known"]]
     lines.append(f"verdict:    {found['verdict']}")
     return lines
 
 
-def _told(version: Mapping[str, Any]) -> str:
+def _describe(version: Mapping[str, Any]) -> str:
     pixels = f"{version['pixels']} pixels, " if version.get("pixels") else ""
     named = version["version_id"] or version["etag"]
     return f"{pixels}{version['bytes']:,} bytes, {version['modified']}, {named}"

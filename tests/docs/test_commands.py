@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.docs.pages import PAGES, ROOT, Code, blocks, text_of
 from tests.docs.shell import Command, Shell, commands, made
 from tests.docs.stage import Stage, made_stage, photo
 from tests.stack.template import emulated, load
+from tests.support.account import empty_account
 
 #: ``make`` targets that only start a process: that process is what is tried.
 STARTERS = re.compile("make (worker|bridge|flower)")
@@ -177,7 +177,7 @@ def test_commands_that_bring_their_own_stack(tmp_path: Path) -> None:
 
 
 def test_commands_on_an_account(emulator: Emulator, tmp_path: Path) -> None:
-    urllib.request.urlopen(urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")).close()
+    empty_account(emulator)
     shell = Shell(tmp_path, emulator.environ())
     (tmp_path / "template.json").write_text(emulated(load()))
     wrong = run_all(shell, Where.ACCOUNT)

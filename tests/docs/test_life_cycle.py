@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bridge.outcomes import EFFECTS, Outcome
+from bridge.disposition import EFFECTS, Outcome
 from pipeline.core.provenance import Provenance
 from pipeline.local.stack import MAX_RECEIVES
 from pipeline.operations.audit.classify import Status
@@ -86,7 +86,8 @@ def test_a_message_of_a_task_ends_only_when_it_is_settled() -> None:
 
 
 def test_an_object_is_in_one_of_the_states_that_the_audit_counts() -> None:
-    assert states(OBJECT) == {status.value for status in Status}
+    not_known = {Status.UNREADABLE}  # what the audit could not look at is in any of the others
+    assert states(OBJECT) == {status.value for status in set(Status) - not_known}
 
 
 def _rows(heading: str) -> dict[str, str]:

@@ -194,7 +194,7 @@ def _actions_of_the_table() -> list[str]:
 @cache
 def _logged() -> frozenset[str]:
     """Of the sources, all actions that are written there; and the outcomes, which are actions too."""
-    from bridge.outcomes import Outcome
+    from bridge.disposition import Outcome
 
     sources = "\n".join(path.read_text() for package in PACKAGES[:3] for path in ROOT.joinpath(package).rglob("*.py"))
     return frozenset(re.findall(r'"action": "([a-z-]+)"', sources)) | {outcome.value for outcome in Outcome}

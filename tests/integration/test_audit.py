@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
+from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.names import failure_key
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
@@ -311,6 +314,62 @@ def test_a_thousand_objects_of_a_user_s_own_route_beside_images(world: Synthetic
         Status.ORPHANED: {"10.own"},
         Status.LEFTOVER: {"11.own", "12.png"},
     }
+
+
+def test_what_can_t_be_looked_at_is_named_and_counted_and_the_others_go_on(world: Synthetic) -> None:
+    """A rule for the content that raises, an object and a rendition that must not be read."""
+    for n in range(40):
+        world.done(f"{n:02}.jpg")
+    for key in ("03.jpg", "31.jpg"):
+        world.upload(key)
+    for key in ("20.jpg", "30.jpg"):
+        world.delete(OUTPUT, f"thumbs/{key}")
+    raised = {
+        "10.jpg": NotReadable("s3://in/10.jpg is archived, so it can't be read."),
+        "11.jpg": NotReadable("s3://in/11.jpg is archived, so it can't be read."),
+        "12.jpg": TransientError("could not read s3://in/12.jpg: not allowed"),
+        "13.jpg": ValueError("a defect"),
+    }
+
+    def content(source: Source) -> bool:
+        if source.key in raised:
+            raise raised[source.key]
+        return True
+
+    def stop(operation: str, key: str) -> Any:
+        if (operation, key) == ("HeadObject", "thumbs/31.jpg"):
+            raise error("HeadObject", "403", 403)
+        return nullcontext()
+
+    world.s3.stop = stop
+    (images,) = pipeline.images.ROUTES
+    with Audit(Routes(SETTINGS, [replace(images, content=content)]), INPUT) as run:
+        report = run.run()
+    counted = {(status, reason): count for (status, reason), count in report.reasons.items() if reason}
+    assert counted == {
+        (Status.UNREADABLE, "archived"): 2,
+        (Status.UNREADABLE, "unavailable"): 2,
+        (Status.UNREADABLE, "internal-error"): 1,
+        (Status.MISSING, "only a part of it"): 2,
+        (Status.STALE, "the object is newer"): 1,
+    }
+    assert report.examples[Status.UNREADABLE, "archived"] == ["10.jpg", "11.jpg"]
+    assert report.errors["archived"] == f"{raised['10.jpg']} {NotReadable.advice}"
+    assert "a rule for its content raised ValueError('a defect')" in report.errors["internal-error"]
+    assert not report.is_complete
+
+
+def test_a_service_that_fails_for_everybody_ends_the_audit(world: Synthetic) -> None:
+    def content(source: Source) -> bool:
+        raise ServiceUnavailable("S3 is away")
+
+    world.done("a.jpg")
+    (images,) = pipeline.images.ROUTES
+    with (
+        Audit(Routes(SETTINGS, [replace(images, content=content)]), INPUT) as run,
+        pytest.raises(ServiceUnavailable, match="S3 is away"),
+    ):
+        run.run()
 
 
 def test_outputs_by_an_earlier_recipe_of_a_user_s_own_are_all_found(world: Synthetic) -> None:

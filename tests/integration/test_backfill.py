@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.aws.storage import Found
-from pipeline.core.errors import TransientError
+from pipeline.celery import PipelineApp
+from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
@@ -24,6 +28,7 @@ from pipeline.enqueue import NotEnqueued
 from pipeline.local.stack import INPUT_BUCKET
 from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
+from pipeline.operations.unreadable import Unreadable
 from tests.support.queues import depth, headers, take_all, url
 from tests.support.s3_model import EPOCH
 
@@ -36,7 +41,15 @@ def listing(count: int, start: int = 0) -> list[Found]:
 
 
 def made(enqueue: Any, newer_than: datetime | None = None, **more: Any) -> Backfill:
-    return Backfill(Routes.load(SETTINGS), "b", enqueue, lambda: None, newer_than, **more)
+    named = more.pop("named", [])
+    return Backfill(
+        more.pop("routes", Routes.load(SETTINGS)), "b", enqueue, lambda: None, named.append, newer_than, **more
+    )
+
+
+def by_content(rule: Callable[[Source], bool]) -> Routes:
+    (images,) = pipeline.images.ROUTES
+    return Routes(SETTINGS, [replace(images, content=rule)])
 
 
 def test_it_enqueues_in_batches_exactly_what_was_listed() -> None:
@@ -89,6 +102,36 @@ def test_where_it_stopped_is_where_it_goes_on(monkeypatch: pytest.MonkeyPatch) -
     assert sent + [source.key for source in rest] == [found.key for found in listing(5 * BATCH)]
 
 
+def test_what_can_t_be_looked_at_is_named_and_passed_over() -> None:
+    def rule(source: Source) -> bool:
+        if source.size % 10 == 3:
+            raise NotReadable(f"{source.uri} is archived, so it can't be read.")
+        return source.size % 10 != 4
+
+    batches: list[list[Source]] = []
+    named: list[Unreadable] = []
+    run = made(batches.append, routes=by_content(rule), named=named)
+    run.run(iter(listing(64)))
+    assert [len(batch) for batch in batches] == [51]
+    assert (run.enqueued, run.skipped, run.unreadable, run.last_key) == (51, 6, 7, "00063.jpg")
+    assert [each.source.key for each in named] == [f"000{n}3.jpg" for n in range(7)]
+    assert named[0].message == f"s3://b/00003.jpg is archived, so it can't be read. {NotReadable.advice}"
+
+
+def test_what_came_before_a_failure_of_the_service_is_enqueued_all_the_same() -> None:
+    def rule(source: Source) -> bool:
+        if source.size == 7:
+            raise ServiceUnavailable("S3 is away")
+        return True
+
+    batches: list[list[Source]] = []
+    run = made(batches.append, routes=by_content(rule))
+    with pytest.raises(ServiceUnavailable):
+        run.run(iter(listing(20)))
+    assert [source.size for source in batches[0]] == list(range(7))
+    assert (run.enqueued, run.last_key) == (7, "00006.jpg")
+
+
 def test_it_waits_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     depths = iter([12, 10, 9])
     monkeypatch.setattr("pipeline.aws.queues.depth", lambda _: next(depths))
@@ -133,6 +176,23 @@ def test_a_dry_run_prints_uris_for_a_pipe_and_enqueues_nothing() -> None:
     ]
     assert err == "3 objects would be enqueued, 0 skipped.\n"
     assert depth("local-tasks") == (0, 0)
+
+
+@pytest.mark.usefixtures("uploads")
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_an_unreadable_object_is_named_and_the_status_is_1(more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def rule(source: Source) -> bool:
+        if source.key.endswith("other.jpg"):
+            raise NotReadable(f"{source.uri} is archived, so it can't be read.")
+        return True
+
+    monkeypatch.setattr(PipelineApp, "routes", property(lambda app: by_content(rule)))
+    status, _, err = invoke(f"s3://{INPUT_BUCKET}", *more)
+    assert status == 1
+    assert err.splitlines() == [
+        f"not enqueued: s3://{INPUT_BUCKET}/b/other.jpg is archived, so it can't be read. {NotReadable.advice}",
+        f"23 objects {'would be ' if more else ''}enqueued, 1 skipped, 1 unreadable.",
+    ]
 
 
 @pytest.mark.usefixtures("uploads")

@@ -10,13 +10,13 @@ from functools import partial
 import pytest
 
 from bridge.consumer import Bridge
-from bridge.outcomes import EFFECTS, Outcome
+from bridge.disposition import EFFECTS, Outcome
 from pipeline.aws import clients
 from pipeline.celery import make_app
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
-from pipeline.core.source import Source
-from pipeline.enqueue import NotEnqueued, process_many
+from pipeline.enqueue import Assignment, NotEnqueued, assign
 from pipeline.local.stack import INPUT_BUCKET
 from tests.support.queues import depth, headers, take_all, url
 from tests.unit.test_s3_event import s3_record, sns_wrapped
@@ -26,7 +26,8 @@ EVENTS, TASKS, DEAD = "local-events", "local-tasks", "local-events-dlq"
 
 @pytest.fixture
 def bridge(stack: Settings) -> Bridge:
-    return Bridge(stack, clients.sqs(), partial(process_many, app=make_app(stack)))
+    both = stack.model_copy(update={"input_bucket": f"{INPUT_BUCKET}, in"})
+    return Bridge(both, clients.sqs(), partial(assign, app=make_app(both)))
 
 
 def send(body: str) -> None:
@@ -116,26 +117,27 @@ def test_what_can_t_be_understood_goes_to_the_dead_letter_queue_with_the_reason(
 
 
 def test_what_is_not_published_leaves_its_event_and_spares_the_others(stack: Settings) -> None:
-    published: list[Source] = []
+    published: list[str] = []
 
-    def publish(sources: Sequence[Source]) -> None:
-        published.extend(source for source in sources if source.key != "bad.jpg")
+    def publish(due: Sequence[Assignment]) -> None:
+        sources = [each.source for each in due]
+        published.extend(source.key for source in sources if source.key != "bad.jpg")
         raise NotEnqueued([source for source in sources if source.key == "bad.jpg"], "the broker refuses it")
 
     for key in ("a.jpg", "bad.jpg", "b.jpg"):
         upload(key)
     outcomes = Bridge(stack, clients.sqs(), publish).step()
     assert sorted(outcome.value for outcome in outcomes) == ["dispatched", "dispatched", "retry"]
-    assert sorted(source.key for source in published) == ["a.jpg", "b.jpg"]
+    assert sorted(published) == ["a.jpg", "b.jpg"]
     assert depth(EVENTS) == (0, 1)  # in flight until its visibility time-out: nothing is lost
 
 
 def test_an_unexpected_error_while_publishing_leaves_every_event_that_was_due(stack: Settings) -> None:
-    def publish(_: Sequence[Source]) -> None:
+    def publish(_: Sequence[Assignment]) -> None:
         raise OSError("the broker is away")
 
     upload("a.jpg")
-    send(json.dumps({"Records": [s3_record("notes.txt")]}))
+    send(json.dumps({"Records": [s3_record("notes/", bucket=INPUT_BUCKET)]}))
     outcomes = Bridge(stack, clients.sqs(), publish).step()
     assert sorted(outcome.value for outcome in outcomes) == ["retry", "skipped"]
     assert depth(EVENTS) == (0, 1)
@@ -161,7 +163,7 @@ def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The queue is away for a while: one line at the start, one at the end, and the event is processed."""
-    monkeypatch.setattr("bridge.consumer.MAX_BACKOFF_S", 0.01)
+    monkeypatch.setattr("bridge.consumer.OUTAGE_BACKOFF", Backoff(0.001, 0.01))
     done = threading.Event()
     bridge = Bridge(stack, clients.sqs(), lambda _: done.set())
     failures = iter([True, True, True])
@@ -174,7 +176,7 @@ def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
                 raise clients.sqs().exceptions.ClientError({"Error": {"Code": "ServiceUnavailable"}}, "ReceiveMessage")
             return getattr(clients.sqs(), name)
 
-    monkeypatch.setattr(bridge, "_sqs", Flaky())
+    monkeypatch.setattr(bridge._queue, "_sqs", Flaky())
     upload("a.jpg")
     with caplog.at_level("INFO"):
         thread = threading.Thread(target=bridge.run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, changes, teardown
+from pipeline.deploy import account, changes, drain
 from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.follow import Event, Follower
+from pipeline.deploy.preflight import quota
 from pipeline.deploy.shown import follow, next_steps
 from pipeline.local.stack import Emulator
 from tests.stack.template import emulated, load
+from tests.support.account import empty_account
 
 INPUT = "photos-input-123456789012-us-east-1"
 OUTPUT = "photos-output-123456789012-us-east-1"
@@ -45,14 +46,14 @@ POLICY = json.dumps(
 @pytest.fixture
 def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An empty account, which this process's clients are pointed at."""
-    request = urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", method="POST")
-    urllib.request.urlopen(request).close()
+    empty_account(emulator)
     for name in set(os.environ) - set(emulator.environ()):
         monkeypatch.delenv(name)
     for name, value in emulator.environ().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(changes, "POLL_S", 0)
-    monkeypatch.setattr(teardown, "POLL_S", 0)
+    monkeypatch.setattr(drain, "POLL_S", 0)
+    monkeypatch.setattr(quota, "check", lambda _: ())  # of which the server knows nothing
     clients.forget_clients()
     yield emulator
     clients.forget_clients()
@@ -120,14 +121,24 @@ def test_dry_run_shows_and_changes_nothing(run: Run, cloud: Emulator) -> None:
     ("arguments", "message"),
     [
         (("--yes",), "Image must be given"),
-        (("--image", "i"), "nobody is there to agree"),
-        (("--yes", "--image", "i", "-p", "MaxWorker=3"), "no parameter MaxWorker"),
-        (("--image", "i", "-p", "MaxWorkers"), "is not NAME=VALUE"),
-        (("--image", "i", "--vpc", "vpc-1"), "belong together"),
-        (("--yes", "--image", "i", "--network", "nowhere"), "stack nowhere is no network"),
-        (("--yes", "--image", "i", "--stack", "Photos"), "lower-case"),
-        (("--yes", "--image", "i", "--stack", "p" * 29), "at most 28"),
-        (("--yes", "--image", "i", "--template", "/nowhere.yaml"), "/nowhere.yaml: cannot be read"),
+        (("--image", "registry/image:1"), "nobody is there to agree"),
+        (("--yes", "--image", "registry/image:1", "-p", "MaxWorker=3"), "no parameter MaxWorker"),
+        (("--image", "registry/image:1", "-p", "MaxWorkers"), "is not NAME=VALUE"),
+        (("--image", "registry/image:1", "--vpc", "vpc-1"), "belong together"),
+        (("--yes", "--image", "registry/image:1", "--network", "nowhere"), "stack nowhere is no network"),
+        (("--yes", "--image", "registry/image:1", "--stack", "Photos"), "lower-case"),
+        (("--yes", "--image", "registry/image:1", "--stack", "p" * 29), "at most 28"),
+        (("--image", "x", "--dry-run"), "names no registry"),
+        (("--image", "registry/image:1", "-p", "MinWorkers=30", "--dry-run"), "MinWorkers can't be above MaxWorkers"),
+        (
+            ("--image", "registry/image:1", "-p", "SoftTimeLimit=200", "--dry-run"),
+            "must be above SOFT_TIME_LIMIT_S=200",
+        ),
+        (
+            ("--image", "registry/image:1", "-p", "WorkerMemory=600", "--dry-run"),
+            "Fargate takes WorkerMemory from 2048",
+        ),
+        (("--yes", "--image", "registry/image:1", "--template", "/nowhere.yaml"), "/nowhere.yaml: cannot be read"),
     ],
 )
 def test_mistakes_get_one_plain_sentence(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -141,11 +152,11 @@ def test_mistakes_get_one_plain_sentence(run: Run, arguments: tuple[str, ...], m
 def test_a_bucket_of_somebody_else_is_neither_taken_over_nor_deleted(run: Run, cloud: Emulator) -> None:
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket=INPUT)
-    result = run("deploy", "--image", "i", "--yes")
+    result = run("deploy", "--image", "registry/image:1", "--yes")
     assert result.exit_code == 1
     assert f"bucket {INPUT} exists, and no stack called photos made it" in result.output
     assert account.describe("photos") is None
-    run("deploy", "--image", "i", "-p", "InputBucketName=uploads-of-photos", "--yes")
+    run("deploy", "--image", "registry/image:1", "-p", "InputBucketName=uploads-of-photos", "--yes")
     result = run("teardown", "--yes", "--delete-data")
     assert result.exit_code == 0, result.output
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [INPUT]
@@ -156,7 +167,7 @@ def test_network_stack_gives_the_network(run: Run, cloud: Emulator) -> None:
     cloud.client("cloudformation").create_stack(StackName="net", TemplateBody=body)
     offered = account.network_of("net")
     assert (len(offered.subnets), offered.public_ip) == (2, False)
-    result = run("deploy", "--image", "i", "--network", "net", "--yes")
+    result = run("deploy", "--image", "registry/image:1", "--network", "net", "--yes")
     assert result.exit_code == 0, result.output
     stack = account.describe("photos")
     assert stack is not None
@@ -170,7 +181,7 @@ def test_without_credentials_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    result = run("deploy", "--image", "i", "--yes")
+    result = run("deploy", "--image", "registry/image:1", "--yes")
     assert (result.exit_code, "no AWS credentials" in result.output) == (1, True)
 
 
@@ -187,7 +198,7 @@ def test_without_a_region_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_teardown_keeps_the_buckets(run: Run, cloud: Emulator) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     cloud.client("s3").put_object(Bucket=INPUT, Key="a.jpg", Body=b"1")
     result = run("teardown", "--yes")
     assert result.exit_code == 0, result.output
@@ -198,7 +209,7 @@ def test_teardown_keeps_the_buckets(run: Run, cloud: Emulator) -> None:
 
 
 def test_teardown_deletes_all_versions_when_told_to(run: Run, cloud: Emulator) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     s3 = cloud.client("s3")
     # The server's CloudFormation leaves this out.
     s3.put_bucket_versioning(Bucket=INPUT, VersioningConfiguration={"Status": "Enabled"})
@@ -213,7 +224,7 @@ def test_teardown_deletes_all_versions_when_told_to(run: Run, cloud: Emulator) -
 
 
 def test_teardown_sweeps_only_queues_of_processes_of_this_stack(run: Run, cloud: Emulator) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     sqs = cloud.client("sqs")
     left = ["photos-0123456789abcdef0123-pidbox", "photos-celeryev-0123456789abcdef0123"]
     others = ["photos-two-events", "photos-notes", "else-0123456789abcdef0123-pidbox"]
@@ -225,7 +236,7 @@ def test_teardown_sweeps_only_queues_of_processes_of_this_stack(run: Run, cloud:
 
 
 def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     sqs = cloud.client("sqs")
     events = sqs.get_queue_url(QueueName="photos-events")["QueueUrl"]
     sqs.set_queue_attributes(QueueUrl=events, Attributes={"Policy": POLICY})
@@ -233,6 +244,7 @@ def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
     result = run("teardown", "--yes", "--drain", "1")
     assert result.exit_code == 1
     assert "about 1 message left after 1 s" in result.output
+    assert "Nothing was deleted, and uploads are taken again. Those since 20" in result.output
     assert account.describe("photos") is not None
     policy = sqs.get_queue_attributes(QueueUrl=events, AttributeNames=["Policy"])["Attributes"]["Policy"]
     assert json.loads(policy) == json.loads(POLICY)  # uploads are taken again
@@ -241,7 +253,7 @@ def test_teardown_does_not_lose_work(run: Run, cloud: Emulator) -> None:
 
 
 def test_draining_takes_no_more_events(run: Run, cloud: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     sqs = cloud.client("sqs")
     events = sqs.get_queue_url(QueueName="photos-events")["QueueUrl"]
     sqs.set_queue_attributes(QueueUrl=events, Attributes={"Policy": POLICY})
@@ -252,14 +264,14 @@ def test_draining_takes_no_more_events(run: Run, cloud: Emulator, monkeypatch: p
         seen.append(found.get("Policy", ""))
         return 0
 
-    monkeypatch.setattr(teardown, "_depth", look)
+    monkeypatch.setattr(drain, "depth", look)
     result = run("teardown", "--yes")
     assert result.exit_code == 0, result.output
     assert set(seen[2:]) == {""}  # the first two looks are at the dead letters, before
 
 
 def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
-    run("deploy", "--image", "i", "--yes")
+    run("deploy", "--image", "registry/image:1", "--yes")
     sqs = cloud.client("sqs")
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks-dlq")["QueueUrl"], MessageBody="dead")
     result = run("teardown")

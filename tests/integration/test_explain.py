@@ -10,8 +10,11 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
+from pipeline.core.errors import NotReadable
 from pipeline.core.names import failure_key
+from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks.images.render import Recipes
 from tests.support.queues import take_all, url
@@ -157,6 +160,17 @@ def test_what_can_t_be_found_out_is_said(settings: Settings) -> None:
     assert status == 0
     assert "its failure record is not JSON" in known["not_known"][0]
     assert "queue local-tasks-dlq does not exist" in known["not_known"][1]
+
+
+def test_an_object_that_no_rule_can_look_at_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def match(_: Routes, source: Source) -> None:
+        raise NotReadable(f"{source.uri} is archived, so it can't be read.")
+
+    upload()
+    monkeypatch.setattr(Routes, "match", match)
+    status, found = as_json()
+    assert (status, found["status"]) == (1, "unreadable")
+    assert found["verdict"].endswith(f"{URI} is archived, so it can't be read. {NotReadable.advice}")
 
 
 @pytest.mark.parametrize(

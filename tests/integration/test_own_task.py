@@ -13,19 +13,20 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bridge.consumer import Bridge
-from bridge.outcomes import Outcome
+from bridge.disposition import Outcome
 from pipeline.__main__ import cli
 from pipeline.aws import clients, storage
 from pipeline.celery import app, make_app
-from pipeline.core.errors import ObjectChanged, ObjectGone, TransientError
+from pipeline.core.errors import NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.enqueue import process_many, reconcile_many
+from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from pipeline.operations.audit.run import Audit, Repair
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
+from tasks.routing import find_route
 from tests.support import own_route
 from tests.support.own_route import NoText, make_length, make_magic, make_upper
 from tests.support.queues import depth, headers, take_all
@@ -129,6 +130,42 @@ def test_a_defect_of_the_task_is_told_as_one() -> None:
     assert "defect of the task own.upper" in record()["advice"]
 
 
+def unreadable(monkeypatch: pytest.MonkeyPatch, exc: Exception) -> dict[str, Any]:
+    def beginning(*_: Any) -> bytes:
+        raise exc
+
+    source = put(str(exc).encode(), "any/a")
+    monkeypatch.setattr("pipeline.aws.storage.read_beginning", beginning)
+    return source
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason", "says"),
+    [
+        (NotReadable("It is archived."), "archived", "Restore the object, then enqueue it again."),
+        (TransientError("It is denied."), "unavailable", "enqueue the object again"),
+        (ValueError("a defect of the rule"), "refused", "The message says what to correct."),
+    ],
+)
+def test_an_object_whose_route_can_t_be_found_ends_as_its_own_record(
+    monkeypatch: pytest.MonkeyPatch, exc: Exception, reason: str, says: str
+) -> None:
+    with pytest.raises(PipelineError):
+        run(find_route, unreadable(monkeypatch, exc), retries=app.settings.max_retries)
+    found = record("any/a")
+    assert found["reason"] == reason
+    assert says in found["advice"]
+    assert str(exc) in found["message"]
+
+
+def test_a_worker_that_finds_the_route_enqueues_the_object_there(sent: list[tuple[str, int]]) -> None:
+    assert run(find_route, put(b"MAGIC!", "any/a"))["outcome"] == "done"
+    assert sent == [("celery.chain", 0)]
+    assert run(find_route, put(b"else", "any/b"))["outcome"] == "skipped"
+    assert len(sent) == 1
+    assert outputs() == {}
+
+
 def test_a_service_that_fails_is_tried_again_and_then_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def unavailable(*_: Any, **__: Any) -> None:
         raise TransientError("the store is away")
@@ -172,13 +209,7 @@ def test_an_object_whose_content_changes_its_route_leaves_nothing_of_the_old_one
 
 def bridge(settings: Settings) -> Bridge:
     own = make_app(settings)
-    return Bridge(
-        settings,
-        clients.sqs(),
-        partial(process_many, app=own),
-        reconcile=partial(reconcile_many, app=own),
-        routes=own.routes,
-    )
+    return Bridge(settings, clients.sqs(), partial(assign, app=own), routes=own.routes)
 
 
 def test_the_bridge_sends_each_object_to_its_tasks(settings: Settings) -> None:
@@ -217,7 +248,7 @@ def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
         asked.append(source)
         return b"MAGIC"
 
-    publish = partial(process_many, app=make_app(settings))
+    publish = partial(assign, app=make_app(settings))
     apart = Bridge(
         settings, clients.sqs(), publish, routes=Routes.load(settings)
     )  # not the app's, as when it is started

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from bridge.consumer import Bridge
+from bridge.disposition import Outcome
 from bridge.failed_keys import FailedKeys
-from bridge.outcomes import Outcome
 from pipeline.aws import clients
 from pipeline.celery import app, make_app
 from pipeline.core.errors import PermanentError
 from pipeline.core.settings import Settings
-from pipeline.enqueue import process_many, reconcile_many
+from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
@@ -197,8 +197,7 @@ def bridge(stack: Settings) -> Bridge:
 
 
 def made_bridge(settings: Settings) -> Bridge:
-    own = make_app(settings)
-    return Bridge(settings, clients.sqs(), partial(process_many, app=own), reconcile=partial(reconcile_many, app=own))
+    return Bridge(settings, clients.sqs(), partial(assign, app=make_app(settings)))
 
 
 def test_a_deleted_object_s_renditions_and_record_are_removed(bridge: Bridge, sent: list[tuple[str, int]]) -> None:
@@ -253,12 +252,13 @@ def test_a_removal_can_be_ignored(bridge: Bridge, stack: Settings) -> None:
 def test_one_message_may_tell_of_both(bridge: Bridge, stack: Settings) -> None:
     from tests.unit.test_s3_event import s3_record
 
-    records = [s3_record("a.jpg"), s3_record("b.jpg", "ObjectRemoved:Delete"), s3_record("notes.txt")]
+    told = [("a.jpg", "ObjectCreated:Put"), ("b.jpg", "ObjectRemoved:Delete"), ("notes.txt", "ObjectCreated:Put")]
+    records = [s3_record(key, name, bucket=INPUT_BUCKET) for key, name in told]
     queue = clients.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
     clients.sqs().send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": records}))
     assert bridge.step() == [Outcome.DISPATCHED]
     tasks = sorted((headers(message)["task"], headers(message)["argsrepr"]) for message in take_all("local-tasks"))
-    assert tasks == [("tasks.reconcile", "in/b.jpg"), ("tasks.resize", "in/a.jpg")]
+    assert tasks == [("tasks.reconcile", f"{INPUT_BUCKET}/b.jpg"), ("tasks.resize", f"{INPUT_BUCKET}/a.jpg")]
 
 
 def test_a_removal_that_can_t_be_enqueued_stays(bridge: Bridge, stack: Settings) -> None:
@@ -269,5 +269,5 @@ def test_a_removal_that_can_t_be_enqueued_stays(bridge: Bridge, stack: Settings)
     def refuse(_: object) -> None:
         raise OSError("the broker is away")
 
-    assert Bridge(stack, clients.sqs(), lambda _: None, reconcile=refuse).step() == [Outcome.RETRY]
+    assert Bridge(stack, clients.sqs(), refuse).step() == [Outcome.RETRY]
     assert take_all("local-tasks") == []

@@ -30,7 +30,7 @@ from bridge.consumer import Bridge
 from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
-from pipeline.enqueue import process_many, reconcile_many
+from pipeline.enqueue import assign
 from pipeline.sqs.settled import Decision, Effect, Unavailable, carry, on_raise, on_return, raised
 from tests.support.s3_model import EPOCH, S3Model, Version, error
 
@@ -126,9 +126,6 @@ class EventQueue:
     crash_before_delete: bool = False
     dead: list[str] = field(default_factory=list)
 
-    class exceptions:  # noqa: N801 - as boto3 calls it
-        QueueDoesNotExist = KeyError
-
     def get_queue_url(self, QueueName: str) -> dict[str, str]:
         return {"QueueUrl": QueueName}
 
@@ -140,6 +137,9 @@ class EventQueue:
         if not self.crash_before_delete:
             for entry in Entries:
                 del self.bodies[int(entry["ReceiptHandle"])]
+        return {}
+
+    def change_message_visibility_batch(self, **_: Any) -> dict[str, Any]:
         return {}
 
     def send_message(self, MessageBody: str, **_: Any) -> dict[str, Any]:
@@ -230,8 +230,7 @@ class PipelineModel:
         self._bridge = Bridge(
             self.settings,
             self.events,  # type: ignore[arg-type]
-            lambda sources: process_many(sources, app=app, check_existing=failed_keys.may_have_failed),
-            reconcile=lambda sources: reconcile_many(sources, app=app),
+            lambda due: assign(due, app=app, check_existing=failed_keys.may_have_failed),
         )
 
     # What people do.

@@ -58,7 +58,7 @@ def app(sqs: KeyedSqs) -> Iterator[PipelineApp]:
 
 
 def sources(count: int, pad: int = 0) -> list[Source]:
-    return [Source("in", f"{n}{'x' * pad}.jpg") for n in range(count)]
+    return [Source("in", f"{n}.jpg", event_time="x" * pad) for n in range(count)]
 
 
 def sent(sqs: KeyedSqs) -> list[str]:

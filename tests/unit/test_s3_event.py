@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import MessageError
-from pipeline.core.s3_event import Change, Kind, Notification, parse
+from pipeline.core.s3_event import EventKind, Notification, ObjectEvent, parse
 from pipeline.core.source import MAX_KEY_BYTES, Source
 
 KEYS = [
@@ -28,7 +28,7 @@ KEYS = [
 ]
 
 
-def s3_record(key: str, name: str = "ObjectCreated:Put", /, **item: Any) -> dict[str, Any]:
+def s3_record(key: str, name: str = "ObjectCreated:Put", /, *, bucket: str = "in", **item: Any) -> dict[str, Any]:
     """A record as S3 sends it; `key` is not encoded yet."""
     return {
         "eventVersion": "2.1",
@@ -38,7 +38,7 @@ def s3_record(key: str, name: str = "ObjectCreated:Put", /, **item: Any) -> dict
         "eventName": name,
         "s3": {
             "s3SchemaVersion": "1.0",
-            "bucket": {"name": "in", "arn": "arn:aws:s3:::in"},
+            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
             "object": {"key": quote_plus(key), "size": 7, "eTag": "e7a6", "sequencer": "0055AED6DCD90281E5"} | item,
         },
     }
@@ -67,17 +67,17 @@ def sns_wrapped(body: object) -> dict[str, Any]:
     }
 
 
-def only(text: str) -> Change:
-    (change,) = parse(text).changes
-    return change
+def only(text: str) -> ObjectEvent:
+    (event,) = parse(text).events
+    return event
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key[:12]))
 @pytest.mark.parametrize("wrap", [lambda body: body, sns_wrapped], ids=["sqs-or-raw-sns", "sns"])
 def test_s3_keys_are_decoded_once_in_either_delivery(key: str, wrap: Any) -> None:
-    change = only(json.dumps(wrap({"Records": [s3_record(key, versionId="v1")]})))
-    assert change == Change(
-        Kind.CREATED,
+    event = only(json.dumps(wrap({"Records": [s3_record(key, versionId="v1")]})))
+    assert event == ObjectEvent(
+        EventKind.CREATED,
         "ObjectCreated:Put",
         Source("in", key, "v1", "e7a6", 7, "0055AED6DCD90281E5", "2026-01-02T03:04:05.678Z"),
     )
@@ -85,39 +85,39 @@ def test_s3_keys_are_decoded_once_in_either_delivery(key: str, wrap: Any) -> Non
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key[:12]))
 def test_event_bridge_keys_arrive_unencoded_and_stay_as_they_are(key: str) -> None:
-    change = only(json.dumps(event_bridge(key)))
-    assert change == Change(
-        Kind.CREATED,
+    event = only(json.dumps(event_bridge(key)))
+    assert event == ObjectEvent(
+        EventKind.CREATED,
         "Object Created",
         Source("in", key, "v1", "e7a6", 7, "0055AED6DCD90281E5", "2026-01-02T03:04:05Z"),
     )
 
 
 def test_a_message_may_carry_several_records_in_order() -> None:
-    changes = parse(json.dumps({"Records": [s3_record(key) for key in KEYS]})).changes
-    assert [change.source.key for change in changes] == KEYS
+    events = parse(json.dumps({"Records": [s3_record(key) for key in KEYS]})).events
+    assert [event.source.key for event in events] == KEYS
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("ObjectCreated:Put", Kind.CREATED),
-        ("ObjectCreated:CompleteMultipartUpload", Kind.CREATED),
-        ("s3:ObjectCreated:Copy", Kind.CREATED),
-        ("ObjectRemoved:Delete", Kind.REMOVED),
-        ("ObjectRemoved:DeleteMarkerCreated", Kind.REMOVED),
-        ("LifecycleExpiration:Delete", Kind.REMOVED),
-        ("ObjectRestore:Completed", Kind.OTHER),
-        ("ObjectTagging:Put", Kind.OTHER),
+        ("ObjectCreated:Put", EventKind.CREATED),
+        ("ObjectCreated:CompleteMultipartUpload", EventKind.CREATED),
+        ("s3:ObjectCreated:Copy", EventKind.CREATED),
+        ("ObjectRemoved:Delete", EventKind.REMOVED),
+        ("ObjectRemoved:DeleteMarkerCreated", EventKind.REMOVED),
+        ("LifecycleExpiration:Delete", EventKind.REMOVED),
+        ("ObjectRestore:Completed", EventKind.OTHER),
+        ("ObjectTagging:Put", EventKind.OTHER),
     ],
 )
-def test_the_kind_follows_the_event_name(name: str, kind: Kind) -> None:
+def test_the_kind_follows_the_event_name(name: str, kind: EventKind) -> None:
     assert only(json.dumps({"Records": [s3_record("a.jpg", name)]})).kind is kind
 
 
 def test_event_bridge_deletes_are_removals() -> None:
-    assert only(json.dumps(event_bridge("a.jpg", "Object Deleted"))).kind is Kind.REMOVED
-    assert only(json.dumps(event_bridge("a.jpg", "Object Tags Added"))).kind is Kind.OTHER
+    assert only(json.dumps(event_bridge("a.jpg", "Object Deleted"))).kind is EventKind.REMOVED
+    assert only(json.dumps(event_bridge("a.jpg", "Object Tags Added"))).kind is EventKind.OTHER
 
 
 def test_what_an_event_leaves_out_is_not_known() -> None:
@@ -234,5 +234,5 @@ def test_known_events_round_trip(sources: list[Source], wrapped: bool) -> None:
         records.append(record)
     body: dict[str, Any] = {"Records": records}
     text = json.dumps(sns_wrapped(body) if wrapped else body)
-    assert [change.source for change in parse(text).changes] == sources
+    assert [event.source for event in parse(text).events] == sources
     assert [Source.parse(source.to_json()) for source in sources] == sources

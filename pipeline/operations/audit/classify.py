@@ -34,6 +34,7 @@ class Status(Enum):
     ORPHANED = "orphaned"  # renditions or a record of an object that does not exist
     LEFTOVER = "leftover"  # renditions or a record beside those that count
     SKIPPED = "skipped"  # no route takes it
+    UNREADABLE = "unreadable"  # it, or what is stored of it, could not be looked at
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ _EXPLAINED = {
     Status.ORPHANED: "renditions or a record of an object that does not exist",
     Status.LEFTOVER: "renditions or a record beside those that count",
     Status.SKIPPED: "not selected for processing",
+    Status.UNREADABLE: "it, or what is stored of it, could not be looked at",
 }
 
 
@@ -43,7 +44,7 @@ def audit(
     repair: bool,
     yes: bool,
 ) -> int:
-    """Runs the audit and shows the result; returns the exit status: 1 when something is missing or stale.
+    """Runs the audit and shows the result; returns the exit status: 1 when something is missing, stale or unreadable.
 
     Raises ``PipelineError``.
     """
@@ -80,6 +81,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "counts": {status.value: report.counts[status] for status in Status},
         "reasons": reasons,
         "examples": examples,
+        "errors": report.errors,
         "requests": dict(report.requests),
     }
 
@@ -96,6 +98,8 @@ def _show(report: Report) -> None:
                 [status.value, f"{count:,}", shown_reason, ", ".join(report.examples.get((status, reason), []))]
             )
     console.table(["status", "objects", "why", "for example"], rows, right=["objects"])
+    for reason, message in sorted(report.errors.items()):
+        console.note(f"Unreadable, {reason}, for example: {message}")
     requests = ", ".join(f"{count:,} {operation}" for operation, count in sorted(report.requests.items()))
     console.note(f"Requests: {requests}.")
 

@@ -16,13 +16,14 @@ from typing import IO
 
 from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
-from pipeline.core.errors import TransientError
+from pipeline.core.errors import PipelineError, TransientError
 from pipeline.core.names import FAILED_PREFIX
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.classify import Finding, Judge, Status, others
 from pipeline.operations.audit.merge import Joined, joined
+from pipeline.operations.unreadable import unreadable
 
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64
@@ -52,13 +53,14 @@ class Report:
     counts: Counter[Status] = field(default_factory=Counter)
     reasons: Counter[tuple[Status, str]] = field(default_factory=Counter)
     examples: dict[tuple[Status, str], list[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)  # of what is unreadable: the first message for each reason
     requests: Counter[str] = field(default_factory=Counter)
     repairs: Counter[Repair] = field(default_factory=Counter)
 
     @property
     def is_complete(self) -> bool:
         """Whether every upload is accounted for by its current version."""
-        return not self.counts[Status.MISSING] and not self.counts[Status.STALE]
+        return not any(self.counts[status] for status in (Status.MISSING, Status.STALE, Status.UNREADABLE))
 
     def add(self, finding: Finding, most_examples: int) -> None:
         self.counts[finding.status] += 1
@@ -131,11 +133,23 @@ class Audit:
                     continue
                 doubtful.append((entry, route))
                 if len(doubtful) >= size:
-                    for found in pool.map(self._judge.carefully, *zip(*doubtful, strict=True)):
+                    for found in pool.map(self._look, *zip(*doubtful, strict=True)):
                         yield from found
                     doubtful, size = [], min(2 * size, MAX_BATCH)
             for entry, route in doubtful:
-                yield from self._judge.carefully(entry, route)
+                yield from self._look(entry, route)
+
+    def _look(self, entry: Joined, route: Route | None) -> list[Finding]:
+        try:
+            return self._judge.carefully(entry, route)
+        except PipelineError as exc:
+            return [self._unreadable(Source(self._bucket, entry.key), exc)]
+
+    def _unreadable(self, source: Source, exc: Exception) -> Finding:
+        found = unreadable(source, exc)
+        with self._lock:
+            self.report.errors.setdefault(found.reason, found.message)
+        return Finding(Status.UNREADABLE, source, found.reason)
 
     def _entries(self) -> Iterator[tuple[Joined, Route | None]]:
         """What is to be judged, each with the route of its object; None where there is no object."""
@@ -152,9 +166,13 @@ class Audit:
                 yield entry, None
                 continue
             source = Source(self._bucket, found.key, etag=found.etag, size=found.size)
-            route = self._routes.match(source)
+            try:
+                route = self._routes.match(source)
+                reason = "" if route is not None else str(self._routes.skip_reason(source))
+            except Exception as exc:  # whatever a rule for the content raises
+                self.report.add(self._unreadable(source, exc), self._most_examples)
+                continue
             if route is None:
-                reason = str(self._routes.skip_reason(source))
                 self.report.add(Finding(Status.SKIPPED, source, reason), self._most_examples)
             elif self._before is None or found.modified < self._before:
                 yield entry, route

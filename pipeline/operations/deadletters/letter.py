@@ -86,7 +86,7 @@ class DeadLetter:
         envelope = _envelope(self.body)
         if "headers" not in envelope:
             try:
-                return [change.source for change in parse(self.body).changes]
+                return [event.source for event in parse(self.body).events]
             except MessageError:
                 return []
         argument = _first_argument(envelope)

@@ -63,6 +63,11 @@ class PublishError(TransientError):
         return type(self), (self._failures,)
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether SQS could be reached, and refuses these for what they are."""
+        return all(failure.final for failure in self._failures)
+
+    @property
     def root_ids(self) -> frozenset[str]:
         return frozenset(entry.root_id for entry in self.unsent)
 

@@ -1,0 +1,117 @@
+"""What is to become of an event: text in, a decision for each object out. Nothing is sent or deleted here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum
+
+from pipeline.core.errors import MessageError, PermanentError
+from pipeline.core.routes import Routes
+from pipeline.core.s3_event import EventKind, ObjectEvent, parse
+from pipeline.core.source import Source
+from pipeline.enqueue import Assignment, Purpose
+
+#: The receive of a message at which a worker is asked for the route of its object. Below the queue's maxReceiveCount,
+#: so that an object whose route can't be found ends as its own failure record, and not as a dead letter.
+ASK_A_WORKER_AT = 3
+
+
+class Outcome(Enum):
+    """What becomes of an object's event, the strongest last: of a message with several objects, that one counts."""
+
+    SKIPPED = "skipped"  # understood, and there is nothing to do
+    DISPATCHED = "dispatched"  # what is due is published
+    REJECTED = "rejected"  # no event of ours: trying again would not help, deleting alone would lose it
+    RETRY = "retry"  # not published, or nobody can tell yet what is due: the message comes again
+
+    @property
+    def strength(self) -> int:
+        return list(Outcome).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What happens to the SQS message, and how loudly it is logged."""
+
+    dead_letter: bool  # a copy with the reason goes to the dead-letter queue first
+    delete: bool
+    level: int
+
+
+EFFECTS = {
+    Outcome.SKIPPED: Effect(dead_letter=False, delete=True, level=logging.INFO),
+    Outcome.DISPATCHED: Effect(dead_letter=False, delete=True, level=logging.INFO),
+    Outcome.REJECTED: Effect(dead_letter=True, delete=True, level=logging.ERROR),
+    Outcome.RETRY: Effect(dead_letter=False, delete=False, level=logging.WARNING),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """The outcome for one object, and why, in words. ``assignment``: what must be published for it to come true."""
+
+    outcome: Outcome
+    reason: str
+    source: Source | None = None  # None where the message names no object
+    assignment: Assignment | None = None
+
+    @property
+    def effect(self) -> Effect:
+        return EFFECTS[self.outcome]
+
+    @property
+    def told(self) -> str:
+        return self.reason if self.source is None else f"{self.source.uri}: {self.reason}"
+
+
+def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
+    """What is to become of a message, for each object that it names; at least one. Raises nothing.
+
+    ``receives``: how often it has been received, this time included.
+    """
+    try:
+        notification = parse(text)
+    except MessageError as exc:
+        return [Disposition(Outcome.REJECTED, str(exc))]
+    if notification.is_test:
+        return [Disposition(Outcome.SKIPPED, "S3's test event: the bucket's notification is set up")]
+    if not notification.events:
+        return [Disposition(Outcome.SKIPPED, "an event without records")]
+    return [_dispose(event, routes, receives) for event in notification.events]
+
+
+def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
+    source, settings = event.source, routes.settings
+    if routes.is_output(source.bucket, source.key):
+        return Disposition(Outcome.SKIPPED, "it was written by the pipeline", source)
+    foreign = settings.foreign_reason(source.bucket)
+    if foreign is not None:
+        return Disposition(Outcome.REJECTED, foreign, source)
+    if event.kind is EventKind.CREATED:
+        return _created(source, routes, receives)
+    if event.kind is EventKind.OTHER or not settings.delete_renditions:
+        return Disposition(Outcome.SKIPPED, f"{event.name} needs no work", source)
+    skipped = routes.skip_reason(source, is_gone=True)
+    if skipped is not None:
+        return Disposition(Outcome.SKIPPED, skipped, source)
+    return Disposition(Outcome.DISPATCHED, "removed", source, Assignment(source, Purpose.RECONCILE))
+
+
+def _created(source: Source, routes: Routes, receives: int) -> Disposition:
+    try:
+        route = routes.match(source)
+        if route is None:
+            return Disposition(Outcome.SKIPPED, str(routes.skip_reason(source)), source)
+    except Exception as exc:  # whatever a rule for the content raises
+        return _undecided(source, exc, receives)
+    return Disposition(Outcome.DISPATCHED, f"route {route.name}", source, Assignment(source, route=route.name))
+
+
+def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
+    """This object's trouble alone. A worker has more time for it, and may write a failure record."""
+    reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
+    if isinstance(exc, PermanentError) or receives >= ASK_A_WORKER_AT:
+        assignment = Assignment(source, Purpose.FIND_ROUTE)
+        return Disposition(Outcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
+    return Disposition(Outcome.RETRY, reason, source)

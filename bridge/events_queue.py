@@ -1,0 +1,109 @@
+"""The events queue and its dead-letter queue, as the bridge uses them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws.errors import told
+from pipeline.aws.queues import sqs_errors
+from pipeline.aws.storage import NOT_XML
+from pipeline.core.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.type_defs import MessageTypeDef
+
+logger = logging.getLogger(__name__)
+
+#: SQS's limit for a receive and for a batch call.
+BATCH = 10
+
+
+class EventsQueue:
+    """Raises ``ConfigError`` when one of the queues does not exist, ``TransientError`` when it can't be asked for."""
+
+    def __init__(self, settings: Settings, sqs: SQSClient) -> None:
+        self._sqs = sqs
+        self._prefix = settings.queue_prefix
+        self._wait_s = settings.poll_wait_s
+        self._visibility_s = settings.message_lease_s
+        self.url = self._find("events")
+        self._dead_letter_url = self._find("events-dlq")
+
+    def _find(self, name: str) -> str:
+        name = self._prefix + name
+        with sqs_errors(name, "GetQueueUrl"):
+            return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+    def receive(self) -> list[tuple[MessageTypeDef, int]]:
+        """Up to ten messages, each with how often it has been received. Raises what boto3 does."""
+        received = self._sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=BATCH,
+            WaitTimeSeconds=self._wait_s,
+            VisibilityTimeout=self._visibility_s,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+        return [
+            (message, int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")))
+            for message in received.get("Messages", [])
+        ]
+
+    def dead_letter(self, message: MessageTypeDef, reason: str) -> bool:
+        """Copies a message to the dead-letter queue; False leaves it where it is."""
+        try:
+            self._sqs.send_message(
+                QueueUrl=self._dead_letter_url,
+                MessageBody=message["Body"],
+                # What SQS does not take in a text is what XML 1.0 does not.
+                MessageAttributes={"reason": {"DataType": "String", "StringValue": NOT_XML.sub("\ufffd", reason)}},
+            )
+        except (ClientError, BotoCoreError) as exc:
+            logger.warning(
+                "bridge: could not dead-letter a message, so it stays: %s", told(exc), extra={"action": "retry"}
+            )
+            return False
+        return True
+
+    def hide(self, messages: Sequence[tuple[MessageTypeDef, float]]) -> None:
+        """Lets each message be visible again after so many seconds. Where that fails, it is when its lease is over."""
+        if not messages:
+            return
+        try:
+            answer = self._sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": round(after_s)}
+                    for n, (message, after_s) in enumerate(messages)
+                ],
+            )
+        except (ClientError, BotoCoreError) as exc:
+            failures = {told(exc)}
+        else:
+            failures = {failed.get("Message", failed["Code"]) for failed in answer.get("Failed", [])}
+        if failures:
+            logger.warning(
+                "bridge: messages come again when their lease is over: %s",
+                "; ".join(sorted(failures)),
+                extra={"action": "visibility-not-changed"},
+            )
+
+    def delete(self, messages: Sequence[MessageTypeDef]) -> None:
+        """Deletes what is done. One that stays is delivered again, which is harmless. Raises what boto3 does."""
+        if not messages:
+            return
+        answer = self._sqs.delete_message_batch(
+            QueueUrl=self.url,
+            Entries=[{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)],
+        )
+        for failed in answer.get("Failed", []):
+            logger.warning(
+                "bridge: message %s was not deleted and will come again: %s",
+                messages[int(failed["Id"])].get("MessageId"),
+                failed.get("Message", failed["Code"]),
+                extra={"action": "not-deleted"},
+            )

@@ -1,0 +1,101 @@
+"""Ends the intake of a stack, and waits until what it has taken is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+from rich.console import Console
+
+from pipeline.aws import clients, queues
+from pipeline.aws.errors import is_missing_queue, plainly
+from pipeline.core.console import counted
+from pipeline.core.errors import PipelineError
+
+POLL_S = 10.0
+#: The queues' depths are approximate, so they must be seen empty more than once.
+LOOKS = 3
+#: Queues whose messages are work.
+EVENTS = "events"
+WORK = (EVENTS, "tasks")
+
+
+def drain(
+    prefix: str, inputs: Sequence[str], wait_s: float, console: Console, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Takes no more uploads, and waits until what was taken is done.
+
+    ``prefix``: of the queues; ``inputs``: buckets whose uploads send no event meanwhile. Raises ``PipelineError``
+    when it isn't done within ``wait_s``; then uploads are taken again, and the error says which of them were missed.
+    """
+    with plainly("ending the intake"):
+        url = _url(prefix + EVENTS)
+    if url is None:
+        return
+    with _no_intake(url, inputs, console):
+        _wait_until_empty(prefix, wait_s, console, sleep)
+    console.print("The queues are empty.")
+
+
+@contextmanager
+def _no_intake(url: str, inputs: Sequence[str], console: Console) -> Iterator[None]:
+    """The queue's policy is what is taken away, since the queue goes with the stack: the bucket's notification must
+    stay as it is, or a later stack of this name would take over a bucket that sends no events.
+    """
+    sqs: Any = clients.sqs()
+    since = datetime.now(UTC).replace(microsecond=0)
+    with plainly("ending the intake"):
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
+    try:
+        yield
+    except BaseException as exc:
+        with plainly("taking uploads again"):
+            sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": found.get("Policy", "")})
+        commands = [
+            f"  python -m pipeline backfill s3://{bucket} --newer-than {since.isoformat()}" for bucket in inputs
+        ]
+        missed = (
+            f"Nothing was deleted, and uploads are taken again. Those since {since.isoformat()} sent no event; enqueue "
+            "them, a minute from now:\n" + "\n".join(commands)
+        )
+        if isinstance(exc, PipelineError):
+            raise PipelineError(f"{exc}\n{missed}") from exc
+        console.print(missed, soft_wrap=True)
+        raise
+
+
+def _wait_until_empty(prefix: str, wait_s: float, console: Console, sleep: Callable[[float], None]) -> None:
+    deadline = time.monotonic() + wait_s
+    empty = 0
+    with console.status("Draining ...") as spinner:
+        while empty < LOOKS:
+            left = sum(depth(prefix + name) for name in WORK)
+            empty = 0 if left else empty + 1
+            if left and time.monotonic() > deadline:
+                raise PipelineError(
+                    f"about {counted(left, 'message')} left after {wait_s:g} s, which deleting would lose: run it "
+                    "again with a longer --drain, or with --no-drain to give them up"
+                )
+            spinner.update(f"Draining: about {counted(left, 'message')} left ...")
+            sleep(min(POLL_S, wait_s))
+
+
+def _url(name: str) -> str | None:
+    try:
+        return clients.sqs().get_queue_url(QueueName=name)["QueueUrl"]
+    except ClientError as exc:
+        if is_missing_queue(exc):
+            return None
+        raise
+
+
+def depth(name: str) -> int:
+    """Messages in a queue, whatever their state; none when it does not exist. Raises ``PipelineError``."""
+    with plainly(f"looking at queue {name}"):
+        url = _url(name)
+    return 0 if url is None else queues.depth(url)

@@ -1,0 +1,1 @@
+"""What would make a deployment fail, found before it begins: ``python -m pipeline doctor``."""

@@ -1,0 +1,60 @@
+"""Whether the account may run as many vCPUs on Fargate as the workers may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws import clients
+from pipeline.aws.errors import code, told
+from pipeline.operations.verdicts import Verdict, ok, unknown, warning
+
+#: Quotas of Fargate: its on-demand and its Spot vCPU resource count.
+#: Source: AWS General Reference, "Amazon ECS endpoints and quotas", AWS Fargate service quotas.
+ON_DEMAND, SPOT = "L-3032A538", "L-36FBB829"
+#: A bridge and Flower, on demand.
+_BESIDE_VCPUS = 0.5
+
+
+def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+    """Whatever is left of a quota by others in the account is not known here."""
+    if not {"MaxWorkers", "WorkerCpu", "OnDemandWeight", "SpotWeight"} <= set(values):
+        return
+    workers = int(values["MaxWorkers"]) * int(values["WorkerCpu"]) / 1024
+    weights = {ON_DEMAND: int(values["OnDemandWeight"]), SPOT: int(values["SpotWeight"])}
+    total = sum(weights.values()) or 1
+    needed = {quota: workers * weight / total for quota, weight in weights.items()}
+    needed[ON_DEMAND] += _BESIDE_VCPUS
+    try:
+        for quota, name in ((ON_DEMAND, "Fargate vCPUs"), (SPOT, "Fargate Spot vCPUs")):
+            if needed[quota]:
+                yield _judged(name, quota, needed[quota], _value(quota))
+    except (ClientError, BotoCoreError) as exc:
+        yield unknown(
+            "Fargate vCPUs", f"the quota could not be asked: {told(exc)}", "servicequotas:GetServiceQuota allows that"
+        )
+
+
+def _judged(name: str, quota: str, needed: float, allowed: float) -> Verdict:
+    said = f"{needed:g} needed at most, {allowed:g} allowed"
+    if needed <= allowed:
+        return ok(name, said)
+    return warning(
+        name,
+        said,
+        f"more workers than that never start, and their work waits: ask for more in Service Quotas (Fargate, {quota}), "
+        "or deploy with a smaller MaxWorkers",
+    )
+
+
+def _value(quota: str) -> float:
+    client = clients.client("service-quotas")
+    asked: dict[str, Any] = {"ServiceCode": "fargate", "QuotaCode": quota}
+    try:
+        return float(client.get_service_quota(**asked)["Quota"]["Value"])
+    except ClientError as exc:
+        if code(exc) != "NoSuchResourceException":  # an account that has never asked for more has only AWS's own
+            raise
+    return float(client.get_aws_default_service_quota(**asked)["Quota"]["Value"])

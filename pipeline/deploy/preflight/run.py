@@ -1,0 +1,27 @@
+"""All checks of a deployment, in the order in which they would stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.deploy.preflight import image, network, quota
+from pipeline.deploy.preflight import values as parameters
+from pipeline.operations.verdicts import Level, Verdict
+
+
+def on_paper(values: Mapping[str, str]) -> list[Verdict]:
+    """Of the parameters alone; nothing is asked of AWS. ``values``: of all parameters, the defaults among them."""
+    return list(parameters.check(values))
+
+
+def in_account(values: Mapping[str, str]) -> Iterator[Verdict]:
+    """What the account has to say; each costs a request or two, and changes nothing."""
+    if "Image" in values:
+        yield image.check(values["Image"], values.get("CpuArchitecture", "X86_64"))
+    yield from network.check(values)
+    yield from quota.check(values)
+
+
+def wrong(verdicts: list[Verdict]) -> list[Verdict]:
+    """Those that a deployment would fail by."""
+    return [verdict for verdict in verdicts if verdict.level is Level.BAD]
