@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
-BENCH_STEPS := end_to_end profile growth cold_start dollars charts report readme
+BENCH_STEPS := end_to_end dollars charts report readme
 # As the extra of pyproject.toml, whose marker pip-compile would lose.
 SIMD := cykooz-resizer>=4.0; sys_platform != 'linux' or platform_machine == 'x86_64'
 BROWSER_READY := $(VENV)/.browser-ready
@@ -76,7 +76,7 @@ settings: $(READY) ## Renew the table of settings in README.md
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	echo "$(SIMD)" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt pyproject.toml -
-	echo "$(SIMD)" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
+	echo "$(SIMD)" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package pip --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
 	echo "selenium>=4.40" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --constraint requirements-dev.txt --output-file requirements-browser.txt -
 	echo "checkov>=3.3" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-checkov.txt -
 

@@ -2,7 +2,7 @@
 
 1. Throughput of tasks that do nothing, with 15 ms of server latency and two processes.
 2. Publishing 1,000 chains: calls and CPU seconds, in ``batched(app)`` and with ``chain(…).delay()``.
-3. With ``reserve`` as the argument, instead: what RESERVE_S does to receives and to waiting.
+3. With ``prefetch`` as the argument, instead: what PREFETCH_S does to receives and to waiting.
 
 On the in-memory server, so that it is the clients that are measured. The figures are those of one machine;
 the ratios travel.
@@ -93,7 +93,7 @@ def publishing(chains: int, *, stock: bool) -> tuple[int, float, float]:
         return server.requests(PREFIX), *spent
 
 
-def reserve(task_s: float, tasks: int, reserve_s: int) -> tuple[float, float]:
+def prefetch(task_s: float, tasks: int, prefetch_s: int) -> tuple[float, float]:
     """Receives a task at backlog, and the longest that a message waited in the worker, in seconds."""
     with stand() as (server, app), tempfile.TemporaryDirectory() as folder:
         with batched(app):
@@ -103,7 +103,7 @@ def reserve(task_s: float, tasks: int, reserve_s: int) -> tuple[float, float]:
         held = 0
         # What is done is in flight until its delete is sent, a tenth of a second later: that is not waiting.
         window: deque[int] = deque(maxlen=25)
-        env = {"QUEUE_PREFIX": PREFIX, "RESERVE_S": str(reserve_s)}
+        env = {"QUEUE_PREFIX": PREFIX, "PREFETCH_S": str(prefetch_s)}
         with Worker(server, Path(folder), "-c", "2", "--loglevel", "WARNING", env=env):
             while left(server):
                 visible, flying, _ = server.depth(f"{PREFIX}tasks")
@@ -116,18 +116,18 @@ def reserve(task_s: float, tasks: int, reserve_s: int) -> tuple[float, float]:
         return receives / taken, max(0, held - 2) * task_s / 2
 
 
-def print_reserve() -> None:
+def print_prefetch() -> None:
     print("Receives a task / longest wait in the worker (s), two processes")
     settings = (0, 5, 30)
-    print(f"{'a task takes':>14}" + "".join(f"{f'RESERVE_S={value}':>18}" for value in settings))
+    print(f"{'a task takes':>14}" + "".join(f"{f'PREFETCH_S={value}':>18}" for value in settings))
     for task_s, tasks in ((0.02, 400), (0.2, 80), (1.0, 30), (5.0, 8)):
-        cells = (reserve(task_s, tasks, value) for value in settings)
+        cells = (prefetch(task_s, tasks, value) for value in settings)
         print(f"{task_s:>12} s" + "".join(f"{f'{receives:.2f} / {wait_s:.1f}':>18}" for receives, wait_s in cells))
 
 
 def main() -> None:
-    if sys.argv[1:] == ["reserve"]:
-        print_reserve()
+    if sys.argv[1:] == ["prefetch"]:
+        print_prefetch()
         return
     ours, stock = throughput(3000, stock=False), throughput(300, stock=True)
     print(f"Tasks that do nothing, two processes, {LATENCY_S * 1000:.0f} ms of latency")

@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import dollars, profile, record
+from benchmarks import dollars, record
 from benchmarks.spread import Spread
 
 STYLE = {
@@ -22,18 +22,12 @@ STYLE = {
     "axes.axisbelow": True,
 }
 OURS, OTHERS = "#1f6f8b", "#b8bfc4"
-#: Work on pixels in blues, what surrounds it in warm colours.
+#: Work on pixels in blue, what surrounds it in warm colours.
 COLOURS = {
-    "decode": "#0b3c5d",
-    "resize": "#1f6f8b",
-    "encode": "#6aa9c4",
     "S3": "#d98e04",
     "SQS": "#e8b84a",
     "SNS": "#c7d36f",
-    "events": "#c7d36f",
     "logs": "#9a9a9a",
-    "Celery": "#a8324a",
-    "bridge": "#d98aa0",
     "computing": "#1f6f8b",
 }
 
@@ -95,66 +89,6 @@ def _stacked(axis: Axes, rows: dict[str, dict[str, float]], parts: Iterable[str]
     _grid(axis, "x")
 
 
-def where_the_time_goes() -> None:
-    runs = record.load("profile")["runs"]
-    photos = list(runs[-1]["photos"])
-    figure, axes = pyplot.subplots(
-        len(photos), 1, figsize=(9.5, 1.1 + len(photos) * (0.7 + 0.4 * len(runs))), layout="constrained"
-    )
-    for axis, photo in zip(axes, photos, strict=True):
-        rows = {
-            run["label"]: {part: seconds * 1000 for part, seconds in run["photos"][photo].items()}
-            for run in runs
-            if photo in run["photos"]
-        }
-        widest = max(sum(row.values()) for row in rows.values())
-        _stacked(axis, rows, profile.SHOWN, widest / 25)
-        axis.set_title(f"{photo}: ms of CPU an image", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    _save(figure, "profile")
-
-
-def growth() -> None:
-    facts = record.load("growth")
-    figure, axes = pyplot.subplots(1, 4, figsize=(11, 2.7), layout="constrained")
-    panels = (
-        (axes[0], facts["backlogs"]["sizes"], "images waiting", True),
-        (axes[1], facts["workers"], "workers", False),
-    )
-    for axis, found, label, logarithmic in panels:
-        places = [int(place) for place in found]
-        spreads = [Spread.of(each["cpu_s"]) for each in found.values()]
-        axis.errorbar(
-            places,
-            [spread.middle * 1000 for spread in spreads],
-            yerr=[
-                [(spread.middle - spread.low) * 1000 for spread in spreads],
-                [(spread.high - spread.middle) * 1000 for spread in spreads],
-            ],
-            color=OURS,
-            marker="o",
-            capsize=2,
-        )
-        axis.set_xscale("log" if logarithmic else "linear")
-        axis.set_xlabel(label)
-        axis.set_ylim(bottom=0)
-        axis.set_title(f"ms of CPU an image, {facts['small']}", fontsize=9)
-        _grid(axis, "y")
-    axes[1].set_xticks([int(number) for number in facts["workers"]])
-    sizes = [int(size) for size in facts["megapixels"]]
-    for axis, key, factor, title in (
-        (axes[2], "cpu_s", 1000, "ms of CPU an image"),
-        (axes[3], "peak_mb", 1, "MB of the largest process, at most"),
-    ):
-        axis.plot(sizes, [each[key] * factor for each in facts["megapixels"].values()], color=OURS, marker="o")
-        axis.set_xlabel("megapixels")
-        axis.set_ylim(bottom=0)
-        axis.set_title(title, fontsize=9)
-        _grid(axis, "y")
-    _save(figure, "growth")
-
-
 def money() -> None:
     facts = record.load("dollars")
     rows = {}
@@ -175,8 +109,6 @@ def main() -> None:
     mpl.use("svg")
     mpl.rcParams |= STYLE
     end_to_end()
-    where_the_time_goes()
-    growth()
     money()
 
 

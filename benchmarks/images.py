@@ -27,7 +27,7 @@ from typing import Any
 import PIL
 from PIL import Image, ImageChops, ImageOps, features
 
-from benchmarks import image_encoders, image_memory
+from benchmarks import image_memory
 from benchmarks.image_variants import BOX, VARIANTS
 from benchmarks.pictures import INPUTS, write_inputs
 from tasks.images.decode import fit
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="three inputs, three rounds, nothing written")
     parser.add_argument("--python", action="append", default=[], metavar="LABEL=PATH", help="ours there as well")
-    parser.add_argument("--only", choices=["ways", "encoders", "memory"], help="one part, printed, nothing written")
+    parser.add_argument("--only", choices=["ways", "memory"], help="one part, printed, nothing written")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     rounds = 3 if options.quick else options.rounds
@@ -260,8 +260,6 @@ def main() -> None:
         folder = Path(name)
         if options.only in (None, "ways"):
             text += ways(folder, list(QUICK) if options.quick else list(INPUTS), rounds, options.python)
-        if options.only in (None, "encoders") and not options.quick:
-            text += image_encoders.report(rounds)
         if options.only in (None, "memory") and not options.quick:
             text += image_memory.report(folder)
     page = "\n".join(text).rstrip() + "\n"

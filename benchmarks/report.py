@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
-from benchmarks import dollars, profile, record
+from benchmarks import dollars, record
 from benchmarks.spread import Spread, ratio
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -15,8 +14,6 @@ TWELVE = "12 MP JPEG"
 #: What the project wants to reach.
 OF_SAMPLE, OF_LOOP, OF_SHARP = 0.45, 1.25, 1.0
 SQS_PER_IMAGE, WITH_MONITORING = 2.5, 2.8
-FLAT = 0.05
-OF_IMPORTS = 1.5
 #: Ours as its image ships it, and with Pillow alone; and the loops that have the same image code.
 OURS = ("ours_simd", "ours")
 LOOPS = {"ours_simd": "our_loop_simd", "ours": "our_loop"}
@@ -43,9 +40,6 @@ def per_image(requests: dict[str, float]) -> dict[str, float]:
 class Results:
     def __init__(self) -> None:
         self.end_to_end = record.load("end_to_end")
-        self.profile = record.load("profile")
-        self.growth = record.load("growth")
-        self.cold_start = record.load("cold_start")
         self.dollars = record.load("dollars")
 
     def cpu(self, photo: str, name: str) -> list[float] | None:
@@ -91,23 +85,7 @@ def goals(results: Results) -> list[str]:
     add(f"SQS requests an image: at most {SQS_PER_IMAGE}", f"{sqs:.2f}", sqs <= SQS_PER_IMAGE)
     whole = sqs + sns
     add(f"with events and remote control: at most {WITH_MONITORING}", f"{whole:.2f}", whole <= WITH_MONITORING)
-    change = flatness(results)
-    add(
-        f"CPU of an image at 10,000 waiting, against 100: within {FLAT:.0%}", f"{change:+.1%}", change <= FLAT
-    )  # cheaper is welcome
-    cold = results.cold_start["cpu_s"]
-    for role in ("worker", "bridge"):
-        at_most(
-            f"CPU until a {role} takes its first message, of the bare imports",
-            ratio(cold[role], cold["imports"]),
-            OF_IMPORTS,
-        )
     return table(("goal", "measured", ""), rows)
-
-
-def flatness(results: Results) -> float:
-    sizes = results.growth["backlogs"]["sizes"]
-    return float(median(sizes["10000"]["cpu_s"]) / median(sizes["100"]["cpu_s"]) - 1)
 
 
 def side_by_side(results: Results) -> Iterator[str]:
@@ -148,48 +126,6 @@ def losses(results: Results) -> Iterator[str]:
             ]
             if dearer:
                 yield f"- {photo}, {results.title(name)}: ours takes, of its CPU, {', '.join(dearer)}."
-
-
-def where(results: Results) -> Iterator[str]:
-    now = results.profile["runs"][-1]["photos"]
-    rows = []
-    for photo, parts in now.items():
-        whole = sum(parts.values())
-        rows.append((photo, f"{whole * 1000:.1f}", *(f"{parts[part] * 1000:.1f}" for part in profile.SHOWN)))
-    yield from table(("ms of CPU an image", "all", *profile.SHOWN), rows)
-
-
-def backlog_rows(results: Results) -> list[Row]:
-    return [
-        (
-            f"{int(size):,}",
-            Spread.of(found["cpu_s"]).shown(1000, 2),
-            f"{found['requests']['SQS']:.2f}",
-            f"{found['requests'].get('SNS', 0):.3f}",
-            f"{found['peak_mb']:.0f}",
-        )
-        for size, found in results.growth["backlogs"]["sizes"].items()
-    ]
-
-
-def worker_rows(results: Results) -> list[Row]:
-    return [
-        (number, Spread.of(found["cpu_s"]).shown(1000, 2), f"{found['requests']['SQS']:.2f}")
-        for number, found in results.growth["workers"].items()
-    ]
-
-
-def size_rows(results: Results) -> list[Row]:
-    return [
-        (
-            f"{size} MP",
-            f"{found['file_mb']:.1f}",
-            f"{found['cpu_s'] * 1000:.0f}",
-            f"{found['cpu_s'] * 1000 / int(size):.1f}",
-            f"{found['peak_mb']:.0f}",
-        )
-        for size, found in results.growth["megapixels"].items()
-    ]
 
 
 def money(results: Results) -> Iterator[str]:
@@ -234,37 +170,6 @@ def idle(results: Results) -> Iterator[str]:
     yield from table(("request", f"an hour, from {found['seconds']} s"), rows)
 
 
-COLD = {
-    "imports": "`import boto3, PIL, celery`",
-    "loop": "a loop on boto3 alone, with one client",
-    "bridge": "our bridge",
-    "stock": "stock Celery on SQS, `celery … worker`",
-    "worker": "our worker, `python -m pipeline.worker`, as its image starts it",
-    "celery": "our worker, `celery -A pipeline worker`",
-}
-
-
-def cold_ratio(results: Results, name: str, of: str) -> str:
-    found = results.cold_start["cpu_s"]
-    return ratio(found[name], found[of]).shown(digits=2)
-
-
-def cold(results: Results) -> list[str]:
-    found = results.cold_start["cpu_s"]
-    return table(
-        ("", "s of CPU", "of the bare imports", "of stock Celery"),
-        [
-            (
-                title,
-                Spread.of(found[name]).shown(digits=2),
-                cold_ratio(results, name, "imports"),
-                cold_ratio(results, name, "stock"),
-            )
-            for name, title in COLD.items()
-        ],
-    )
-
-
 def missing(results: Results) -> str:
     found = results.end_to_end["missing"]
     return (
@@ -275,7 +180,6 @@ def missing(results: Results) -> str:
 def page(results: Results) -> str:
     facts = results.end_to_end
     assumed = results.dollars["assumed"]
-    flower = results.growth["backlogs"]["with_flower"]
     own = sum(n for name, n in facts["idle"]["requests_per_hour"].items() if not name.startswith("flower"))
     fill: dict[str, Callable[[], str]] = {
         "made": lambda: facts["made"],
@@ -285,16 +189,6 @@ def page(results: Results) -> str:
         "side_by_side": lambda: "\n".join(side_by_side(results)).rstrip(),
         "missing": lambda: missing(results),
         "losses": lambda: "\n".join(losses(results)) or "Nowhere, among the systems above.",
-        "where": lambda: "\n".join(where(results)),
-        "backlogs": lambda: "\n".join(
-            table(("images waiting", "CPU ms an image", "SQS", "SNS", "largest process, MB"), backlog_rows(results))
-        ),
-        "workers": lambda: "\n".join(table(("workers", "CPU ms an image", "SQS"), worker_rows(results))),
-        "sizes": lambda: "\n".join(
-            table(("photo", "file MB", "CPU ms", "CPU ms a megapixel", "largest process, MB"), size_rows(results))
-        ),
-        "small": lambda: results.growth["small"],
-        "flower_sqs": lambda: f"{flower.get('SQS by Flower', 0):.2f}",
         "money": lambda: "\n".join(money(results)),
         "prices": lambda: "\n".join(prices(results)),
         "prices_as_of": lambda: results.dollars["prices_as_of"],
@@ -306,10 +200,6 @@ def page(results: Results) -> str:
         "idle_dollars": lambda: f"{results.dollars['idle_requests_month']['pipeline']:.2f}",
         "idle_flower_dollars": lambda: f"{results.dollars['idle_requests_month']['Flower']:.2f}",
         "idle_least": lambda: f"{POLLS_PER_HOUR:.0f}",
-        "cold": lambda: "\n".join(cold(results)),
-        "cold_loop": lambda: cold_ratio(results, "loop", "imports"),
-        "cold_stock": lambda: cold_ratio(results, "stock", "imports"),
-        "cold_worker": lambda: cold_ratio(results, "worker", "stock"),
         "results": lambda: RESULTS,
     }
     text = (Path(__file__).parent / "performance.md.in").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import sys
 import threading
@@ -22,12 +23,14 @@ def main() -> int:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
         from bridge.keep_awake import KeepAwake
-        from pipeline.aws.queues import TASKS_QUEUE
+        from pipeline.core.queue_names import TASKS_QUEUE
         from pipeline.core.routes import Routes
-        from pipeline.core.settings import Settings
+        from pipeline.core.settings import Settings, renamed_in_use
         from pipeline.enqueue import assign
 
         settings = Settings.from_env()
+        for sentence in renamed_in_use():
+            logging.getLogger(__name__).warning("%s", sentence, extra={"action": "setting_renamed"})
         heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE, settings.health_stale_s)
         heartbeat.touch()  # or it would end after its first turn
         bridge = Bridge(

@@ -162,9 +162,9 @@ class Bridge:
 
     def _hide_held(self) -> list[Event]:
         """What is held stays hidden from other bridges."""
-        if monotonic() - self._hidden_at > self._settings.message_lease_s / 2:
+        if monotonic() - self._hidden_at > self._settings.message_visibility_timeout_s / 2:
             self._hidden_at = monotonic()
-            self._queue.hide([(event.message, self._settings.message_lease_s) for event in self._held])
+            self._queue.hide([(event.message, self._settings.message_visibility_timeout_s) for event in self._held])
         return self._held
 
     def _send(self, assignments: Sequence[Assignment | None]) -> tuple[dict[Source, str], bool]:

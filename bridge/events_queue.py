@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.aws.errors import told
 from pipeline.aws.queues import sqs_errors
 from pipeline.aws.storage import NOT_XML
+from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE, MAX_ENTRIES
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
 
 logger = logging.getLogger(__name__)
-
-#: SQS's limit for a receive and for a batch call.
-BATCH = 10
 
 
 class EventsQueue:
@@ -30,9 +28,9 @@ class EventsQueue:
         self._sqs = sqs
         self._prefix = settings.queue_prefix
         self._wait_s = settings.poll_wait_s
-        self._visibility_s = settings.message_lease_s
-        self.url = self._find("events")
-        self._dead_letter_url = self._find("events-dlq")
+        self._visibility_s = settings.message_visibility_timeout_s
+        self.url = self._find(EVENTS_QUEUE)
+        self._dead_letter_url = self._find(EVENTS_QUEUE + DEAD_LETTERS)
 
     def _find(self, name: str) -> str:
         name = self._prefix + name
@@ -43,7 +41,7 @@ class EventsQueue:
         """Up to ten messages, each with how often it has been received. Raises what boto3 does."""
         received = self._sqs.receive_message(
             QueueUrl=self.url,
-            MaxNumberOfMessages=BATCH,
+            MaxNumberOfMessages=MAX_ENTRIES,
             WaitTimeSeconds=self._wait_s,
             VisibilityTimeout=self._visibility_s,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
@@ -70,7 +68,7 @@ class EventsQueue:
         return True
 
     def hide(self, messages: Sequence[tuple[MessageTypeDef, float]]) -> None:
-        """Lets each message be visible again after so many seconds. Where that fails, it is when its lease is over."""
+        """Lets each message be visible again after so many seconds. Where that fails: at its time-out."""
         if not messages:
             return
         try:
@@ -87,7 +85,7 @@ class EventsQueue:
             failures = {failed.get("Message", failed["Code"]) for failed in answer.get("Failed", [])}
         if failures:
             logger.warning(
-                "bridge: messages come again when their lease is over: %s",
+                "bridge: messages come again at their visibility time-out: %s",
                 "; ".join(sorted(failures)),
                 extra={"action": "visibility-not-changed"},
             )

@@ -37,9 +37,9 @@ def cli() -> None:
 
 for verb in (
     *(running.local, running.settings, running.health, running.sweep),
-    *(operating.audit, operating.explain, operating.backfill, operating.routes),
+    *(operating.audit, operating.explain, operating.backfill, operating.routes, operating.check, operating.adopt),
     deadletters.deadletters,
-    *(deploying.deploy, deploying.doctor, deploying.teardown),
+    *(deploying.deploy, deploying.doctor, deploying.live_check, deploying.teardown),
 ):
     cli.add_command(verb)
 
@@ -52,7 +52,13 @@ def _interrupt(*_: object) -> None:
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-if __name__ == "__main__":
+
+def main(prog_name: str | None = None) -> None:
+    """The console command; ends the process with the verb's status."""
     for number in _STOPS:
         signal.signal(number, _interrupt)
-    cli(prog_name="python -m pipeline")
+    cli(prog_name=prog_name)
+
+
+if __name__ == "__main__":
+    main("python -m pipeline")

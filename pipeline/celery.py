@@ -16,20 +16,22 @@ from celery import Celery
 from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 
-from pipeline.aws.queues import TASKS_QUEUE
 from pipeline.core.errors import ConfigError
+from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
+    "pipeline.sqs.worker.startup:Proofs",
+    "pipeline.sqs.worker.own_process:NoBanner",
     "pipeline.sqs.worker.own_process:CollectorStep",
     "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
-    "pipeline.sqs.worker.scale_in_protection:ProtectionStep",
-    "pipeline.sqs.worker.shutdown:GracefulStop",
+    "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.shutdown:GracefulShutdown",
 )
 CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
 
@@ -48,10 +50,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "body_encoding": "utf-8",  # as it is, not base64
             "sqs_base64_encoding": False,
             "predefined_exchanges": topics(settings),
-            "queue_lease_s": settings.queue_lease_s,
-            "message_lease_s": settings.message_lease_s,
-            "lease_stalled_after_s": settings.hard_time_limit_s + settings.message_lease_s,
-            "reserve_s": settings.reserve_s,
+            "control_queue_ttl_s": settings.control_queue_ttl_s,
+            "visibility_timeout_s": settings.message_visibility_timeout_s,
+            "stalled_after_s": settings.hard_time_limit_s + settings.message_visibility_timeout_s,
+            "prefetch_s": settings.prefetch_s,
+            "max_delay_s": settings.max_delay_days * 86400,
         },
         "broker_connection_retry_on_startup": True,
         "imports": ("tasks.renditions", "tasks.routing", "pipeline.sqs.monitoring.commands"),
@@ -67,11 +70,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "event_serializer": "json",
         # A message is acknowledged when its work is safe, and comes back when a process is lost.
         "task_acks_late": True,
-        "task_acks_on_failure": True,  # the task has written its failure record by then
+        "task_acks_on_failure": False,  # pipeline.sqs.settled says what a failure needs to be acknowledged
         "task_acks_on_timeout": False,
         "task_reject_on_worker_lost": True,
         "worker_consumer": "pipeline.sqs.worker.consumer:Consumer",
-        "worker_prefetch_multiplier": 1,  # the transport holds a reserve on top of it
+        "worker_prefetch_multiplier": 1,  # the transport prefetches on top of it
         "worker_lost_wait": 2.0,  # seconds for a result that a lost process may still have sent
         "task_soft_time_limit": settings.soft_time_limit_s,
         "task_time_limit": settings.hard_time_limit_s,

@@ -11,15 +11,15 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import TransientError
+from pipeline.core.errors import MessageError, TransientError
 from pipeline.core.source import Source
 
 if TYPE_CHECKING:
-    from celery import Celery
     from celery.canvas import Signature
     from celery.result import AsyncResult
 
     from pipeline.celery import PipelineApp
+    from pipeline.core.settings import Settings
 
 RECONCILE = "tasks.reconcile"
 #: Set in a task's argument, and in its result for the next task, where something may be stored of the object already.
@@ -44,15 +44,23 @@ class Assignment:
     route: str | None = None  # its name, where it is known already; else it is looked for
 
 
+def check_bucket(settings: Settings, source: Source) -> None:
+    """Raises ``MessageError`` for an object of a bucket that is not for this pipeline, by INPUT_BUCKET."""
+    foreign = settings.foreign_reason(source.bucket)
+    if foreign is not None:
+        raise MessageError(f"{source.uri}: {foreign}")
+
+
 def work(app: PipelineApp, source: Source, *, route: str | None = None, check_existing: bool = False) -> Signature:
     """The chain of tasks that one object is due, by its route; nothing is sent yet.
 
     ``check_existing``: there may be a failure record of it, or results; for what is enqueued without an event, the
     tasks know that by themselves.
-    Raises ``MessageError`` when no route is named and none takes it.
+    Raises ``MessageError`` when no route is named and none takes it, and as ``check_bucket`` does.
     """
     from celery import chain
 
+    check_bucket(app.settings, source)
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
     first, *others = app.routes.resolve(source, route).tasks
@@ -63,18 +71,20 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, check_ex
     )
 
 
-def reconciliation(app: Celery, source: Source, **flags: bool) -> Signature:
+def reconciliation(app: PipelineApp, source: Source, **flags: bool) -> Signature:
     """The task that makes what is stored of one object agree with the object; nothing is sent yet.
 
     ``flags``: the task's, which are ``second_look`` and ``thorough``.
     """
+    check_bucket(app.settings, source)
     known = {name: True for name, is_set in flags.items() if is_set}
     shown = f"{source.bucket}/{source.key}"
     return app.signature(RECONCILE, args=(source.to_json(),), kwargs=known, options={"argsrepr": shown})
 
 
-def search(app: Celery, source: Source) -> Signature:
+def search(app: PipelineApp, source: Source) -> Signature:
     """The task that finds the route of one object, and enqueues the object there; nothing is sent yet."""
+    check_bucket(app.settings, source)
     shown = f"{source.bucket}/{source.key}"
     return app.signature(FIND_ROUTE, args=(source.to_json(),), options={"argsrepr": shown})
 
@@ -95,7 +105,7 @@ def process(
     ``source`` is an URI, whose key is taken literally, or a ``Source`` (or its JSON form) that also
     names a version. ``route`` names the one to take; else it is that which takes such an object.
     Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
-    Raises ``MessageError`` for a source that names no object, or one that no route takes.
+    Raises ``MessageError`` for a source that names no object, one that no route takes, or one of a foreign bucket.
     """
     app = _default_app() if app is None else app
     return work(app, Source.parse(source), route=route).apply_async()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
@@ -27,8 +27,9 @@ from pipeline.core.errors import (
     TransientError,
 )
 from pipeline.core.source import Source
+from pipeline.enqueue import check_bucket
 from pipeline.sqs.monitoring.task_result import Report
-from pipeline.sqs.settled import Unavailable, settled
+from pipeline.sqs.settled import settled
 from tasks import failures
 from tasks.cleanup import look_later, reconcile_now
 from tasks.job import Job
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 #: SQS's limit for DelaySeconds.
 MAX_DELAY_S = 900
+#: Tries beyond MAX_RETRIES of what can't be recorded either: about two and a half days, at 7.5 to 15 minutes each. The
+#: stack's queues keep a message for seven, and each try is a new message.
+MAX_WAITS = 300
 #: What says that there is nothing left to make, and the outcome that it means.
 _NO_WORK: dict[type[PipelineError], Outcome] = {
     ObjectGone: Outcome.GONE,
@@ -106,19 +110,19 @@ class ObjectTask(Task):
 
         - object gone or overwritten: a result that says so, and the chain ends;
         - transient: tried again later with back-off and jitter; after the last try, a failure record;
-        - a service that may be failing for everybody: the worker decides whether that costs a try;
+        - a service that fails for the record as well: waits until it is there again, up to ``MAX_WAITS`` times;
         - permanent, or unexpected: a failure record at once; where there is to be no record, what is permanent goes to
           the dead-letter queue;
         - whatever is raised while that is carried out: the message is left to SQS.
         """
         try:
-            try:
-                return work()
-            except Exception as exc:
-                return self._end(source, exc, record=record)
-        except ServiceUnavailable as exc:
-            is_last = not record and not self._has_tries
-            raise Unavailable(str(exc), self._backoff_s(), is_last_try=is_last) from exc
+            check_bucket(self.app.settings, source)
+        except MessageError as exc:
+            raise Reject(str(exc), requeue=False) from exc
+        try:
+            return work()
+        except Exception as exc:
+            return self._end(source, exc, record=record)
 
     def _end(self, source: Source, exc: Exception, *, record: bool) -> dict[str, Any]:
         """Carries out how the work ends; raises where it is not done."""
@@ -127,13 +131,12 @@ class ObjectTask(Task):
         if isinstance(exc, MessageError):
             raise Reject(str(exc), requeue=False) from exc
         failure = Failure.of(exc, source, self.app.settings.soft_time_limit_s)
-        if failure.try_again and self._has_tries:
-            if isinstance(exc, ServiceUnavailable):
-                raise exc
-            # Returns only what it raises when the retry is published.
-            raise self.retry(exc=failure.error, countdown=self._backoff_s(), max_retries=self.app.settings.max_retries)
+        if failure.try_again and self.request.retries < self.app.settings.max_retries:
+            self._try_again(failure.error)
         if not record:
-            if isinstance(exc, ServiceUnavailable) or not isinstance(exc, PipelineError):
+            if isinstance(exc, ServiceUnavailable):
+                self._outlast(exc)
+            if not isinstance(exc, PipelineError):
                 raise exc
             logger.error("failed: %s: %s", source.uri, failure.error, extra=self._extra("failed", source))
             raise Reject(str(failure.error), requeue=False) from exc
@@ -142,7 +145,7 @@ class ObjectTask(Task):
         except (ObjectGone, ObjectChanged) as changed:  # nobody needs the record of an old version
             return self._nothing_to_make(source, changed)
         except ServiceUnavailable as unwritten:
-            raise ServiceUnavailable(f"{failure.error} Its failure record could not be written: {unwritten}") from exc
+            self._outlast(ServiceUnavailable(f"{failure.error} Its failure record could not be written: {unwritten}"))
         try:
             reconcile_now(self.app, written.source, again=True)  # removes what earlier versions left
         except TransientError:
@@ -162,9 +165,19 @@ class ObjectTask(Task):
             self.request.chain.clear()
         return {"outcome": outcome.value, "source": source.to_json()}
 
-    @property
-    def _has_tries(self) -> bool:
-        return bool(self.request.retries < self.app.settings.max_retries)
+    def _try_again(self, error: Exception) -> NoReturn:
+        """Publishes the retry; what Celery raises then is the proof of it."""
+        most = self.app.settings.max_retries + MAX_WAITS
+        raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=most)
+
+    def _outlast(self, error: Exception) -> NoReturn:
+        """Neither the work nor its record can be done, so it is not this object's trouble: waits, in SQS.
+
+        No receives are used up by that, and no dead letter is made before it has lasted for days.
+        """
+        if self.request.retries >= self.app.settings.max_retries + MAX_WAITS:
+            raise Reject(f"tried {self.request.retries + 1} times, at last: {error}", requeue=False)
+        self._try_again(error)
 
     def _backoff_s(self) -> float:
         return Backoff(self.app.settings.retry_backoff_s, MAX_DELAY_S).pause_s(self.request.retries + 1)

@@ -70,8 +70,8 @@ def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, P
         if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
             held[there.key] = made
     record = storage.head(bucket, failure_key(source.key))
-    if record is not None:
-        held[record.key] = Provenance.read(record.metadata)
+    if record is not None and (made := Provenance.read(record.metadata)).is_of(source.bucket):
+        held[record.key] = made
     return held
 
 

@@ -7,18 +7,20 @@ one word, so that nobody has to download the record to count it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from celery import Task
+from celery.exceptions import Reject
 
 from pipeline.aws import storage
 from pipeline.core.errors import PermanentError, PipelineError, TransientError
 from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
-from tasks.convergence import resolve_current
+from tasks.convergence import MAX_TURNS, resolve_current
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
     """Writes what went wrong with one object, and what to do about it.
 
     Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
-    record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged.
+    record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged; and
+    ``Reject`` when its name is that of another bucket's object: that is in the way for good.
     """
     with suppress(TransientError):  # that the store can't be asked may be the failure
         source = resolve_current(source)
@@ -50,15 +53,43 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": task.request.retries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    bucket, key = task.app.settings.required("output_bucket"), failure_key(source.key)
-    storage.write(
+    bucket, name = task.app.settings.required("output_bucket"), failure_key(source.key)
+    _write(
         bucket,
-        key,
+        name,
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
-        content_type="application/json",
-        metadata=Provenance.of(source).metadata() | key_metadata(key, source.key) | {"reason": reason},
+        source,
+        Provenance.of(source).metadata() | key_metadata(name, source.key) | {"reason": reason},
     )
-    return Written(f"s3://{bucket}/{key}", source)
+    return Written(f"s3://{bucket}/{name}", source)
+
+
+def _write(bucket: str, name: str, data: bytes, source: Source, metadata: Mapping[str, str]) -> None:
+    """Replaces the record of an earlier failure of the same object, and never one of another bucket's object.
+
+    Raises ``Reject`` where there is such a one, and ``TransientError``.
+    """
+    replaces: str | None = None
+    for _ in range(MAX_TURNS):
+        try:
+            storage.write(
+                bucket,
+                name,
+                data,
+                content_type="application/json",
+                metadata=metadata,
+                new=replaces is None,
+                replaces=replaces,
+            )
+        except storage.Conflict:
+            there = storage.head(bucket, name)
+            if there is not None and not Provenance.read(there.metadata).is_of(source.bucket):
+                text = f"{source.uri} failed, and s3://{bucket}/{name} is the record of another bucket's object"
+                raise Reject(text, requeue=False) from None
+            replaces = None if there is None else there.etag
+        else:
+            return
+    raise TransientError(f"s3://{bucket}/{name}: too many concurrent writes ({MAX_TURNS} attempts)")
 
 
 def _explained(task: str, exc: BaseException, retryable: bool) -> tuple[str, str]:

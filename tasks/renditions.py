@@ -96,6 +96,8 @@ def _from_object(job: Job, folder: str, recipe: Recipe, recipe_name: str) -> Pla
             "source-size": f"{rendition.source_width}x{rendition.source_height}",
             "source-bytes": str(len(original.data)),
         }
+        if rendition.salvaged is not None:
+            source["salvaged"] = rendition.salvaged
         return _artifact(rendition, suffix(job.source.key, rendition.content_type, settings), source)
 
     return Plan(folder, suffixes(job.source.key, settings), recipe_name, make)
@@ -109,7 +111,8 @@ def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -
     limits = Limits.from_settings(job.app.settings)
 
     def make(original: Original) -> Artifact:
-        known = {name: original.metadata[name] for name in ("source-size", "source-bytes") if name in original.metadata}
+        facts = ("source-size", "source-bytes", "salvaged")
+        known = {fact: original.metadata[fact] for fact in facts if fact in original.metadata}
         return _artifact(render(original.data, recipe, limits), ending, known | {"made-from": original.found.etag})
 
     return Plan(THUMBS_PREFIX, (ending,), recipe_name, make, previous=resized)
@@ -121,6 +124,7 @@ def _artifact(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Ar
         rendition.content_type,
         ending,
         metadata=metadata | {"pixels": f"{rendition.width}x{rendition.height}"},
-        read={"width": rendition.source_width, "height": rendition.source_height},
+        read={"width": rendition.source_width, "height": rendition.source_height}
+        | {fact: metadata[fact] for fact in ("salvaged",) if fact in metadata},
         facts={"width": rendition.width, "height": rendition.height},
     )

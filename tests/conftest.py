@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from pipeline.aws import clients
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
+from tests.support.processes import owned_processes
 from tests.support.queues import take_all
 
 # How long an example takes says nothing on a busy machine.
@@ -43,6 +44,13 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         del os.environ["TMPDIR"]
     else:
         os.environ["TMPDIR"] = before
+
+
+@pytest.fixture(autouse=True)
+def _processes() -> Iterator[None]:
+    """What a test has started ends with it, in whatever session it is, and also when the test fails."""
+    with owned_processes():
+        yield
 
 
 @pytest.fixture(scope="session")

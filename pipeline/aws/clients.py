@@ -27,7 +27,7 @@ def region() -> str | None:
 
 
 @cache
-def _client(service: str, read_timeout_s: int, region_name: str | None = None) -> Any:
+def _client(service: str, read_timeout_s: float, region_name: str | None = None, attempts: int = 4) -> Any:
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
     import boto3
     from botocore.config import Config
@@ -36,7 +36,7 @@ def _client(service: str, read_timeout_s: int, region_name: str | None = None) -
     config = Config(
         connect_timeout=5,
         read_timeout=read_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         user_agent_extra="batch-image-pipeline",
     )
     try:
@@ -58,6 +58,12 @@ def s3() -> S3Client:
 def sqs(*, long_poll: bool = True) -> SQSClient:
     """Its read timeout is above the longest long poll (20 s); without one a reply comes at once or never."""
     client: SQSClient = _client("sqs", 30 if long_poll else 5)
+    return client
+
+
+def sqs_receiver(read_timeout_s: float) -> SQSClient:
+    """For a loop that receives, and has its own back-off: a receive is tried once."""
+    client: SQSClient = _client("sqs", read_timeout_s, attempts=1)
     return client
 
 

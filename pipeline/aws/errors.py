@@ -21,6 +21,7 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.parsers import ResponseParserError
 
 from pipeline.core.errors import PipelineError
 
@@ -106,3 +107,5 @@ def plainly(doing: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as exc:
         raise PipelineError(f"{doing}: {told(exc)}") from exc
+    except ResponseParserError as exc:
+        raise PipelineError(f"{doing}: the answer is not AWS's ({exc}): check AWS_ENDPOINT_URL") from exc

@@ -11,13 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.aws import clients
 from pipeline.aws.errors import code, is_denied, is_missing_queue, told
 from pipeline.core.errors import ConfigError, PipelineError, TransientError
+from pipeline.core.queue_names import QUEUES
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_sqs.literals import QueueAttributeNameType
-
-#: Celery's name of the one task queue; on SQS it is QUEUE_PREFIX + "tasks".
-TASKS_QUEUE = "tasks"
 
 #: What waits in a queue: ready, being worked on, and delayed.
 _DEPTHS: tuple[QueueAttributeNameType, ...] = (
@@ -34,6 +32,16 @@ def url_of(settings: Settings, name: str) -> str:
         return clients.sqs().get_queue_url(QueueName=full)["QueueUrl"]
 
 
+def found_url(full_name: str) -> str | None:
+    """The URL of a queue by its whole name; None where there is no such queue. Raises what boto3 does else."""
+    try:
+        return clients.sqs().get_queue_url(QueueName=full_name)["QueueUrl"]
+    except ClientError as exc:
+        if is_missing_queue(exc):
+            return None
+        raise
+
+
 def depth(url: str) -> int:
     """Messages in a queue, about. Raises ``PipelineError``."""
     with sqs_errors(url.rsplit("/", 1)[-1], "GetQueueAttributes"):
@@ -44,7 +52,7 @@ def depth(url: str) -> int:
 def waiting(settings: Settings) -> int:
     """Messages in both queues, as far as they can be asked: 0 where they can't."""
     try:
-        return sum(depth(url_of(settings, name)) for name in ("events", "tasks"))
+        return sum(depth(url_of(settings, name)) for name in QUEUES)
     except PipelineError:
         return 0
 

@@ -85,6 +85,8 @@ def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
             found = _found(source.key, answer)
             if source.etag is None and source.version_id not in (None, found.version_id):
                 raise ObjectChanged(f"{source.uri} was overwritten after its event was sent")
+            if source.size not in (None, found.size):
+                raise ObjectChanged(f"{source.uri} has {found.size} bytes, and not the {source.size} that were told of")
             check_bytes(found.size)
             data = body.read()  # raises when fewer bytes arrive than were announced
     return Stored(data, found, found.metadata or {})

@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.settings import renamed_in_use
 
 
 class Group(click.Group):
     """The verbs. Shows this project's errors as one plain message, never as a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
+        for sentence in renamed_in_use():
+            click.echo(sentence, err=True)
         try:
             return super().invoke(ctx)
         except PipelineError as exc:
@@ -20,7 +23,9 @@ class Group(click.Group):
             ctx.exit(130)
 
 
-class _Unanswered(click.ClickException):
+class Unanswered(click.ClickException):
+    """What kept a verb that asks from answering."""
+
     exit_code = 2
 
 
@@ -31,4 +36,4 @@ class Asking(click.Command):
         try:
             return super().invoke(ctx)
         except PipelineError as exc:
-            raise _Unanswered(str(exc)) from exc
+            raise Unanswered(str(exc)) from exc

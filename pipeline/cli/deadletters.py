@@ -7,16 +7,22 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.stack import of_stack
+from pipeline.core.queue_names import QUEUES
+
 
 @click.group()
 def deadletters() -> None:
-    """See what could not be processed; send it back, or purge it."""
+    """See what could not be processed; send it back, or purge it.
+
+    Exit status: 0 done, 1 it failed, 3 done, but not every dead letter was read.
+    """
 
 
 _queue = click.option(
     "--queue",
     "which",
-    type=click.Choice(["events", "tasks", "all"]),
+    type=click.Choice([*QUEUES, "all"]),
     default="all",
     show_default=True,
     help="Dead letters of this queue.",
@@ -28,6 +34,7 @@ _limit = click.option(
 
 
 @deadletters.command("list")
+@of_stack
 @_queue
 @_only
 @_limit
@@ -39,13 +46,14 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
     Example:
       python -m pipeline deadletters list
     """
-    from pipeline.operations.deadletters.command import list_ as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import list_ as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, as_json=as_json))
 
 
 @deadletters.command()
+@of_stack
 @click.argument("ids", nargs=-1)
 @_queue
 @_only
@@ -60,13 +68,14 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
       python -m pipeline deadletters show 5fea7756
       python -m pipeline deadletters show --only "not JSON"
     """
-    from pipeline.operations.deadletters.command import queue_names
-    from pipeline.operations.deadletters.command import show as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import show as run
 
     sys.exit(run(ids, queue_names(which), only=only, limit=limit))
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @click.option("--limit", type=click.IntRange(min=1), help="Messages read of each queue; all when left out.")
@@ -81,13 +90,14 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
       python -m pipeline deadletters redrive
       python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
     """
-    from pipeline.operations.deadletters.command import queue_names
-    from pipeline.operations.deadletters.command import redrive as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import redrive as run
 
     sys.exit(run(queue_names(which), only=only, limit=limit, per_s=per_s))
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @_limit
@@ -99,13 +109,14 @@ def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
     Example:
       python -m pipeline deadletters export | jq -r .reason | sort | uniq -c
     """
-    from pipeline.operations.deadletters.command import export as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import export as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to))
 
 
 @deadletters.command()
+@of_stack
 @_queue
 @_only
 @_limit
@@ -118,7 +129,7 @@ def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) 
     Example:
       python -m pipeline deadletters purge --queue events --only "not JSON"
     """
-    from pipeline.operations.deadletters.command import purge as run
-    from pipeline.operations.deadletters.command import queue_names
+    from pipeline.operations.deadletters.deadletters_command import purge as run
+    from pipeline.operations.deadletters.deadletters_command import queue_names
 
     sys.exit(run(queue_names(which), only=only, limit=limit, to=to, yes=yes))

@@ -38,6 +38,11 @@ def _what(command: Decorated) -> Decorated:
     return command
 
 
+_service_role = click.option(
+    "--service-role", metavar="ARN", help="Role that CloudFormation works as, now and from now on."
+)
+
+
 def _pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
@@ -71,7 +76,7 @@ def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
     help="A bucket that is there already to take uploads from; EventBridge is switched on there. May be repeated.",
 )
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all of it; those it has are kept.")
-@click.option("--service-role", metavar="ARN", help="Role that CloudFormation works as, now and later.")
+@_service_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--unchecked", is_flag=True, help="Deploy though `doctor` finds something wrong.")
@@ -111,12 +116,13 @@ def deploy(
 
 @click.command(cls=Asking)
 @_what
+@_service_role
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def doctor(as_json: bool, **what: Any) -> None:
+def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
     """Tell what would make a deployment fail, and change nothing.
 
-    Parameters that contradict each other, the image and its CPU, subnets and their routes, quotas. `deploy` does the
-    same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
+    Parameters that contradict each other, the caller's permissions, the image and its CPU, subnets and their routes,
+    quotas. `deploy` does the same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
 
     \b
     Example:
@@ -124,7 +130,7 @@ def doctor(as_json: bool, **what: Any) -> None:
     """
     from pipeline.deploy.command import doctor as run
 
-    sys.exit(run(_wanted(what), as_json=as_json))
+    sys.exit(run(_wanted(what, service_role=service_role), as_json=as_json))
 
 
 @click.command()
@@ -143,3 +149,38 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
     from pipeline.deploy.teardown import teardown as run
 
     run(stack, delete_data=delete_data, yes=yes, drain_s=0 if no_drain else drain_s)
+
+
+@click.command("live-check", cls=Asking)
+@click.option("--stack", default="batch-images", show_default=True, help="Name of the stack.")
+@click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="How many to upload.")
+@click.option("--expect-workers", default=1, show_default=True, help="How many must have run at once.")
+@click.option("--poll", "poll_s", default=10.0, show_default=True, help="Seconds between two looks.")
+@click.option("--patience", "patience_s", default=1800.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--without-ecs", is_flag=True, help="Do not look at workers, for endpoints without ECS.")
+def live_check(
+    stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
+) -> None:
+    """Prove a deployed stack: images in, renditions out, back to rest.
+
+    Uploads small images, follows queues and workers until every image has both renditions and the workers are back
+    at their minimum, and removes what it uploaded and what was made of it. It costs some cents, and needs none of the
+    pipeline's settings. Exit status: 0 nothing was lost and scaling did its part, 1 it was not so, 2 it could not be
+    found out.
+
+    \b
+    Example:
+      python -m pipeline live-check --stack batch-images
+    """
+    from pipeline.deploy.live_check import live_check as run
+
+    sys.exit(
+        run(
+            stack,
+            images=images,
+            expect_workers=expect_workers,
+            poll_s=poll_s,
+            patience_s=patience_s,
+            with_ecs=not without_ecs,
+        )
+    )

@@ -7,9 +7,11 @@ import sys
 import click
 
 from pipeline.cli.base import Asking
+from pipeline.cli.stack import of_stack
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
@@ -53,6 +55,7 @@ def audit(
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -74,6 +77,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 
 @click.command()
+@of_stack
 @click.argument("target")
 @click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
 @click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
@@ -103,6 +107,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
 
 @click.command(cls=Asking)
+@of_stack
 @click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.
@@ -118,3 +123,89 @@ def routes(uri: str | None) -> None:
     from pipeline.operations.show_routes import show
 
     sys.exit(show(uri))
+
+
+@click.command(cls=Asking)
+@of_stack
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option(
+    "--patience",
+    "patience_s",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds to wait for a message of S3 or SNS.",
+)
+def check(as_json: bool, patience_s: float) -> None:
+    """Try out what the pipeline relies on, on any endpoint.
+
+    Writes some small objects below check/ in OUTPUT_BUCKET (without it to a bucket of its own), makes some queues, a
+    topic and a bucket, and removes all of it. Takes half a minute and costs less than a cent. Exit status: 0 all of it
+    holds, 1 something does not, 2 it could not be found out.
+
+    \b
+    Example:
+      python -m pipeline check
+    """
+    from pipeline.operations.check.command import check as run
+
+    sys.exit(run(as_json=as_json, patience_s=patience_s))
+
+
+@click.command()
+@of_stack
+@click.argument("target")
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
+@click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
+@click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
+@click.option(
+    "--max-queued",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Wait while so many messages are in the tasks queue.",
+)
+@click.option(
+    "--vcpus",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of all workers together, for the estimate of the time; the stack's default is 20 workers of one.",
+)
+@click.option("--yes", is_flag=True, help="Enqueue without asking.")
+@click.option("--dry-run", is_flag=True, help="Only look and estimate.")
+def adopt(
+    target: str,
+    sample: int,
+    start_after: str,
+    newer_than: str | None,
+    max_queued: int,
+    vcpus: float,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """Look at a full bucket, tell what it would take, then process it.
+
+    TARGET is s3://bucket or s3://bucket/prefix. Says how many objects there are, what would be made of them, what of a
+    sample would fail and why, dollars and hours; asks; then enqueues them as `backfill` does. It can be stopped, and
+    says how to go on. Exit status: 0 all enqueued or nothing to do, 1 it stopped, 130 it was interrupted.
+
+    \b
+    Examples:
+      python -m pipeline adopt s3://uploads --dry-run
+      python -m pipeline adopt s3://uploads/2026/ --stack batch-images
+    """
+    from pipeline.operations.adopt.command import adopt as run
+
+    sys.exit(
+        run(
+            target,
+            sample=sample,
+            start_after=start_after,
+            newer_than=newer_than,
+            max_queued=max_queued,
+            vcpus=vcpus,
+            yes=yes,
+            dry_run=dry_run,
+        )
+    )

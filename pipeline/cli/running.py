@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.stack import of_stack
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -25,9 +27,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
     try:
         from pipeline.local.command import local as run
     except ImportError as exc:
-        raise click.ClickException(
-            f"{exc}: the embedded AWS needs requirements-dev.txt (`make test` sets it up)"
-        ) from exc
+        raise click.ClickException(f"{exc}: the embedded AWS is an extra, install batch-image-pipeline[local]") from exc
     sys.exit(run(paths, out, keep=keep, flower=flower))
 
 
@@ -64,6 +64,7 @@ def health(role: str | None) -> None:
 
 
 @click.command()
+@of_stack
 def sweep() -> None:
     """Remove the queues that killed processes have left behind.
 

@@ -46,17 +46,24 @@ class NotAnImage(PermanentError):
 
 
 class TruncatedImage(PermanentError):
-    """The image data ends early or is damaged; a partly grey picture is never written."""
+    """The file is shorter than it says itself; a partly grey picture is never written."""
 
     reason = "truncated"
     advice = "The upload was probably cut short: upload the file again."
 
 
+class DamagedImage(PermanentError):
+    """The file is as long as it says, but what is in it makes no sense."""
+
+    reason = "damaged"
+    advice = "If the file opens in an image program, save it anew there and upload that; else look for a better copy."
+
+
 class UnsupportedImage(PermanentError):
-    """An image of a kind that has no one right way to be shown, such as floating-point samples."""
+    """An image of a format or kind that is not read, or that has no one right way to be shown."""
 
     reason = "unsupported"
-    advice = "Export the image with 8 or 16 bits per sample, and upload that."
+    advice = "Export the image as JPEG or PNG with 8 or 16 bits per sample, and upload that."
 
 
 class ImageTooLarge(PermanentError):
@@ -64,6 +71,10 @@ class ImageTooLarge(PermanentError):
 
     reason = "too-large"
     advice = "Upload a smaller version, or raise the limit that the message names."
+
+
+class TooCostly(ImageTooLarge):
+    """Decoding the file took more memory or CPU time than one image may; the next try would end the same way."""
 
 
 class NameTaken(PermanentError):

@@ -52,6 +52,11 @@ def is_shortened(name: str) -> bool:
     return _SHORTENED.search(name) is not None
 
 
+def may_be_shortened(key: str) -> bool:
+    """Whether any name of this object may be; quick, and certain of False only."""
+    return len(key.encode()) > MAX_KEY_BYTES - MAX_AROUND_BYTES or "~sha256-" in key
+
+
 def key_metadata(name: str, key: str) -> dict[str, str]:
     """What the metadata of a stored object has to say of the key that its name does not: nothing, or ``source-key``.
 

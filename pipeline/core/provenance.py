@@ -66,13 +66,17 @@ class Provenance:
         """Whether the object that says this is a rendition, wherever it lies now."""
         return self.recipe is not None and self.etag is not None
 
+    def is_of(self, bucket: str) -> bool:
+        """Whether it tells of an object of this bucket, as far as it tells."""
+        return self.bucket in (None, bucket)
+
     def is_for(self, bucket: str, suffix: str) -> bool:
         """Whether what lies at an object's key plus ``suffix`` is the rendition of that object, and no other's.
 
         ``a.tiff`` and ``a.tiff.jpg`` both want the name ``a.tiff.jpg``. What says nothing of itself counts as
         that of the object which has the very name.
         """
-        return self.key_suffix == suffix and self.bucket in (None, bucket)
+        return self.key_suffix == suffix and self.is_of(bucket)
 
     def is_older(self, source: Source) -> bool:
         """Whether ``source`` is certainly a later version of the same object."""

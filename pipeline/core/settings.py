@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.settings_list import Entry, listed
 
 
 def _box(value: Any) -> Any:
@@ -54,6 +55,27 @@ Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=
 OutputFormat = Annotated[Literal["jpeg", "png", "webp", "avif"], BeforeValidator(_lower)]
 
 
+#: Old names of variables, which work for one version more.
+RENAMED = {
+    "RESERVE_S": "PREFETCH_S",
+    "STOP_BUDGET_S": "SHUTDOWN_TIMEOUT_S",
+    "PROTECTION_MIN": "SCALE_IN_PROTECTION_MIN",
+    "MESSAGE_LEASE_S": "MESSAGE_VISIBILITY_TIMEOUT_S",
+    "QUEUE_LEASE_S": "CONTROL_QUEUE_TTL_S",
+}
+
+
+def renamed_in_use(environ: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each variable that is set under its old name."""
+    environ = os.environ if environ is None else environ
+    return [
+        f"{old} is called {new} now: rename it, the next version does not read it any more"
+        + (f" ({new} is set too, and counts)" if environ.get(new) else "")
+        for old, new in RENAMED.items()
+        if environ.get(old)
+    ]
+
+
 class Settings(BaseModel):
     """What the environment says. A field ``abc_s`` is read from the variable ``ABC_S``."""
 
@@ -92,6 +114,7 @@ class Settings(BaseModel):
             ".avif",
             ".heic",
             ".heif",
+            ".hif",
         ),
         description="Comma-separated endings of the keys that are processed as images, in any case.",
     )
@@ -144,6 +167,17 @@ class Settings(BaseModel):
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
     max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
+    max_delay_days: int = Field(
+        7,
+        ge=1,
+        le=365,
+        description="Days that a task's `countdown` or `eta` may lie ahead; what is further away is a dead letter.",
+    )
+    builtin_tasks: Modules | None = Field(
+        None,
+        description="Comma-separated names of Celery's own tasks that workers run, such as `celery.chord_unlock`; "
+        "unset: none, so a message that names one is a dead letter.",
+    )
     retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
 
     # Monitoring: events and remote control over SNS, and metrics.
@@ -161,7 +195,7 @@ class Settings(BaseModel):
         1, ge=0.1, le=60, description="Seconds for which a worker gathers events into one message."
     )
     heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two signs of life of an idle worker.")
-    queue_lease_s: int = Field(
+    control_queue_ttl_s: int = Field(
         900,
         ge=10,
         le=86400,
@@ -174,25 +208,25 @@ class Settings(BaseModel):
         "unset: they do not.",
     )
 
-    # The broker layer: how a worker holds its messages, and how it stops.
-    message_lease_s: int = Field(
+    # The broker layer: how a worker keeps its messages, and how it shuts down.
+    message_visibility_timeout_s: int = Field(
         90,
         ge=2,
         le=3600,
-        description="Seconds that a received message stays hidden from other workers; renewed while it is held, so "
-        "this is how long work waits that was lost with its process.",
+        description="Seconds that a received message stays hidden from other workers; extended while it is in flight, "
+        "so this is how long work waits that was lost with its process.",
     )
-    reserve_s: int = Field(
+    prefetch_s: int = Field(
         5,
         ge=0,
         le=300,
-        description="Seconds of work that a worker holds in reserve, so that it receives many messages at once.",
+        description="Seconds of work that a worker prefetches, so that it receives many messages at once.",
     )
-    stop_budget_s: int = Field(
+    shutdown_timeout_s: int = Field(
         110,
         ge=0,
         le=7200,
-        description="Seconds that running tasks get to finish after SIGTERM; then they are handed to another worker. "
+        description="Seconds that running tasks get to finish after SIGTERM; then another worker gets them. "
         "Keep it below ECS's `stopTimeout`.",
     )
     health_folder: str = Field(
@@ -203,7 +237,7 @@ class Settings(BaseModel):
         45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
     )
     ecs_agent_uri: str | None = Field(None, description="Set by ECS: where scale-in protection is switched.")
-    protection_min: int = Field(
+    scale_in_protection_min: int = Field(
         15, ge=1, le=2880, description="Minutes that a scale-in protection lasts unless it is renewed."
     )
 
@@ -228,20 +262,32 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Reads the variables named after the fields; an empty one counts as not set.
+        """Reads the variables named after the fields, and ``PIPELINE_SETTINGS``; an empty one counts as not set.
 
         Raises ``ConfigError`` naming every bad variable, its value and what it must be.
         """
         environ = os.environ if environ is None else environ
-        found = {name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())}
+        environ = {new: environ[old] for old, new in RENAMED.items() if environ.get(old)} | {
+            name: value for name, value in environ.items() if value
+        }
+        entries = listed(environ, [name.upper() for name in cls.model_fields])
+        values = {**environ, **{name: entry.value for name, entry in entries.items()}}
+        found = {name: values[name.upper()] for name in cls.model_fields if values.get(name.upper())}
         try:
             return cls.model_validate(found)
         except ValidationError as exc:
-            raise ConfigError("\n".join(_sentence(error) for error in exc.errors())) from None
+            raise ConfigError("\n".join(_sentence(error, entries) for error in exc.errors())) from None
 
     @property
     def input_buckets(self) -> tuple[str, ...]:
         return () if self.input_bucket is None else tuple(name.strip() for name in self.input_bucket.split(","))
+
+    def one_input_bucket(self) -> str:
+        """For a command that was not told which. Raises ``ConfigError`` where there is none, or more than one."""
+        self.required("input_bucket")
+        if len(self.input_buckets) > 1:
+            raise ConfigError(f"INPUT_BUCKET={self.input_bucket} names several buckets: name one, as s3://bucket")
+        return self.input_buckets[0]
 
     def foreign_reason(self, bucket: str) -> str | None:
         """Why no object of a bucket is this pipeline's, in words; None where it may be."""
@@ -257,13 +303,15 @@ class Settings(BaseModel):
         return value
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, entries: Mapping[str, Entry]) -> str:
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"
     if error["type"] in ("int_parsing", "float_parsing"):
         message = "must be a whole number" if error["type"] == "int_parsing" else "must be a number"
-    return f"{str(error['loc'][0]).upper()}={error['input']!r}: {message[0].lower()}{message[1:]}"
+    name = str(error["loc"][0]).upper()
+    where = str(entries[name]) if name in entries else f"{name}={error['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}"
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,24 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, buckets, changes, inputs, names, shown, states, tags
+from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, states, tags
 from pipeline.deploy.changes import ChangeSet, Proposal
 from pipeline.deploy.follow import Follower, StackFailed
 from pipeline.deploy.preflight import run as preflight
 from pipeline.deploy.witness import Witness
 from pipeline.operations.verdicts import Level, lines, show
 
-TEMPLATE = Path(__file__).parents[2] / "cloudformation" / "batch.yaml"
+_TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_name("templates"))
+#: In a checkout, at its top; in an installed package, which has none there, beside this module.
+TEMPLATE = next((folder for folder in _TEMPLATES if folder.is_dir()), _TEMPLATES[0]) / "batch.yaml"
 DEFAULT_STACK = "batch-images"
+
+#: What S3 says of a queue that it may not send to.
+_TOO_EARLY = "Unable to validate the following destination configurations"
 
 #: Buckets are called after the stack, the account and the region, and S3 takes 63 characters.
 MAX_NAME_CHARS = 28
@@ -55,12 +62,17 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     text = _read(wanted.template)
     here = account.current()
     console.print(f"Stack {stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)
+    if not wanted.dry_run:
+        _remove_failed(wanted, console)
     existing = _existing(stack)
     declared = changes.parameters_of(text)
+    of_alarms = alarms.Alarms.beside(wanted.template)
+    wanted, given_alarms = _split(wanted, declared, of_alarms)
     values = _values(wanted, declared, existing, console)
     taken = _inputs(values, declared, here, console)
     if not wanted.unchecked:
-        _preflight({name: value for name, value in declared.items() if value is not None} | values, console)
+        defaults = {name: value for name, value in declared.items() if value is not None}
+        _preflight(wanted, defaults | values, here, console)
     rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
     kept = buckets.to_take_over(rendered.buckets, stack) if existing is None else frozenset()
     for bucket in sorted(kept):
@@ -91,7 +103,21 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         if proposed is not None:
             _carry_out(proposal, proposed, console)
         _switch(taken, values, stack, console)
+    if of_alarms is not None and not wanted.dry_run:
+        alarms.deploy(
+            of_alarms, stack, given_alarms, tags=proposal.tags, service_role=wanted.service_role, console=console
+        )
     shown.next_steps(stack, console)
+
+
+def _split(
+    wanted: Wanted, declared: Mapping[str, str | None], of_alarms: alarms.Alarms | None
+) -> tuple[Wanted, dict[str, str]]:
+    """What was asked for without the values that only the alarms know; and theirs."""
+    if of_alarms is None:
+        return wanted, {}
+    given, own = of_alarms.split(wanted.given, declared)
+    return replace(wanted, given=given), own
 
 
 def _check_name(stack: str) -> None:
@@ -109,6 +135,19 @@ def _read(template: Path) -> str:
         raise PipelineError(
             f"{template}: cannot be read: {exc.strerror}; deploy from a copy of the repository"
         ) from exc
+
+
+def _remove_failed(wanted: Wanted, console: Console) -> None:
+    """A creation that was rolled back leaves a stack of no resources, which can be nothing but deleted."""
+    found = account.describe(wanted.stack)
+    if found is None or found["StackStatus"] != states.ROLLED_BACK:
+        return
+    console.print(f"An earlier creation of {wanted.stack} failed, and was rolled back: there is nothing in it.")
+    if wanted.yes or click.confirm("Remove it, and begin anew?"):
+        follower = Follower(found["StackId"])
+        with plainly(f"deleting stack {wanted.stack}"):
+            clients.client("cloudformation").delete_stack(StackName=found["StackId"])
+        shown.follow(follower, None, console)
 
 
 def _existing(stack: str) -> dict[str, Any] | None:
@@ -175,12 +214,12 @@ def _switch(taken: list[inputs.Found], values: Mapping[str, str], stack: str, co
             )
 
 
-def _preflight(values: Mapping[str, str], console: Console) -> None:
+def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account, console: Console) -> None:
     """Says what is not well. Raises ``PipelineError`` for what the deployment would fail by."""
     verdicts = preflight.on_paper(values)
     if not preflight.wrong(verdicts):
         with console.status("Looking for what could go wrong ..."):
-            verdicts += preflight.in_account(values)
+            verdicts += preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
     for line in lines(verdict for verdict in verdicts if verdict.level is not Level.OK):
         console.print(escape(line), soft_wrap=True)
     if wrong := preflight.wrong(verdicts):
@@ -198,9 +237,11 @@ def doctor(wanted: Wanted, *, as_json: bool, console: Console | None = None) -> 
     console.print(f"Stack {wanted.stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)
     existing = _existing(wanted.stack)
     declared = changes.parameters_of(text)
+    wanted, _ = _split(wanted, declared, alarms.Alarms.beside(wanted.template))
     given = _values(wanted, declared, existing, console)
     values = {name: value for name, value in declared.items() if value is not None} | given
-    return show([*preflight.on_paper(values), *preflight.in_account(values)], as_json=as_json)
+    asked = preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
+    return show([*preflight.on_paper(values), *asked], as_json=as_json)
 
 
 def _carry_out(proposal: Proposal, proposed: ChangeSet, console: Console) -> None:
@@ -222,5 +263,8 @@ def told(stack: str, failure: StackFailed, witness: Witness) -> str:
     if witness.found:
         lines.append("What the containers said before they were removed:")
         lines += [f"  {line}" for finding in witness.found for line in finding.lines()]
-    advice = states.after_failure(stack, failure.status)
-    return "\n".join([*lines, advice] if advice else lines)
+    if _TOO_EARLY in str(failure):
+        lines.append("S3 tried the queue before its new policy held, which takes SQS up to a minute. Deploy again.")
+    elif advice := states.after_failure(stack, failure.status):
+        lines.append(advice)
+    return "\n".join(lines)

@@ -8,20 +8,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
 from rich.console import Console
 
 from pipeline.aws import clients, queues
-from pipeline.aws.errors import is_missing_queue, plainly
+from pipeline.aws.errors import plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import EVENTS_QUEUE, QUEUES
 
 POLL_S = 10.0
 #: The queues' depths are approximate, so they must be seen empty more than once.
 LOOKS = 3
 #: Queues whose messages are work.
-EVENTS = "events"
-WORK = (EVENTS, "tasks")
 
 
 def drain(
@@ -33,7 +31,7 @@ def drain(
     when it isn't done within ``wait_s``; then uploads are taken again, and the error says which of them were missed.
     """
     with plainly("ending the intake"):
-        url = _url(prefix + EVENTS)
+        url = queues.found_url(prefix + EVENTS_QUEUE)
     if url is None:
         return
     with _no_intake(url, inputs, console):
@@ -74,7 +72,7 @@ def _wait_until_empty(prefix: str, wait_s: float, console: Console, sleep: Calla
     empty = 0
     with console.status("Draining ...") as spinner:
         while empty < LOOKS:
-            left = sum(depth(prefix + name) for name in WORK)
+            left = sum(depth(prefix + name) for name in QUEUES)
             empty = 0 if left else empty + 1
             if left and time.monotonic() > deadline:
                 raise PipelineError(
@@ -85,17 +83,8 @@ def _wait_until_empty(prefix: str, wait_s: float, console: Console, sleep: Calla
             sleep(min(POLL_S, wait_s))
 
 
-def _url(name: str) -> str | None:
-    try:
-        return clients.sqs().get_queue_url(QueueName=name)["QueueUrl"]
-    except ClientError as exc:
-        if is_missing_queue(exc):
-            return None
-        raise
-
-
 def depth(name: str) -> int:
     """Messages in a queue, whatever their state; none when it does not exist. Raises ``PipelineError``."""
     with plainly(f"looking at queue {name}"):
-        url = _url(name)
+        url = queues.found_url(name)
     return 0 if url is None else queues.depth(url)

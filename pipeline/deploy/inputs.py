@@ -7,6 +7,7 @@ configuration, so all that is there is sent again, with the destinations uncheck
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -129,8 +130,8 @@ def used_by_others(bucket: str, stack: str) -> list[str]:
 
 
 def listed(text: str) -> list[str]:
-    """The names in a parameter."""
-    return [name for name in text.split(",") if name]
+    """The names of buckets in a parameter, however they are separated."""
+    return re.findall(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text)
 
 
 def recorded(before: str, inputs: Iterable[Found]) -> str:

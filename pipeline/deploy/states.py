@@ -16,6 +16,9 @@ class State(Enum):
     AT_REST = "can be changed"
 
 
+#: A creation that failed; nothing but deleting is possible, and nothing is lost by it.
+ROLLED_BACK = "ROLLBACK_COMPLETE"
+
 _AT_REST = {
     "CREATE_COMPLETE",
     "UPDATE_COMPLETE",
@@ -30,7 +33,7 @@ _NEVER_RAN = (
 )
 _STUCK = {
     "CREATE_FAILED": _NEVER_RAN,
-    "ROLLBACK_COMPLETE": _NEVER_RAN,
+    ROLLED_BACK: _NEVER_RAN,
     "ROLLBACK_FAILED": _NEVER_RAN,
     "UPDATE_FAILED": (
         "an update failed and was not rolled back; what runs may be of both versions. Take it back with "

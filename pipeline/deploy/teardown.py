@@ -14,7 +14,7 @@ from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.console import counted
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, buckets, drain, inputs
+from pipeline.deploy import account, alarms, buckets, drain, inputs
 from pipeline.deploy.follow import Follower
 from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
@@ -62,6 +62,7 @@ def teardown(
         return
     if drain_s > 0:
         drain.drain(ours.prefix, ours.inputs, drain_s, console, sleep)
+    alarms.teardown(stack, console, sleep)
     follower = Follower(found["StackId"], sleep=sleep)
     with plainly(f"deleting stack {stack}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])

@@ -21,7 +21,7 @@ ENDINGS = {
     "image/gif": (".gif",),
 }
 #: Endings of formats that browsers don't show; their renditions have another format, and its ending.
-NOT_SHOWN = (".tif", ".tiff", ".bmp", ".heic", ".heif")
+NOT_SHOWN = (".tif", ".tiff", ".bmp", ".heic", ".heif", ".hif")
 #: Everything that a rendition's name may have behind the object's key, whatever the settings are or were.
 SUFFIXES = ("", *(endings[0] for endings in ENDINGS.values()))
 

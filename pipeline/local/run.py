@@ -17,7 +17,8 @@ from PIL import Image
 
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX
+from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
+from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
@@ -69,6 +70,7 @@ class Result:
     advice: str = ""
     source_size: str = ""  # pixels, "4000x3000"
     source_bytes: int = 0
+    salvaged: str = ""  # what was wrong with a file whose picture was all there
     resized: Picture | None = None
     thumb: Picture | None = None
     outputs: tuple[Written, ...] = ()  # of a route of the user's own
@@ -84,7 +86,7 @@ class Run:
         self._s3 = stack.emulator.client("s3")
         self._sqs = stack.emulator.client("sqs")
         self._results_url = self._url(RESULTS_QUEUE)
-        self._dead_letter_urls = {name: self._url(f"{PREFIX}{name}-dlq") for name in ("events", "tasks")}
+        self._dead_letter_urls = {name: self._url(PREFIX + name + DEAD_LETTERS) for name in QUEUES}
         self._routes = Routes.load(Settings.from_env(stack.environ()))
         # Outputs of the user's own routes, by their folders.
         own = (route for route in self._routes.all if not isinstance(route, ImageRoute))
@@ -118,7 +120,9 @@ class Run:
     def collect(self) -> Iterator[Result]:
         """One look at what was written since the last one, and at the dead-letter queues."""
         self._stack.check()
-        received = self._sqs.receive_message(QueueUrl=self._results_url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        received = self._sqs.receive_message(
+            QueueUrl=self._results_url, MaxNumberOfMessages=MAX_ENTRIES, WaitTimeSeconds=1
+        )
         for message in received.get("Messages", []):
             for event in parse(message["Body"]).events:
                 result = self._arrived(event.source.key)
@@ -157,7 +161,7 @@ class Run:
     def _arrived(self, key: str) -> Result | None:
         """A thumbnail, a failure record or the last output of a route ends its file's journey."""
         if key.startswith(FAILED_PREFIX):
-            source_key = key.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
+            source_key = self._key_of(key, FAILED_PREFIX, FAILED_SUFFIX)
             if source_key not in self._in_flight and not self._keep:
                 return None  # a repeated event
             record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
@@ -166,16 +170,18 @@ class Run:
             return self._finish(failed, written=[key])
         for folder, (output, route) in self._own.items():
             if key.startswith(folder):
-                return self._output_arrived(key.removeprefix(folder).removesuffix(output.append_suffix), key, route)
+                return self._output_arrived(self._key_of(key, folder, output.append_suffix), key, route)
         if not key.startswith(THUMBS_PREFIX):
             return None
-        name = key.removeprefix(THUMBS_PREFIX)
-        resized_key = RESIZED_PREFIX + name
+        name = self._key_of(key, THUMBS_PREFIX)
         # A rendition's key may have gained the ending of its format.
         candidates = [k for k in (name, name.rpartition(".")[0]) if k in self._in_flight]
         if not candidates and not self._keep:
             return None
-        thumb, _ = self._save(key)
+        thumb, about_thumb = self._save(key)
+        ending = about_thumb.get("key-suffix", "")
+        is_whole = is_shortened(key) or not ending  # then the name is the object's key
+        resized_key = stored_name(RESIZED_PREFIX, name if is_whole else name.removesuffix(ending), ending)
         resized, metadata = self._save(resized_key)
         made_from = (k for k in candidates if self._in_flight[k] == metadata["source-etag"])
         source_key = next(made_from, [*candidates, name][0])
@@ -184,10 +190,21 @@ class Run:
             State.DONE,
             source_size=metadata["source-size"],
             source_bytes=int(metadata["source-bytes"]),
+            salvaged=metadata.get("salvaged", ""),
             resized=resized,
             thumb=thumb,
         )
         return self._finish(done, written=[key, resized_key])
+
+    def _key_of(self, name: str, folder: str, suffix: str = "") -> str:
+        """The key of the object of which this is stored; where only the metadata tells it, and it is gone, nothing."""
+        if not is_shortened(name):
+            return name.removeprefix(folder).removesuffix(suffix)
+        try:
+            metadata = self._s3.head_object(Bucket=OUTPUT_BUCKET, Key=name)["Metadata"]
+        except ClientError:
+            return ""
+        return spelled_key(metadata.get("source-key")) or ""
 
     def _output_arrived(self, source_key: str, key: str, route: Route) -> Result | None:
         if source_key not in self._in_flight and not self._keep:
@@ -239,7 +256,7 @@ class Run:
         for name, url in self._dead_letter_urls.items():
             received = self._sqs.receive_message(
                 QueueUrl=url,
-                MaxNumberOfMessages=10,
+                MaxNumberOfMessages=MAX_ENTRIES,
                 VisibilityTimeout=0,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],

@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 import boto3
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE, QUEUES
 from pipeline.core.settings import Settings
 from pipeline.sqs.monitoring.names import TOPICS
 
@@ -49,7 +50,7 @@ class Emulator:
         )
         self.endpoint = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
         if not self.endpoint:
-            raise PipelineError("the AWS emulator did not start: install the requirements with `make test`")
+            raise PipelineError("the AWS emulator did not start: it is an extra, install batch-image-pipeline[local]")
 
     @property
     def pid(self) -> int:
@@ -101,12 +102,12 @@ def make_resources(emulator: Emulator) -> None:
     for bucket in (INPUT_BUCKET, OUTPUT_BUCKET):
         s3.create_bucket(Bucket=bucket)
     arns = {}
-    for name in ("events", "tasks"):
-        dead = _make_queue(sqs, f"{PREFIX}{name}-dlq", {})
+    for name in QUEUES:
+        dead = _make_queue(sqs, PREFIX + name + DEAD_LETTERS, {})
         redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": MAX_RECEIVES})
         arns[name] = _make_queue(sqs, PREFIX + name, {"RedrivePolicy": redrive, "VisibilityTimeout": "180"})
     arns["results"] = _make_queue(sqs, RESULTS_QUEUE, {})
-    for bucket, queue in ((INPUT_BUCKET, "events"), (OUTPUT_BUCKET, "results")):
+    for bucket, queue in ((INPUT_BUCKET, EVENTS_QUEUE), (OUTPUT_BUCKET, "results")):
         s3.put_bucket_notification_configuration(
             Bucket=bucket,
             NotificationConfiguration={

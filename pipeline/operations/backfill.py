@@ -20,15 +20,20 @@ from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
-from pipeline.core.times import moment
+from pipeline.core.times import age, moment
 from pipeline.enqueue import NotEnqueued, process_many
 from pipeline.operations.unreadable import Unreadable, unreadable
 
 #: Objects that are enqueued in one go: ten calls.
 BATCH = 100
+#: Messages in the tasks queue above which it waits, where nothing else is said.
+MAX_QUEUED = 10_000
+#: Where a command line notes, in click's ``meta``, the stack whose settings it works with.
+STACK = "pipeline.stack"
 #: Seconds between looks at a queue that is full, and tries of what SQS did not take.
 PAUSE_S = 5.0
 MAX_TRIES = 5
@@ -112,8 +117,19 @@ def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
         time.sleep(PAUSE_S)
 
 
-def backfill(target: str, *, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> int:
-    """Returns the exit status: 1 when objects could not be looked at. Raises ``PipelineError``."""
+def backfill(
+    target: str,
+    *,
+    start_after: str,
+    newer_than: str | None,
+    max_queued: int,
+    dry_run: bool,
+    expected: int | None = None,
+) -> int:
+    """Returns the exit status: 1 when objects could not be looked at. Raises ``PipelineError``.
+
+    ``expected``: how many there are to enqueue, where that is known.
+    """
     settings = Settings.from_env()
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
@@ -124,8 +140,9 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
         run.run(listing)
         console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
         return 1 if run.unreadable else 0
-    url = queues.url_of(settings, queues.TASKS_QUEUE)
-    with console.progress("Enqueuing") as bar:
+    url = queues.url_of(settings, TASKS_QUEUE)
+    remaining = _remaining(expected)
+    with console.progress("Enqueuing", total=expected) as bar:
         run = Backfill(
             app.routes,
             bucket,
@@ -136,12 +153,12 @@ def backfill(target: str, *, start_after: str, newer_than: str | None, max_queue
             start_after,
         )
         try:
-            run.run(listing, bar)
+            run.run(listing, lambda done: bar(done, remaining(done)))
         except BaseException:
             console.note(
                 f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}, then it stopped. To go on:"
             )
-            console.note(_command(target, newer_than, run.last_key))
+            console.note(_command(target, since, max_queued, run.last_key))
             raise
     console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}.")
     return 1 if run.unreadable else 0
@@ -160,11 +177,30 @@ def _print_all(batch: list[Source]) -> None:
         click.echo(source.uri)
 
 
-def _command(target: str, newer_than: str | None, last_key: str) -> str:
-    """What goes on where it stopped."""
+def _remaining(expected: int | None) -> Callable[[int], str]:
+    """From how many are enqueued, in words, how long the others take; waiting for room in the queue counts."""
+    started = time.monotonic()
+
+    def text(done: int) -> str:
+        if not (expected and done):
+            return ""
+        left_s = (time.monotonic() - started) / done * max(0, expected - done)
+        return f"about {age(left_s)} left"
+
+    return text
+
+
+def _command(target: str, since: datetime | None, max_queued: int, last_key: str) -> str:
+    """What goes on where it stopped, whenever that is: an age would be another moment then."""
     words = ["python", "-m", "pipeline", "backfill", target]
-    if newer_than is not None:
-        words += ["--newer-than", newer_than]
+    context = click.get_current_context(silent=True)
+    stack = None if context is None else context.meta.get(STACK)
+    if stack is not None:
+        words += ["--stack", stack]
+    if since is not None:
+        words += ["--newer-than", since.isoformat()]
+    if max_queued != MAX_QUEUED:
+        words += ["--max-queued", str(max_queued)]
     if last_key:
         words += ["--start-after", last_key]
     return "  " + shlex.join(words)

@@ -16,13 +16,13 @@ from pipeline.core import console
 from pipeline.core.errors import ObjectChanged, ObjectGone, PipelineError
 from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
+from pipeline.core.queue_names import QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.operations.audit.classify import Facts, Status, verdicts, wanted
-from pipeline.operations.deadletters.command import Look
+from pipeline.operations.deadletters.deadletters_command import LetterReader
 from pipeline.operations.deadletters.letter import DeadLetter
-from pipeline.operations.deadletters.queue import NAMES
 from pipeline.operations.unreadable import unreadable
 
 
@@ -60,17 +60,19 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
             report.renditions[found.key] = found
     try:
         record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
-        report.record_made = Provenance.read(record.metadata)
-        report.record = json.loads(record.data)
+        made = Provenance.read(record.metadata)
+        if made.is_of(source.bucket):
+            report.record_made = made
+            report.record = json.loads(record.data)
     except (ObjectGone, ObjectChanged):
         pass
     except ValueError as exc:
         report.errors.append(f"its failure record is not JSON: {exc}")
     try:
-        with Look(settings, NAMES, limit) as look:
-            report.letters = [letter for _, letter in look if _names(letter, source)]
-            if look.count >= limit:
-                report.errors.append(f"there are more than {limit:,} dead letters: not all were read")
+        with LetterReader(settings, QUEUES, limit) as letters:
+            report.letters = [letter for _, letter in letters if _names(letter, source)]
+        if any(letters.unseen.values()):
+            report.errors.append(f"about {sum(letters.unseen.values()):,} dead letters were not read")
     except PipelineError as exc:
         report.errors.append(f"the dead letters could not be read: {exc}")
     return report

@@ -24,6 +24,7 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery import signals
 from celery.exceptions import Ignore, Reject, Retry
+from kombu.utils.encoding import safe_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,6 @@ class Defer(Reject):
         return type(self), (self.reason, self.delay_s)
 
 
-class Unavailable(Defer):
-    """A task raises it when a service that it needs fails, refuses or does not answer, maybe for everybody.
-
-    The worker's gate (``pipeline.sqs.worker.gate``) sees all of them, and tells an outage, which costs a message time
-    only, from one message's own trouble, which costs it a try. ``is_last_try``: then one's own trouble is its end, in
-    the dead-letter queue.
-    """
-
-    def __init__(self, reason: str, delay_s: float, is_last_try: bool = False) -> None:
-        super().__init__(reason, delay_s)
-        self.is_last_try = is_last_try
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.delay_s, self.is_last_try)
-
-
 def settled(task: Any, outcome: str, evidence: str) -> None:
     """For the body of a bound task: its failure is settled now, whatever it raises from here on.
 
@@ -74,10 +59,10 @@ def settled(task: Any, outcome: str, evidence: str) -> None:
 
 
 class Effect(Enum):
-    """What becomes of the message."""
+    """What becomes of the message; an action in the log."""
 
     DELETE = "deleted"
-    DEAD_LETTER = "dead-lettered"
+    DEAD_LETTER = "dead_lettered"
     DEFER = "deferred"
     RELEASE = "released"
 
@@ -108,19 +93,27 @@ def on_raise(exc_info: Any) -> Decision:
         case Retry() | Ignore():
             return DELETE
         case Defer():
-            return Decision(Effect.DEFER, str(exc.reason), exc.delay_s)
+            return Decision(Effect.DEFER, _text(exc.reason), exc.delay_s)
         case Reject(requeue=False, reason=str() as reason):
             return Decision(Effect.DEAD_LETTER, reason)
         case Reject():
-            return Decision(Effect.RELEASE, str(exc.reason))
+            return Decision(Effect.RELEASE, _text(exc.reason))
         case _:
-            return Decision(Effect.RELEASE, f"{type(exc).__name__}: {exc}".rstrip(": "))
+            return Decision(Effect.RELEASE, f"{type(exc).__name__}: {_text(exc)}".rstrip(": "))
 
 
 def raised(exc_info: Any) -> BaseException:
     """The exception itself, out of what billiard wraps it in."""
     exc: BaseException = exc_info.exception
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
+def _text(value: Any) -> str:
+    """Of anything: what a user's exception does when it is shown must not decide where a message ends."""
+    try:
+        return str(value)
+    except Exception:
+        return f"{safe_repr(value)}"
 
 
 def carry(sender: Any = None, einfo: Any = None, **_: Any) -> None:

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pi_heif
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
-from pipeline.core.errors import ImageTooLarge, NotAnImage, TruncatedImage, UnsupportedImage
-from tasks.images.frames import has_more_frames_than
-from tasks.images.jpeg import ends_early, read_header
+from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
+from tasks.images import bmp, gif, heif, png, tiff
+from tasks.images.identify import READ, identify
+from tasks.images.jpeg import completed, ends_early, has_end, read_header, without_metadata
 from tasks.images.limits import Limits
 
-#: What Pillow may open, in the order in which it is asked. Nothing else is ever opened: other
-#: plugins start programs (EPS), have had more than their share of holes (FITS, PSD), or are
-#: never uploaded on purpose. AVIF comes before HEIF: both accept the neutral brand ``mif1``.
-READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
-
-#: How a file of each format begins, to tell a damaged image from what never was one.
-_BEGINNINGS = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "WEBP": rb"RIFF....WEBP",
-    "GIF": rb"GIF8[79]a",
-    "TIFF": rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]",
-    "AVIF": rb"....ftyp(avif|avis)",
-    "HEIF": rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
-}
+__all__ = ["READ", "Decoded", "decode", "draft_scale", "fit"]
 
 #: What Pillow and its codecs raise for data that is damaged or ends early. Not `Exception`:
 #: Celery's time limit is one too, and it says nothing about the image.
@@ -56,12 +42,10 @@ _DECODER_ERRORS = (
 DRAFT_MARGINS = {8: 1.5, 4: 4 / 3, 2: 1.25}
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a worker has a process for each core
 # `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,
 # at the largest size that the settings allow.
 Image.MAX_IMAGE_PIXELS = 500_000_000
-# Pillow refuses a PNG whose compressed texts unpack to more than 1 MB each. Photoshop's history can be longer.
-PngImagePlugin.MAX_TEXT_CHUNK = 8_000_000
-PngImagePlugin.MAX_TEXT_MEMORY = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +60,18 @@ class Decoded:
     profile: bytes | None  # ICC
     box: tuple[float, float, float, float] | None = None  # the part of a draft that is picture; None: all of it
     levels: tuple[int, int] = (0, 65535)  # the 16-bit samples that are shown as black and as white
+    salvaged: str | None = None  # what is wrong with the file, although all of the picture is there
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The whole picture in full size, and what is left to be done with it."""
+
+    image: Image.Image
+    turn: int = 1
+    profile: bytes | None = None
+    levels: tuple[int, int] = (0, 65535)
+    salvaged: str | None = None
 
 
 def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
@@ -99,92 +95,175 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = F
 
     With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in;
     but not where it has chroma for every pixel and is decoded in full, such as a drawing with thin lines of colour.
-    Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
+    Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
     limits.check_bytes(len(data))
-    with _open(data, limits) as source:
-        if source.format in ("JPEG", "MPO"):
-            return _decode_jpeg(source, data, box, limits, ycbcr)
-        return _decode_other(source, data, box, limits)
+    name = identify(data)
+    if name == "JPEG":
+        return _decode_jpeg(data, box, limits, ycbcr)
+    opened = _READERS[name](data, limits)
+    size = opened.image.size
+    target = _target(size, box, opened.turn)
+    return Decoded(
+        opened.image,
+        name,
+        size,
+        opened.turn,
+        target,
+        opened.profile,
+        levels=opened.levels,
+        salvaged=opened.salvaged,
+    )
 
 
-def _decode_jpeg(
-    source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool
-) -> Decoded:
-    size = source.size
-    with _damage_reported("JPEG"):
-        header = read_header(data)
-        turn = _turn(source)
+def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool) -> Decoded:
+    header = read_header(data)
+    source, stripped = _open_jpeg(data)
+    problems = [] if stripped is None else ["a segment of its metadata is damaged"]
+    data = data if stripped is None else stripped
+    _check_frames("JPEG", int(getattr(source, "n_frames", 1)), limits)
+    if not has_end(data, header := read_header(data)):
+        limits.check_pixels(source.size, "JPEG without end")
+        whole = completed(data, header)
+        if whole is None:
+            raise TruncatedImage("The JPEG data ends early: the end of the picture is missing.")
+        problems.append("its end marker is missing")
+        data = whole
+        source, _ = _open_jpeg(data)
+    with source, _damage_reported("JPEG"):
+        size = source.size
+        turn = _turn(source.info.get("exif"))
         target = _target(size, box, turn)
         scale = draft_scale(size, target)
         ycbcr = ycbcr and target != size and (header.subsampled or (header.ycbcr and scale > 1))
         draft = source.draft("YCbCr" if ycbcr else None, (max(1, size[0] // scale), max(1, size[1] // scale)))
-    plain = "JPEG" if source.size == size else "drafted JPEG"
-    limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
-    _check_frames("JPEG", data, source, limits)
-    with _damage_reported("JPEG"):
+        plain = "JPEG" if source.size == size else "drafted JPEG"
+        limits.check_pixels(size, "progressive JPEG" if header.buffered else plain)
         source.load()
-        incomplete = ends_early(data, header, source)
-    if incomplete:
-        raise TruncatedImage("The JPEG data ends early: the end of the picture is missing.")
+        if ends_early(data, header, source):
+            raise TruncatedImage("The JPEG data ends early: the end of the picture is missing.")
     profile = source.info.get("icc_profile")
-    return Decoded(source, "JPEG", size, turn, target, profile, box=None if draft is None else draft[1])
+    return Decoded(
+        source,
+        "JPEG",
+        size,
+        turn,
+        target,
+        profile,
+        box=None if draft is None else draft[1],
+        salvaged="; ".join(problems) or None,
+    )
 
 
-def _decode_other(source: ImageFile.ImageFile, data: bytes, box: tuple[int, int], limits: Limits) -> Decoded:
-    name = str(source.format)
-    limits.check_pixels(source.size, "turned TIFF" if name == "TIFF" and _orientation(source) != 1 else name)
-    _check_frames(name, data, source, limits)
-    if source.mode in ("F", "I"):
-        raise UnsupportedImage(
-            f"The {name} has samples of 32 bits or with a sign (mode {source.mode}), "
-            "which do not say what is black and what is white."
-        )
-    with _damage_reported(name):
-        source.load()
-        turn = _turn(source)  # not before: for this, Pillow decodes a PNG
-        _fix_transparency_key(source, data)
-        levels = _levels(source)
-    target = _target(source.size, box, turn)
-    return Decoded(source, name, source.size, turn, target, source.info.get("icc_profile"), levels=levels)
-
-
-def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
+def _open_jpeg(data: bytes) -> tuple[ImageFile.ImageFile, bytes | None]:
+    """The opened file; and what it was opened from, where a segment that says nothing about the picture was bad."""
     try:
-        return Image.open(io.BytesIO(data), formats=READ)
+        return _open("JPEG", data), None
+    except _DECODER_ERRORS:
+        stripped = without_metadata(data)
+    with _damage_reported("JPEG"):
+        return _open("JPEG", data if stripped is None else stripped), stripped
+
+
+def _read_png(data: bytes, limits: Limits) -> _Opened:
+    file = png.read(data)
+    limits.check_pixels(file.size, "PNG")
+    _check_frames("PNG", file.frames, limits)
+    with _damage_reported("PNG"), _open("PNG", file.data) as source:
+        source.load()
+        _fix_transparency_key(source, file.data)
+    return _Opened(source, _turn(file.facts.get(b"eXIf")), file.profile, salvaged=file.salvaged)
+
+
+def _read_gif(data: bytes, limits: Limits) -> _Opened:
+    layout = gif.read_layout(data, limits.max_frames)
+    limits.check_pixels(layout.canvas, "GIF" if layout.fills_canvas else "GIF with a margin")
+    if layout.more_frames:
+        raise limits.too_many_frames("GIF")
+    with _damage_reported("GIF", cut=not layout.complete), _open("GIF", data) as source:
+        limits.check_pixels(source.size, "GIF")  # a frame may be larger than what it is said to be on
+        source.load()
+        return _Opened(gif.on_canvas(source, layout))
+
+
+def _read_tiff(data: bytes, limits: Limits) -> _Opened:
+    file = tiff.read(data, limits)
+    cut = tiff.is_cut(file.found, len(data))
+    with _damage_reported("TIFF", cut=cut):
+        try:
+            image = tiff.load(file)
+        except UnidentifiedImageError as exc:
+            if cut:
+                raise
+            raise tiff.unreadable(file.found) from exc
+        if image.mode in ("F", "I"):
+            raise tiff.unreadable(file.found)
+    return _Opened(image, profile=image.info.get("icc_profile"), levels=file.levels)
+
+
+def _read_bmp(data: bytes, limits: Limits) -> _Opened:
+    header = bmp.read_header(data)
+    limits.check_pixels(header.size, header.cost)
+    with _damage_reported("BMP"):
+        return _Opened(bmp.read_pixels(data, header))
+
+
+def _read_webp(data: bytes, limits: Limits) -> _Opened:
+    cut = len(data) < 8 + int.from_bytes(data[4:8], "little")
+    with _damage_reported("WEBP", cut=cut), _open("WEBP", data) as source:
+        limits.check_pixels(source.size, "WEBP")
+        _check_frames("WEBP", int(getattr(source, "n_frames", 1)), limits)
+        source.load()
+    return _Opened(source, _turn(source.info.get("exif")), source.info.get("icc_profile"))
+
+
+def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
+    def read(data: bytes, limits: Limits) -> _Opened:
+        file = heif.read(data)
+        heif.check(name, file, limits)
+        with _damage_reported(name, cut=file.truncated), _open(name, data) as source:
+            limits.check_pixels(source.size, name)
+            _check_frames(name, int(getattr(source, "n_frames", 1)), limits)
+            source.load()
+        turn = 1 if name == "HEIF" else _turn(source.info.get("exif"))  # libheif has turned it
+        return _Opened(source, turn, source.info.get("icc_profile"))
+
+    return read
+
+
+_READERS: dict[str, Callable[[bytes, Limits], _Opened]] = {
+    "PNG": _read_png,
+    "WEBP": _read_webp,
+    "GIF": _read_gif,
+    "TIFF": _read_tiff,
+    "BMP": _read_bmp,
+    "AVIF": _read_heif("AVIF"),
+    "HEIF": _read_heif("HEIF"),
+}
+
+
+def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(data), formats=[name])
     except Image.DecompressionBombError as exc:
-        raise ImageTooLarge(f"{exc} The limit MAX_PIXELS is {limits.max_pixels:,}.") from exc
-    except _DECODER_ERRORS as exc:
-        if not data:
-            raise NotAnImage("The file is empty.", advice="Upload the file again.") from exc
-        reason = "" if isinstance(exc, UnidentifiedImageError) else f" ({_one_line(exc)})"
-        for name, beginning in _BEGINNINGS.items():
-            if re.match(beginning, data, re.DOTALL):
-                raise TruncatedImage(
-                    f"The file begins like {name}, but its header is damaged, cut short, says zero size, "
-                    f"or is of a kind that is not read{reason}."
-                ) from exc
-        raise NotAnImage(
-            f"The file begins with {_quoted(data[:8])}: that is none of the formats that are read ({', '.join(READ)})."
-        ) from exc
+        raise ImageTooLarge(f"{_one_line(exc)} The limit is {Image.MAX_IMAGE_PIXELS:,}, and fixed.") from exc
 
 
 @contextmanager
-def _damage_reported(name: str) -> Iterator[None]:
+def _damage_reported(name: str, *, cut: bool = False) -> Iterator[None]:
     try:
         yield
     except _DECODER_ERRORS as exc:
-        raise TruncatedImage(f"The {name} data is damaged or ends early: {_one_line(exc)}.") from exc
-
-
-def _quoted(data: bytes) -> str:
-    """As text where it is text, else in hexadecimal digits."""
-    text = data.decode("latin-1")
-    return f"“{text}”" if text.isascii() and text.isprintable() else data.hex(" ").upper()
+        said = "" if isinstance(exc, UnidentifiedImageError) else f": {_one_line(exc)}"
+        if "unsupported" in said.lower():
+            raise UnsupportedImage(f"The {name} is of a kind that is not read{said}.") from exc
+        if cut:
+            raise TruncatedImage(f"The {name} file is shorter than it says itself{said}.") from exc
+        raise DamagedImage(f"The {name} data is damaged{said}.") from exc
 
 
 def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split())
+    return " ".join(str(exc).split()).removesuffix(".")
 
 
 def _target(size: tuple[int, int], box: tuple[int, int], turn: int) -> tuple[int, int]:
@@ -192,39 +271,28 @@ def _target(size: tuple[int, int], box: tuple[int, int], turn: int) -> tuple[int
     return fit(size, box) if turn < 5 else fit(size, box[::-1])
 
 
-def _turn(source: ImageFile.ImageFile) -> int:
-    """The EXIF orientation that is still to be applied: 1 to 8."""
-    return 1 if source.format in ("TIFF", "HEIF") else _orientation(source)  # these two are turned already
-
-
-def _orientation(source: ImageFile.ImageFile) -> int:
+def _turn(exif: bytes | None) -> int:
+    """The orientation that EXIF says: 1 to 8. XMP may say another; browsers go by EXIF alone, and so does everybody."""
+    if not exif:
+        return 1
     try:
-        found = source.getexif().get(0x0112)
+        parsed = Image.Exif()
+        parsed.load(exif)
+        found = parsed.get(0x0112)
     except _DECODER_ERRORS:
         return 1  # damaged metadata does not make the picture unreadable
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _check_frames(name: str, data: bytes, source: ImageFile.ImageFile, limits: Limits) -> None:
-    if has_more_frames_than(limits.max_frames, name, data, source):
-        raise ImageTooLarge(
-            f"The {name} file has more than {limits.max_frames:,} frames, the limit MAX_FRAMES; "
-            "only the first would be shown."
-        )
-
-
-def _levels(source: ImageFile.ImageFile) -> tuple[int, int]:
-    """Which samples of a 16-bit picture are shown as black and as white. TIFF has two ways to differ."""
-    tags = getattr(source, "tag_v2", {})
-    bits = tags.get(258, (16,))[0]
-    white = (1 << bits) - 1
-    return (white, 0) if tags.get(262) == 0 else (0, white)  # PhotometricInterpretation 0 is WhiteIsZero
+def _check_frames(name: str, frames: int, limits: Limits) -> None:
+    if frames > limits.max_frames:
+        raise limits.too_many_frames(name)
 
 
 def _fix_transparency_key(source: ImageFile.ImageFile, data: bytes) -> None:
     """In a PNG the colour that stands for transparency has the depth of the file; Pillow scales the samples only."""
     key = source.info.get("transparency")
-    if source.format != "PNG" or key is None or source.mode not in ("L", "RGB"):
+    if key is None or source.mode not in ("L", "RGB"):
         return
     depth = data[24]  # of IHDR, which always comes first
     if depth == 16:

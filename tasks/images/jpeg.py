@@ -1,25 +1,34 @@
-"""What Pillow does not tell about a JPEG: how much memory it needs, and whether its end is missing."""
+"""What Pillow does not tell about a JPEG: its kind, how much memory it needs, and whether its end is missing."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.core.errors import ImageTooLarge
+from pipeline.core.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
 
 #: Progressive encoders write about ten scans. Thousands of them make a small file slow to decode.
 MAX_SCANS = 100
 
 _FRAME_HEADERS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # SOF: baseline, extended, progressive; Huffman or arithmetic
+_OTHER_FRAMES = {0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG", 0xC7: "hierarchical JPEG"}
+_OTHER_FRAMES |= {0xCB: "lossless JPEG", 0xCD: "hierarchical JPEG", 0xCE: "hierarchical JPEG", 0xF7: "JPEG-LS"}
 _PROGRESSIVE = (0xC2, 0xCA)
 _ADOBE = 0xEE  # APP14: its last byte says which transform leads to the components; 0 is none, so they are RGB
 _START_OF_SCAN = 0xDA
 _END = b"\xff\xd9"
 #: In the data of a scan 0xFF is followed by 0, by itself, or by a restart marker; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+#: What phones append behind a picture.
+_FILM = re.compile(rb"\0\0\0.ftyp", re.DOTALL)
+#: What is put in the place of what may be missing: a picture that is all there decodes to the same with either.
+_PADDINGS = (b"\0" * 64, b"\xff\0" * 32, b"\xa5\x3c" * 32)
+#: Segments that the picture depends on, and how their contents begin; a decoder needs no other APPn.
+_NEEDED_SEGMENTS = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +37,147 @@ class JpegHeader:
     ycbcr: bool  # its three components are certainly luma and chroma: libjpeg takes them for that, too
     subsampled: bool  # 4:2:0: one sample of chroma for two by two pixels
     scan_at: int  # offset of the first scan's header
+    progressive: bool = False
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """Walks the segments up to the first scan. Raises ``ValueError`` when there is none, and ``ImageTooLarge``."""
-    at, components, progressive, transformed = 2, b"", False, True  # components: three bytes for each
+    """Walks the segments up to the first scan.
+
+    Raises ``TruncatedImage`` when there is none, ``UnsupportedImage``, and ``ImageTooLarge`` for too many scans.
+    """
+    components, progressive, transformed = b"", False, True  # components: three bytes for each
+    for marker, at in _segments(data):
+        if _segment_end(data, marker, at) > len(data):
+            break
+        if marker == _START_OF_SCAN:
+            buffered = progressive or 3 * data[at + 4] < len(components)
+            if buffered and (scans := data.count(b"\xff\xda", at)) > MAX_SCANS:
+                raise ImageTooLarge(f"The progressive JPEG has {scans} scans; the limit is {MAX_SCANS}, and fixed.")
+            ids, sampling = components[::3], components[1::3]
+            ycbcr = len(ids) == 3 and ids != b"RGB" and transformed
+            return JpegHeader(buffered, ycbcr, ycbcr and sampling == b"\x22\x11\x11", at, progressive)
+        if marker in _OTHER_FRAMES:
+            raise UnsupportedImage(f"The file is {_OTHER_FRAMES[marker]} (marker {marker:02X}), which is not read.")
+        if marker in _FRAME_HEADERS and at + 10 <= _segment_end(data, marker, at):
+            bits, count = data[at + 4], data[at + 9]
+            if bits != 8:
+                raise UnsupportedImage(f"The JPEG has {bits} bits a sample; only 8 are read.")
+            if count not in (1, 3, 4):
+                raise UnsupportedImage(f"The JPEG has {count} components; 1, 3 and 4 are read.")
+            components, progressive = data[at + 10 : at + 10 + 3 * count], marker in _PROGRESSIVE
+        if marker == _ADOBE and data[at + 4 : at + 9] == b"Adobe" and data[at + 15 : at + 16] == b"\0":
+            transformed = False
+    raise TruncatedImage("The JPEG ends within its header: its pixels are missing.")
+
+
+def _segment_end(data: bytes, marker: int, at: int) -> int:
+    alone = 0xD0 <= marker <= 0xD8
+    return at + 2 if alone else at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and offset of each segment, up to the first scan's and with it."""
+    at = 2
     while at + 4 <= len(data):
         marker = data[at + 1]
         if data[at] != 0xFF or marker in (0, 0xFF):  # fill bytes, or junk that Pillow skips too
             at = data.find(b"\xff", at + 1)
             if at < 0:
-                break
+                return
             continue
+        yield marker, at
         if marker == _START_OF_SCAN:
-            buffered = progressive or 3 * data[at + 4] < len(components)
-            if buffered and (scans := data.count(b"\xff\xda", at)) > MAX_SCANS:
-                raise ImageTooLarge(f"The progressive JPEG has {scans} scans; the limit is {MAX_SCANS}.")
-            ids, sampling = components[::3], components[1::3]
-            ycbcr = len(ids) == 3 and ids != b"RGB" and transformed
-            return JpegHeader(buffered, ycbcr, ycbcr and sampling == b"\x22\x11\x11", at)
-        if marker in _FRAME_HEADERS and at + 10 <= len(data):
-            components, progressive = data[at + 10 : at + 10 + 3 * data[at + 9]], marker in _PROGRESSIVE
-        if marker == _ADOBE and data[at + 4 : at + 9] == b"Adobe" and data[at + 15 : at + 16] == b"\0":
-            transformed = False
-        at += 2 if 0xD0 <= marker <= 0xD8 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    raise ValueError("it has a header only")
+            return
+        at = _segment_end(data, marker, at)
+
+
+def without_metadata(data: bytes) -> bytes | None:
+    """The file without the segments that the picture does not depend on, if there are any.
+
+    A damaged one keeps Pillow from opening the file, while the picture is fine.
+    """
+    kept, dropped = [data[:2]], False
+    for marker, at in _segments(data):
+        if marker == _START_OF_SCAN:
+            kept.append(data[at:])
+            return b"".join(kept) if dropped else None
+        end = _segment_end(data, marker, at)
+        begins = _NEEDED_SEGMENTS.get(marker)
+        metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if metadata and (begins is None or not data.startswith(begins, at + 4)):
+            dropped = True
+        else:
+            kept.append(data[at:end])
+    return None
+
+
+def has_end(data: bytes, header: JpegHeader) -> bool:
+    """Whether an end marker follows its last scan. What may follow that does not matter."""
+    if header.buffered:
+        return data.rfind(_END) > header.scan_at
+    end = _scan_end(data, header)
+    return end is not None and data[end + 1] == _END[1]
 
 
 def ends_early(data: bytes, header: JpegHeader, decoded: Image.Image) -> bool:
-    """Whether the end of the picture is missing, although libjpeg decoded it without an error.
+    """Whether the end of the picture is missing, although an end marker follows and libjpeg found no error.
 
-    Two ways lead here: a download into a file of the final size leaves zeros, and some tools put
-    an end marker after whatever there is. libjpeg fills up with grey then, and says so only in a
-    warning that Pillow does not pass on.
+    A download into a file of the final size leaves zeros, and some tools put an end marker after whatever there
+    is. libjpeg fills up with grey then, and says so only in a warning that Pillow does not pass on.
     """
-    if data.rfind(_END) < header.scan_at:
-        return True
     return not header.buffered and _ends_in_grey(decoded) and _wants_more(data, header)
+
+
+def completed(data: bytes, header: JpegHeader) -> bytes | None:
+    """The file with an end marker, if all of the picture is there without it; None: that can't be proven.
+
+    All of it is there when what is put behind it makes no difference: a part that is missing would be decoded
+    from that. A progressive picture must have had its last refinement, too.
+    """
+    film = _FILM.search(data, header.scan_at)
+    end = len(data) if film is None else film.start()
+    if header.progressive:
+        if not _all_refined(data[:end], header):
+            return None
+    elif header.buffered:
+        return None  # scans one by one: nothing says how many there were to be
+    elif (marker := _scan_end(data, header)) is not None and marker < end:
+        end = marker
+    stem = data[:end].rstrip(b"\xff")
+    seen: bytes | None = None
+    for padding in _PADDINGS:
+        tail = padding + _END if header.progressive else padding
+        with Image.open(io.BytesIO(stem + tail), formats=["JPEG"]) as image:
+            try:
+                image.load()
+            except OSError:
+                return None  # it waits for more
+            pixels = image.tobytes()
+        if seen is not None and pixels != seen:
+            return None
+        seen = pixels
+    return stem + _END
+
+
+def _all_refined(data: bytes, header: JpegHeader) -> bool:
+    """Whether the scans of a progressive picture have said every bit of every coefficient (ITU-T T.81, G.1.1.1)."""
+    left: dict[tuple[int, int], int] = {}
+    at = header.scan_at
+    while at >= 0 and at + 5 <= len(data):
+        count = data[at + 4]
+        scan = data[at + 5 : at + 5 + 2 * count + 3]
+        if len(scan) < 2 * count + 3:
+            return False
+        first, last, bits = scan[-3:]
+        left |= {(scan[2 * index], band): bits & 15 for index in range(count) for band in range(first, last + 1)}
+        at = data.find(b"\xff\xda", at + 2)
+    components = {component for component, _ in left}
+    return all(left.get((component, band), 1) == 0 for component in components for band in range(64))
+
+
+def _scan_end(data: bytes, header: JpegHeader) -> int | None:
+    end = _SCAN_END.search(data, header.scan_at + 2)
+    return None if end is None else end.start()
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
@@ -79,8 +192,7 @@ def _wants_more(data: bytes, header: JpegHeader) -> bool:
     A complete picture decodes as before; one that ends early makes libjpeg wait for more,
     which Pillow reports.
     """
-    end = _SCAN_END.search(data, header.scan_at + 2)
-    padded = data[: None if end is None else end.start()] + bytes(16)
+    padded = data[: _scan_end(data, header)] + bytes(16)
     with Image.open(io.BytesIO(padded), formats=["JPEG"]) as image:
         image.draft(None, (1, 1))
         try:

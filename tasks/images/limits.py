@@ -10,10 +10,23 @@ from pipeline.core.settings import Settings
 
 #: What a pixel counts against ``max_pixels``, in units of the 4 bytes that Pillow needs for one RGB pixel:
 #: the memory that decoding was measured to take (benchmarks/results/images.md). WebP and AVIF hold a picture
-#: in several forms at once, HEIF in two; the plugin of TIFF turns all of a picture that must be turned. Of a
-#: progressive JPEG all coefficients are kept (up to 8 bytes a pixel), whatever the draft; a JPEG that is
-#: drafted takes next to nothing, but it takes its time.
-WEIGHTS = {"WEBP": 4.0, "AVIF": 3.0, "HEIF": 2.0, "turned TIFF": 2.0, "progressive JPEG": 2.0, "drafted JPEG": 0.5}
+#: in several forms at once, HEIF in two. Of a progressive JPEG all coefficients are kept (up to 8 bytes a pixel),
+#: whatever the draft; a JPEG that is drafted takes next to nothing, but it takes its time. TIFF says its own weight.
+WEIGHTS = {
+    "WEBP": 4.0,
+    "AVIF": 3.0,
+    "HEIF": 2.0,
+    "progressive JPEG": 2.0,
+    "JPEG without end": 2.0,
+    "drafted JPEG": 0.5,
+    "GIF with a margin": 2.0,
+    "BMP of runs": 2.5,
+    "BMP with odd masks": 1.25,
+}
+
+#: JPEG and GIF can't have longer sides. Others can, but a picture of one column of a hundred million pixels takes
+#: six times the memory of a square one, and half a minute.
+MAX_SIDE = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +46,10 @@ class Limits:
         if size > self.max_bytes:
             raise ImageTooLarge(f"The file has {size:,} bytes; the limit MAX_BYTES is {self.max_bytes:,}.")
 
-    def check_pixels(self, size: tuple[int, int], kind: str) -> None:
-        """``kind`` is a format, or one of ``WEIGHTS``."""
+    def check_pixels(self, size: tuple[int, int], kind: str, weight: float | None = None) -> None:
+        """``kind`` is a format, or one of ``WEIGHTS``, unless its weight is given."""
         width, height = size
-        weight = WEIGHTS.get(kind, 1.0)
+        weight = WEIGHTS.get(kind, 1.0) if weight is None else weight
         counted = int(width * height * weight)
         if counted > self.max_pixels:
             count = "" if weight == 1 else f", which count {weight:g} times as {kind} for their memory: {counted:,}"
@@ -44,3 +57,14 @@ class Limits:
                 f"The image has {width}x{height} = {width * height:,} pixels{count}; "
                 f"the limit MAX_PIXELS is {self.max_pixels:,}."
             )
+        if max(size) > MAX_SIDE:
+            raise ImageTooLarge(
+                f"The image has {width}x{height} pixels; the limit of a side is {MAX_SIDE:,}, and fixed.",
+                advice="Upload a smaller version, or several parts.",
+            )
+
+    def too_many_frames(self, name: str) -> ImageTooLarge:
+        return ImageTooLarge(
+            f"The {name} file has more than {self.max_frames:,} frames, the limit MAX_FRAMES; "
+            "only the first would be shown."
+        )

@@ -19,7 +19,7 @@ from typing import Self
 
 from PIL import Image
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, TooCostly
 from pipeline.core.settings import Settings
 from tasks.images.colour import drop_opaque_alpha, to_srgb
 from tasks.images.decode import decode
@@ -91,14 +91,22 @@ class Rendition:
     source_width: int  # pixels of the original as displayed, after its EXIF orientation
     source_height: int
     source_format: str  # "JPEG"
+    salvaged: str | None = None  # what was wrong with the file, although all of its picture was there
 
 
 def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:  # noqa: B008 - frozen
     """Makes one rendition of an image file; of an animation or a document, of its first frame or page.
 
-    Raises ``NotAnImage``, ``TruncatedImage``, ``UnsupportedImage`` or ``ImageTooLarge``. Their texts
-    do not name the object, since only the caller knows it.
+    Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage``, ``ImageTooLarge`` or
+    ``TooCostly``. Their texts do not name the object, since only the caller knows it.
     """
+    try:
+        return _render(data, recipe, limits)
+    except MemoryError as exc:
+        raise TooCostly("The image takes more memory than there is for one.") from exc
+
+
+def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about metadata, none of which is kept
         ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
@@ -121,6 +129,7 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
         source_width=shown[0],
         source_height=shown[1],
         source_format=source.format,
+        salvaged=source.salvaged,
     )
 
 

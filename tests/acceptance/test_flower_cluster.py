@@ -306,7 +306,7 @@ def test_a_stopping_worker_still_says_how_its_last_task_ended_and_then_goodbye(c
     task_id = cluster.send("hold", "last", str(release))
     wait_until(lambda: one.started()["last"], "the task runs")
     one.send_signal()
-    wait_until(lambda: "Stopping:" in one.log(), "the worker stops")
+    wait_until(lambda: "Shutting down:" in one.log(), "the worker stops")
     release.touch()
     assert one.wait_exit(30) == 0
     cluster.each_flower_says(task_id, "SUCCESS")

@@ -122,6 +122,22 @@ def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
+def test_a_path_whose_names_are_too_long_for_s3_is_accounted_for(command: Command) -> None:
+    photos = command.folder / "p"
+    good, bad = (f"{'d' * 250}/" * 4 + f"{name}.png" for name in ("a" * 9, "b" * 9))  # 1,017 bytes
+    for path, data in ((photos / good, picture((9, 9, 9))), (photos / bad, b"no picture")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    out = command.folder / "out"
+    status, printed, err = command.run(photos, "--out", out)
+    assert (status, err) == (1, ""), printed
+    assert "1 done, 1 failed, 0 skipped" in printed
+    assert "~sha256-" in (out / "index.html").read_text()
+    ((resized, thumb),) = Links((out / "index.html").read_text()).pictures
+    assert (out / resized).is_file()
+    assert (out / thumb).is_file()
+
+
 def test_photos_in_nested_folders_under_awkward_names_are_all_accounted_for(command: Command) -> None:
     photos = command.folder / "photos"
     names = ["a b", "a+b", "100%", "100%25", "ünï", "日本", "q?x=1&y", "#1", "'quote\"", "line\nbreak", "..dots", "[1]"]

@@ -24,7 +24,7 @@ def an_hour(settings: Settings) -> Counter[str]:
             "ReceiveMessage tasks": polls,
             "ReceiveMessage pidbox": polls,
             "Publish celeryev": 3600 // settings.heartbeat_s,
-            "TagQueue pidbox": 3600 // (settings.queue_lease_s // 3),
+            "TagQueue pidbox": 3600 // (settings.control_queue_ttl_s // 3),
         }
     )
 

@@ -26,6 +26,7 @@ SUBSTITUTIONS = {
     "QUEUE_PREFIX=batch-images-": f"QUEUE_PREFIX={PREFIX}",
     "AWS_REGION=eu-west-1": f"AWS_REGION={REGION}",
     "[worker|bridge]": "worker",
+    "--image …:": "--image registry/image:",
 }
 
 
@@ -65,8 +66,15 @@ class Look(Entry):
 
 
 #: A stack on the emulator: with the part of the template that it is complete with (see ``emulated``).
-FIRST = "python -m pipeline deploy --image registry/image:1 --yes --template template.json"
+FIRST = "python -m pipeline deploy --image registry/image:1 --yes --unchecked --template template.json"
+#: The emulator can't take over buckets, and keeps log groups of a stack that is gone: each end begins anew.
+CLEAN = (
+    "python -c 'import os, urllib.request as u; "
+    'u.urlopen(u.Request(os.environ["AWS_ENDPOINT_URL"] + "/moto-api/reset", method="POST"))\''
+)
 ON_EMULATOR = " --template template.json"
+#: Of what the emulator knows nothing, it answers after several tries only.
+UNCHECKED = f" --unchecked{ON_EMULATOR}"
 LONG = "minutes of measuring, on a machine that does nothing else"
 
 ENTRIES: tuple[Entry, ...] = (
@@ -87,6 +95,13 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline deadletters redrive.*", says="sent back to queue|Nothing to send back"),
     Run(r"python -m pipeline backfill .* --dry-run \| wc -l", says="[1-9]"),
     Run("python -m pipeline backfill .*", says="objects? enqueued"),
+    Run("python -m pipeline adopt .* --dry-run", says="price: +about"),
+    Look(
+        "python -m pipeline adopt .* --stack .*",
+        "needs ECS; tests/unit/test_cli_stack.py has the option",
+        looks.nothing,
+    ),
+    Run("python -m pipeline check", says="17 checks: nothing is wrong"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
     Run("python -m pipeline routes .*", says="route (pdf|images)"),
     Run("python -m pipeline sweep", says="removed"),
@@ -96,15 +111,17 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 done, 0 failed, 0 skipped"),
     Stay("python -m pipeline local .* --keep --flower", where=Where.MACHINE, ready="Still running"),
     # A stack, from its making to its end.
+    Look("python -m pipeline deploy --input-bucket .*", "the emulator has no EventBridge for S3", looks.nothing),
     Run("python -m pipeline deploy --image .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
-    Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{ON_EMULATOR}", says="Done"),
-    Run(
-        "python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=ON_EMULATOR, says="Nothing (was|to) change"
+    Look(
+        "python -m pipeline doctor", "needs a stack; tests/integration/test_deploy.py has it in deploy", looks.nothing
     ),
+    Run("python -m pipeline deploy -p .*", where=Where.ACCOUNT, append=f" --yes{UNCHECKED}", says="Done"),
+    Run("python -m pipeline deploy .*--dry-run", where=Where.ACCOUNT, append=UNCHECKED, says="Nothing (was|to) change"),
     Run(
         "python -m pipeline teardown .*",
         where=Where.ACCOUNT,
-        before=FIRST,
+        before=f"{CLEAN}; {FIRST}",
         append=" --yes --no-drain",
         says="is gone",
     ),
@@ -112,10 +129,9 @@ ENTRIES: tuple[Entry, ...] = (
     Look("make (demo|test|check|bench|settings|lock)", "sets up a virtual environment first", looks.target),
     Look("docker .*", "needs a daemon and a registry", looks.docker),
     Look("aws .*", "needs an account", looks.aws),
-    Look(r"cloudformation/live-check --stack .*", "needs ECS; tests/stack runs it without", looks.script),
+    Look(r"python -m pipeline live-check.*", "needs ECS; tests/stack runs it without", looks.nothing),
     Look(r"python -m benchmarks\..*", LONG, looks.benchmark),
     Look("pre-commit install", "changes the repository that it is run in", looks.hooks),
     Look("export .*", "it is run with each command of its block that follows", looks.exports),
-    Look(r"celery … worker|python -m pipeline\.worker", "tests/integration/test_start.py runs it", looks.nothing),
     Look("celery (inspect|control|events)|make", "a name, nothing to type", looks.nothing),
 )

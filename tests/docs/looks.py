@@ -59,12 +59,6 @@ def benchmark(words: list[str]) -> None:
     _options_in(words, Path(found.origin).read_text(encoding="utf-8"))
 
 
-def script(words: list[str]) -> None:
-    """A program of this repository: it can be started, and its options exist."""
-    assert os.access(ROOT / words[0], os.X_OK), f"{words[0]} is no program"
-    _options_in(words, text_of(words[0]))
-
-
 def _options_in(words: list[str], source: str) -> None:
     for word in words:
         if word.startswith("--"):

@@ -17,9 +17,7 @@ from tests.docs.pages import PAGES, ROOT, Code, blocks, spans
 from tests.support.waiting import wait_until
 
 #: Span between backticks that begin so are commands; whatever stands in a ``sh`` block is one.
-PROGRAMS = re.compile(
-    r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export|cloudformation/live-check) \S"
-)
+PROGRAMS = re.compile(r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export) \S")
 DEADLINE_S = 120.0
 GRACE_S = 30.0
 

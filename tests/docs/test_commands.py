@@ -21,7 +21,7 @@ from tests.docs.pages import PAGES, ROOT, Code, blocks, text_of
 from tests.docs.shell import Command, Shell, commands, made
 from tests.docs.stage import Stage, made_stage, photo
 from tests.stack.template import emulated, load
-from tests.support.account import empty_account
+from tests.support.account import empty_account, push_image
 
 #: ``make`` targets that only start a process: that process is what is tried.
 STARTERS = re.compile("make (worker|bridge|flower)")
@@ -178,6 +178,7 @@ def test_commands_that_bring_their_own_stack(tmp_path: Path) -> None:
 
 def test_commands_on_an_account(emulator: Emulator, tmp_path: Path) -> None:
     empty_account(emulator)
+    push_image(emulator, "batch-image-pipeline", "1", "eu-west-1")
     shell = Shell(tmp_path, emulator.environ())
     (tmp_path / "template.json").write_text(emulated(load()))
     wrong = run_all(shell, Where.ACCOUNT)

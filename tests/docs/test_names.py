@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import click
 import pytest
@@ -22,10 +23,13 @@ from tests.stack.template import Stack
 
 #: In capitals like a setting, and somebody else's.
 FOREIGN = {
+    "AWS_CA_BUNDLE": "any AWS client's",
     "AWS_ENDPOINT_URL": "any AWS client's",
     "AWS_REGION": "any AWS client's",
     "CAPABILITY_IAM": "CloudFormation's",
     "DEPLOYMENT_BLOCKED": "an answer of ECS",
+    "FARGATE_SPOT": "a capacity provider of ECS",
+    "PIPELINE_SETTINGS": "many settings in one",
     "PILLOW_BLOCKS_MAX": "Pillow's",
 }
 #: Actions of IAM that no operation is called after.
@@ -50,9 +54,16 @@ def test_settings_exist_and_their_values_are_within_bounds() -> None:
         name, _, value = text.partition("=")
         if name in variables():
             Settings.from_env({name: value})
-        elif name not in FOREIGN and not _is_flowers(name):
+        elif name not in FOREIGN and name not in _states() and not _is_flowers(name):
             wrong.append(f"{span}: {name} is no setting; somebody else's is named in FOREIGN")
     assert not wrong
+
+
+@cache
+def _states() -> frozenset[str]:
+    """Of a stack, as CloudFormation calls them."""
+    shape: Any = Session().get_service_model("cloudformation").shape_for("StackStatus")
+    return frozenset(shape.enum)
 
 
 def _is_flowers(name: str) -> bool:
@@ -179,7 +190,7 @@ def test_who_may_write_where_is_as_the_stack_has_it() -> None:
 
 
 def test_actions_in_the_log_exist() -> None:
-    said = {(str(span), text.split('"')[3]) for span, text in found(r'"action": "[a-z-]+"')}
+    said = {(str(span), text.split('"')[3]) for span, text in found(r'"action": "[a-z_-]+"')}
     said |= {("docs/broker.md", action) for action in _actions_of_the_table()}
     assert len(said) > 8
     for where, action in sorted(said):
@@ -188,7 +199,7 @@ def test_actions_in_the_log_exist() -> None:
 
 def _actions_of_the_table() -> list[str]:
     rows = next(rows for rows in tables("docs/broker.md") if "(`action`)" in rows[0][0])
-    return [name for row in rows[1:] for name in re.findall(r"`([a-z-]+)`", row[0])]
+    return [name for row in rows[1:] for name in re.findall(r"`([a-z_-]+)`", row[0])]
 
 
 @cache
@@ -197,7 +208,9 @@ def _logged() -> frozenset[str]:
     from bridge.disposition import Outcome
 
     sources = "\n".join(path.read_text() for package in PACKAGES[:3] for path in ROOT.joinpath(package).rglob("*.py"))
-    return frozenset(re.findall(r'"action": "([a-z-]+)"', sources)) | {outcome.value for outcome in Outcome}
+    return frozenset(re.findall(r'(?:"action": |_extra\()"([a-z_-]+)"', sources)) | {
+        outcome.value for outcome in Outcome
+    }
 
 
 def test_the_table_of_test_folders_is_true() -> None:

@@ -35,7 +35,7 @@ def all_done(made: Chain, keys: set[str]) -> bool:
 
 
 def test_everything_is_done_though_s3_and_sqs_fail_and_the_bridge_is_killed(tmp_path: Path) -> None:
-    with chain(tmp_path, s3_proxy=True, MESSAGE_LEASE_S="5", RETRY_BACKOFF_S="1") as (made, proxy):
+    with chain(tmp_path, s3_proxy=True, MESSAGE_VISIBILITY_TIMEOUT_S="5", RETRY_BACKOFF_S="1") as (made, proxy):
         assert proxy is not None
         # The bridge has published, and dies before it deletes.
         made.server.fault("DeleteMessageBatch", queue=f"{made.prefix}events", kind="hang")

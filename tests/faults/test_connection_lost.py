@@ -13,16 +13,22 @@ from tests.support.worker import Worker
 
 def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
     release, lose = stage.folder / "release", stage.folder / "lose"
-    with stage.worker("-c", "2", app="tests.support.lossy", LOSE=str(lose), MESSAGE_LEASE_S="3") as worker:
+    with stage.worker("-c", "2", app="tests.support.lossy", LOSE=str(lose), MESSAGE_VISIBILITY_TIMEOUT_S="3") as worker:
         worker.wait_ready()
         stage.send_many("hold", *((f"t{n}", str(release)) for n in range(6)))
         wait_until(lambda: sum(worker.started().values()) == 2, "two tasks run")
         for count in (1, 2):
             lose.touch()
-            wait_until(lambda n=count: worker.log().count("SQS can't be used") == n, "the connection is lost")  # type: ignore[misc]
+            wait_until(lambda n=count: worker.log().count("Lost the connection to SQS") == n, "the connection is lost")  # type: ignore[misc]
         renewed = stage.count("ChangeMessageVisibilityBatch")
-        wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= renewed + 3, "what runs keeps its lease")
+        wait_until(lambda: stage.count("ChangeMessageVisibilityBatch") >= renewed + 3, "what runs stays hidden")
         assert sum(worker.started().values()) == 2
+        for count in (3, 4):
+            lose.touch()
+            wait_until(lambda n=count: worker.log().count("Lost the connection to SQS") == n, "it is lost again")  # type: ignore[misc]
+        threads = Path(f"/proc/{worker.process.pid}/task")
+        # The main one, the receiving one, two that extend visibility, and a few that end.
+        wait_until(lambda: len(list(threads.iterdir())) <= 8, "no connection leaves threads behind", 30)
         release.touch()
         wait_until(lambda: len(worker.done()) == 6, "all is done, by the new connection")
         wait_until(stage.empty, "nothing is left behind")
@@ -33,14 +39,14 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
 
 def test_a_worker_that_cannot_reach_sqs_says_so_and_takes_its_time(aws_server: AwsServer, tmp_path: Path) -> None:
     with Worker(aws_server, tmp_path, "-c", "1", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}) as worker:
-        wait_until(lambda: worker.log().count("SQS can't be used") == 3, "the third try has failed")
+        wait_until(lambda: worker.log().count("Lost the connection to SQS") == 3, "the third try has failed")
         worker.send_signal()
         assert worker.wait_exit() == 0
     lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
-    told = [line["message"] for line in lines if line["level"] == "WARNING"]
+    told = [line["message"] for line in lines if line.get("action") == "connection_lost"]
     assert [text.partition(":")[0] for text in told] == [
-        "SQS can't be used, trying again at once",
-        "SQS can't be used, trying again in 1 s",
-        "SQS can't be used, trying again in 2 s",
+        "Lost the connection to SQS, retrying now",
+        "Lost the connection to SQS, retrying in 1 s",
+        "Lost the connection to SQS, retrying in 2 s",
     ]
     assert all("check the network, AWS_REGION and AWS_ENDPOINT_URL" in text for text in told)

@@ -7,7 +7,7 @@ from tests.support.waiting import wait_until
 
 
 def test_what_was_not_deleted_is_deleted_later_or_delivered_again(stage: Stage) -> None:
-    with stage.worker("-c", "2", MESSAGE_LEASE_S="2") as worker:
+    with stage.worker("-c", "2", MESSAGE_VISIBILITY_TIMEOUT_S="2") as worker:
         worker.wait_ready()
         faults = (
             {"kind": "first_entry", "status": 500, "code": "InternalError", "times": 3},

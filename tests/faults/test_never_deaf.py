@@ -19,7 +19,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 def test_a_worker_hears_again_after_each_fault_and_after_an_outage(stage: Stage) -> None:
-    with stage.worker("-c", "1", REPLY_MARGIN_S="1", POLL_WAIT_S="1", MESSAGE_LEASE_S="2") as worker:
+    with stage.worker("-c", "1", REPLY_MARGIN_S="1", POLL_WAIT_S="1", MESSAGE_VISIBILITY_TIMEOUT_S="2") as worker:
         worker.wait_ready()
         stage.send("note", "before")
         wait_until(lambda: worker.done()["before"], "the first task")

@@ -23,7 +23,7 @@ def holding_ten(stage: Stage, worker: Worker) -> None:
 
 
 def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) -> None:
-    with stage.worker("-c", "2", RESERVE_S="300") as worker:
+    with stage.worker("-c", "2", PREFETCH_S="300") as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
         wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker", 2)
@@ -35,7 +35,7 @@ def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) 
 
 
 def test_hands_on_what_does_not_end_within_the_budget(stage: Stage) -> None:
-    with stage.worker("-c", "2", RESERVE_S="300", STOP_BUDGET_S="1") as worker:
+    with stage.worker("-c", "2", PREFETCH_S="300", SHUTDOWN_TIMEOUT_S="1") as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait_exit() == 0
@@ -44,7 +44,7 @@ def test_hands_on_what_does_not_end_within_the_budget(stage: Stage) -> None:
 
 
 def test_a_second_signal_hurries_it(stage: Stage) -> None:
-    with stage.worker("-c", "2", RESERVE_S="300") as worker:
+    with stage.worker("-c", "2", PREFETCH_S="300") as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
         wait_until(lambda: stage.depth() == (8, 2, 0), "the worker drains")

@@ -18,7 +18,7 @@ import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
-from pipeline.core.names import failure_key
+from pipeline.core.names import failure_key, stored_name
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
@@ -51,6 +51,43 @@ def audited(settings: Settings = SETTINGS, **options: Any) -> tuple[Report, dict
     for (status, _), examples in report.examples.items():
         found.setdefault(status, set()).update(examples)
     return report, found
+
+
+LONG = [
+    f"{n}/{letter * ((size - 6) // len(letter.encode()))}.jpg"
+    for n, (letter, size) in enumerate(
+        [("k", 1013), ("k", 1017), ("k", 1018), ("k", 1024), ("é", 1024), ("日", 1023), ("d/", 1024)]
+    )
+]
+
+
+def test_objects_whose_names_are_too_long_for_s3_are_in_the_state_that_they_are_in(world: Synthetic) -> None:
+    assert audited()[0].is_complete
+    for key in ("a.jpg", *LONG):
+        world.done(key)
+    report, found = audited()
+    assert (report.counts[Status.DONE], found) == (len(LONG) + 1, {})
+    world.upload(LONG[0])  # newer
+    for name in [name for name in world.s3.buckets[OUTPUT].existing() if name.startswith("resized/3/")]:
+        world.delete(OUTPUT, name)
+    world.fail(LONG[4])
+    world.delete(OUTPUT, *(stored_name(folder, LONG[4]) for folder in ("resized/", "thumbs/")))
+    world.delete(INPUT, LONG[5], LONG[6])
+    report, found = audited()
+    assert found == {
+        Status.STALE: {LONG[0]},
+        Status.MISSING: {LONG[3]},
+        Status.FAILED: {LONG[4]},
+        Status.ORPHANED: {LONG[5], LONG[6]},
+    }
+
+
+def test_a_record_of_another_bucket_s_object_says_nothing_of_this_one(world: Synthetic) -> None:
+    world.done("a.jpg")
+    made = {"source-bucket": "elsewhere", "reason": "unavailable"}
+    world.s3.put(OUTPUT, failure_key("a.jpg"), b"{}", metadata=made)
+    report, found = audited()
+    assert (report.counts[Status.DONE], found) == (1, {})
 
 
 def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> None:
@@ -449,6 +486,7 @@ def test_the_command_for_programs() -> None:
         "orphaned": 1,
         "leftover": 0,
         "skipped": 1,
+        "unreadable": 0,
     }
     assert report["reasons"]["failed"] == {"too-large": 1}
     assert report["requests"]["ListObjectsV2"] == 4

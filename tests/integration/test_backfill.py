@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -223,6 +224,16 @@ def test_a_stop_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_going_on_means_the_same_objects_whenever_that_is() -> None:
+    """An age would be another moment by then; and the stack whose settings it works with is named."""
+    since = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    with click.Context(click.Command("backfill")) as context:
+        context.meta[backfill.STACK] = "photos"
+        assert backfill._command("s3://in", since, 7, "a b").split("backfill ")[1] == (
+            "s3://in --stack photos --newer-than 2026-01-31T12:00:00+00:00 --max-queued 7 --start-after 'a b'"
+        )
+
+
 @pytest.mark.usefixtures("uploads")
 def test_an_interrupt_says_how_to_go_on() -> None:
     """It waits for room in a full queue, and is told to stop."""
@@ -236,7 +247,7 @@ def test_an_interrupt_says_how_to_go_on() -> None:
     assert process.returncode == 130
     assert err.splitlines() == [
         "0 objects enqueued, 0 skipped, then it stopped. To go on:",
-        "  python -m pipeline backfill s3://local-input/b",
+        "  python -m pipeline backfill s3://local-input/b --max-queued 1",
         "Stopped.",
     ]
 

@@ -29,7 +29,7 @@ def test_a_day_in_the_life_of_a_worker(stage: Stage) -> None:
     """One worker for all of it, because starting one takes longer than the rest."""
     with (
         ecs_agent([GRANTED]) as (uri, calls),
-        stage.worker("-c", "1", ECS_AGENT_URI=uri, PROTECTION_MIN="20", POLL_WAIT_S="1") as worker,
+        stage.worker("-c", "1", ECS_AGENT_URI=uri, SCALE_IN_PROTECTION_MIN="20", POLL_WAIT_S="1") as worker,
     ):
         worker.wait_ready()
         poison_goes_to_the_dead_letter_queue_with_its_reason(stage, worker)
@@ -50,15 +50,20 @@ def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: W
     stage.send("note")
     stage.send("note", "a", "b")
     stage.send("refuse", "the argument names no object")
+    stage.app.send_task("celery.chord_unlock", ["group", None])
+    stage.app.send_task("celery.backend_cleanup")
     stage.send("note", "healthy")
     wait_until(lambda: worker.done()["healthy"], "the worker lives on")
-    wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 7, "seven dead letters")
+    # The one that never becomes due has waited for SQS's longest delay by then.
+    stage.send_raw(json.dumps(task_message("never", eta=datetime.now(UTC) + timedelta(days=3000, seconds=900))))
+    wait_until(lambda: stage.server.depth(stage.dead_letters)[0] == 10, "ten dead letters")
     wait_until(stage.empty, "nothing is left behind")
     told = [letter["MessageAttributes"] for letter in stage.dead()]
     reasons = sorted(attributes["reason"]["StringValue"] for attributes in told)
     assert [attributes for attributes in told if "traceparent" in attributes] == [
         trace | {"reason": {"DataType": "String", "StringValue": "unknown task tiny.unknown"}}
     ]
+    assert reasons.pop(0) == "due in 3000.0 days, more than MAX_DELAY_DAYS=7"
     assert reasons[0].startswith("not a Celery message: AttributeError")
     assert reasons[1:5] == [
         "not a Celery message: it names no task",
@@ -67,10 +72,14 @@ def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: W
         "tiny.note does not take these arguments: note() missing 1 required positional argument: 'name'",
     ]
     assert reasons[5].startswith("tiny.note does not take these arguments")
-    assert reasons[6] == "unknown task tiny.unknown"
+    assert reasons[6:] == [
+        "unknown task celery.backend_cleanup: it is Celery's own, and not in BUILTIN_TASKS",
+        "unknown task celery.chord_unlock: it is Celery's own, and not in BUILTIN_TASKS",
+        "unknown task tiny.unknown",
+    ]
     assert stage.count("ReceiveMessage") < 30  # none of it goes round
     # Each is told once, and neither with what is in it nor with a traceback.
-    assert worker.log().count("is in the dead-letter queue now") == 7
+    assert worker.log().count("is in the dead-letter queue now") == 10
     assert worker.log().count("Received ") == 0
     assert worker.log().count("Traceback") == worker.log().count("could not be handled") == 1
 

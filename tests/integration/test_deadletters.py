@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.core.errors import TransientError
 from pipeline.core.settings import Settings
-from pipeline.operations.deadletters import moving
-from pipeline.operations.deadletters.queue import DeadLetterQueue, Pace
+from pipeline.operations.deadletters import queue, redrive
+from pipeline.operations.deadletters.queue import DeadLetterQueue
+from pipeline.operations.deadletters.redrive import Pace
 from tests.support.aws_process import AwsServer
 from tests.support.queues import depth, take_all
 from tests.support.stage import aws_server  # noqa: F401 - a fixture
@@ -30,7 +31,7 @@ PREFIX = "dead-"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.operations.deadletters.queue.POLL_S", 0)
-    monkeypatch.setattr("pipeline.operations.deadletters.moving.LOOK_S", 0)
+    monkeypatch.setattr("pipeline.operations.deadletters.redrive.LOOK_S", 0)
 
 
 @pytest.fixture
@@ -122,10 +123,100 @@ def test_for_programs() -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_a_limit_says_that_there_may_be_more() -> None:
+def test_a_limit_says_of_each_queue_how_many_there_are_beyond_it() -> None:
     fill()
-    assert "There may be more" in invoke("list", "--queue", "tasks", "--limit", "5")[2]
-    assert ready("tasks-dlq") == (17, 0)
+    for verb in ("list", "export", "show"):
+        status, _, err = invoke(verb, "--limit", "5")
+        assert status == 3
+        assert "About 12 dead letters of queue dead-tasks-dlq were not read" in err
+        assert "dead-events-dlq" not in err  # it has three
+        assert ready("tasks-dlq") == (17, 0)
+    assert invoke("list", "--limit", "17")[0] == 0  # 20 in all
+    status, _, err = invoke("redrive", "--limit", "5")
+    assert status == 3
+    assert err.splitlines()[:2] == [
+        "3 dead letters sent back to queue events.",
+        "5 dead letters sent back to queue tasks.",
+    ]
+    assert "About 12 dead letters of queue dead-tasks-dlq" in err
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["list", "--json"], ["export"], ["redrive"], ["redrive", "--only", "e"], ["purge", "--yes"]],
+    ids=" ".join,
+)
+def test_what_somebody_else_has_received_is_said_not_to_have_been_read(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.QUIET_S", 0)
+    monkeypatch.setattr("pipeline.operations.deadletters.redrive.QUIET_S", 0)
+    fill()
+    clients.sqs().receive_message(QueueUrl=url("tasks-dlq"), MaxNumberOfMessages=10, VisibilityTimeout=600)
+    more = ["--to", str(tmp_path / "dead.jsonl")] if "purge" in arguments else []
+    status, _, err = invoke(*arguments, *more)
+    assert status == 3
+    assert "About 10 dead letters of queue dead-tasks-dlq were not read" in err
+    assert ready("tasks-dlq")[1] == 10
+
+
+class Script:
+    """An SQS whose receives bring these messages, one list after the other, then nothing; ``count``: what it counts."""
+
+    def __init__(self, *polls: Sequence[str], count: int) -> None:
+        self.polls = list(polls)
+        self.count = count
+        self.asked = 0
+        self.released: dict[str, str] = {}
+
+    def get_queue_url(self, **_: Any) -> dict[str, str]:
+        return {"QueueUrl": "http://sqs/dead-tasks-dlq"}
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        return {"Attributes": {"ApproximateNumberOfMessages": str(self.count)}}
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        self.asked += 1
+        found = self.polls.pop(0) if self.polls else []
+        return {"Messages": [{"MessageId": n, "ReceiptHandle": f"{n} {self.asked}", "Body": "{}"} for n in found]}
+
+    def change_message_visibility_batch(self, Entries: list[dict[str, Any]], **_: Any) -> None:  # noqa: N803
+        self.released |= {entry["ReceiptHandle"].partition(" ")[0]: entry["ReceiptHandle"] for entry in Entries}
+
+
+@pytest.mark.parametrize(
+    ("polls", "count", "found", "asked"),
+    [
+        ((["a", "b"], ["a", "b"], ["b"], ["c"]), 3, "abc", 6),  # what was seen is visible again
+        ((["a"], [], [], [], ["b"]), 2, "ab", 7),  # SQS counts another, which comes late
+        ((["a"], [], ["b"], []), 0, "ab", 5),  # SQS counts late
+        ((), 0, "", 2),
+    ],
+)
+def test_reading_ends_when_all_was_seen(
+    polls: Sequence[Sequence[str]], count: int, found: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(*polls, count=count)
+    monkeypatch.setattr("pipeline.aws.clients.sqs", lambda: script)
+    with DeadLetterQueue(Settings.from_env({}), "tasks") as dead:
+        assert "".join(letter.message_id for letter in dead.receive()) == found
+        assert script.asked == asked
+        assert dead.unseen() == 0
+    assert set(script.released) == set(found)
+    if "b" in found and len(polls[0]) == 2:
+        assert script.released["b"] == "b 3"  # the newest receipt handle: an older one may not count any more
+
+
+def test_reading_ends_though_what_sqs_counts_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 5))
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.time.monotonic", lambda: next(clock))
+    script = Script(["a"], *[["a"]] * 100, count=9)
+    monkeypatch.setattr("pipeline.aws.clients.sqs", lambda: script)
+    with DeadLetterQueue(Settings.from_env({}), "tasks") as dead:
+        assert [letter.message_id for letter in dead.receive()] == ["a"]
+        assert script.asked == 1 + queue.QUIET_S / 5
+        assert dead.unseen() == 8
 
 
 @pytest.mark.usefixtures("server")
@@ -208,7 +299,7 @@ def test_a_stop_cancels_what_sqs_has_left(server: AwsServer, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        moving.move(dead, url("tasks"), 1, stop)
+        redrive.move(dead, url("tasks"), 1, stop)
     assert looks == [0]
     assert server.counts()["CancelMessageMoveTask "] == 1
     assert ready("tasks-dlq")[0] == 17
@@ -221,7 +312,7 @@ def test_a_move_that_sqs_gives_up_is_an_error(server: AwsServer) -> None:
 
     def run() -> None:
         try:
-            moving.move(dead, url("tasks"), 1, lambda _: started.set())
+            redrive.move(dead, url("tasks"), 1, lambda _: started.set())
         except TransientError as exc:
             caught.append(exc)
 
@@ -245,8 +336,8 @@ def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         slept.append(round(seconds, 3))
         clock[0] += seconds
 
-    monkeypatch.setattr("pipeline.operations.deadletters.queue.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("pipeline.operations.deadletters.queue.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.operations.deadletters.redrive.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pipeline.operations.deadletters.redrive.time.sleep", sleep)
     pace = Pace(20)
     for _ in range(3):
         pace.wait(10)

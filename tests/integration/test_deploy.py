@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
@@ -20,10 +21,13 @@ from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, drain
 from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.follow import Event, Follower
-from pipeline.deploy.preflight import quota
+from pipeline.deploy.preflight import permissions, quota
 from pipeline.deploy.shown import follow, next_steps
 from pipeline.local.stack import Emulator
+from pipeline.operations.verdicts import ok
+from tests.stack.iam import Call, Grant, as_list
 from tests.stack.template import emulated, load
+from tests.stack.test_deployer_policies import ACTIONS, DEPLOYER
 from tests.support.account import empty_account
 
 INPUT = "photos-input-123456789012-us-east-1"
@@ -54,6 +58,7 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emula
     monkeypatch.setattr(changes, "POLL_S", 0)
     monkeypatch.setattr(drain, "POLL_S", 0)
     monkeypatch.setattr(quota, "check", lambda _: ())  # of which the server knows nothing
+    monkeypatch.setattr(permissions, "check", lambda *_, **__: ok("permissions", "not asked"))  # nor of this
     clients.forget_clients()
     yield emulator
     clients.forget_clients()
@@ -283,6 +288,64 @@ def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
 def test_teardown_of_nothing(run: Run) -> None:
     result = run("teardown", "--yes")
     assert (result.exit_code, "there is no stack photos" in result.output) == (1, True)
+
+
+# --- what the one who deploys must be allowed
+
+
+def _call(service: str, operation: str, asked: Mapping[str, Any]) -> Iterator[Call]:
+    """As IAM sees it."""
+    account_id, region = "123456789012", "us-east-1"
+    prefix = "servicequotas" if service == "service-quotas" else service
+    resource = "*"
+    if "StackName" in asked or "ChangeSetName" in asked:
+        resource = f"arn:aws:cloudformation:{region}:{account_id}:stack/photos/1"
+    elif "Bucket" in asked:
+        resource = f"arn:aws:s3:::{asked['Bucket']}"
+        if operation == "DeleteObjects":
+            resource += "/a.jpg"
+    elif "QueueUrl" in asked or "QueueName" in asked:
+        name = asked.get("QueueName", asked.get("QueueUrl", "").rsplit("/", 1)[-1])
+        resource = f"arn:aws:sqs:{region}:{account_id}:{name}"
+    elif service == "ecs":
+        resource = f"arn:aws:ecs:{region}:{account_id}:service/photos/worker"
+    elif service == "iam" and operation != "SimulatePrincipalPolicy":
+        resource = f"arn:aws:iam::{account_id}:role/{account.ECS_ROLE}"
+    for action in ACTIONS.get(f"{service}:{operation}", [f"{prefix}:{operation}"]):
+        yield Call(action, resource)
+
+
+def test_what_was_called_is_what_the_deployers_policy_allows(
+    run: Run, cloud: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: set[Call] = set()
+
+    def record(params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        recorded.update(_call(model.service_model.endpoint_prefix, model.name, params))
+
+    session = boto3.session.Session()
+    session.events.register("before-parameter-build", record)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    clients.forget_clients()
+    for arguments in (
+        ("deploy", "--image", "registry/image:1", "--yes"),
+        ("deploy", "-p", "MaxWorkers=7", "--yes"),
+        ("deploy", "--dry-run"),
+        ("teardown", "--yes", "--delete-data"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+    text = json.dumps(DEPLOYER)
+    for name, value in {"REGION": "us-east-1", "ACCOUNT": "123456789012", "STACK": "photos"}.items():
+        text = text.replace(name, value)
+    allowed = [
+        Grant(statement["Sid"], action, tuple(as_list(statement["Resource"])))
+        for statement in json.loads(text)["Statement"]
+        for action in as_list(statement["Action"])
+    ]
+    assert len(recorded) > 20
+    denied = [call for call in recorded if not any(grant.allows(call) for grant in allowed)]
+    assert not denied
 
 
 # --- what the server can't show: failures

@@ -89,21 +89,21 @@ def test_importing_changes_nothing(tmp_path: Path, code: str) -> None:
 def test_enqueueing_changes_nothing_and_goes_to_our_queue(stack: Settings, tmp_path: Path) -> None:
     code = """
     from pipeline import process
-    process("s3://uploads/a.jpg")
-    in_a_thread(lambda: process("s3://uploads/b.jpg"))
+    process("s3://local-input/a.jpg")
+    in_a_thread(lambda: process("s3://local-input/b.jpg"))
     assert hello.delay().app is shop and hello.app is shop
     assert [name for name in shop.tasks if "celery." not in name] == ["shop.hello"]
     """
     before, after = compared(code.replace("\n    ", "\n"), tmp_path)
     assert after == before
     bodies = [json.loads(message["Body"]) for message in take_all("local-tasks")]
-    assert sorted(body["headers"]["argsrepr"] for body in bodies) == ["uploads/a.jpg", "uploads/b.jpg"]
+    assert sorted(body["headers"]["argsrepr"] for body in bodies) == ["local-input/a.jpg", "local-input/b.jpg"]
 
 
 def test_a_project_with_a_tasks_module_of_its_own_can_enqueue(stack: Settings, tmp_path: Path) -> None:
     tmp_path.joinpath("tasks.py").write_text(SHOP)
     tmp_path.joinpath("program.py").write_text(
-        "import tasks\nfrom pipeline import process\nprocess('s3://uploads/a.jpg')\n"
+        "import tasks\nfrom pipeline import process\nprocess('s3://local-input/a.jpg')\n"
     )
     for routes in ("", "tasks.routes"):  # the default, and what it was before
         run("", tmp_path, "program.py", ROUTES=routes)
@@ -121,7 +121,7 @@ site = Flask("shop")
 
 @site.post("/photos/<name>")
 def upload(name):
-    process(f"s3://uploads/{{name}}")
+    process(f"s3://local-input/{{name}}")
     return {{"id": hello.delay().id, "app": current_app.main}}
 
 answers = [site.test_client().post(f"/photos/{{number}}.jpg").json for number in range(3)]
@@ -158,7 +158,7 @@ def test_a_wrong_setting_is_told_when_the_app_is_used_and_each_time(tmp_path: Pa
 from pipeline import app, process
 from pipeline.core.errors import ConfigError
 for attempt in range(2):
-    for use in (lambda: process("s3://uploads/a.jpg"), lambda: app.conf.broker_url, lambda: app.settings):
+    for use in (lambda: process("s3://local-input/a.jpg"), lambda: app.conf.broker_url, lambda: app.settings):
         try:
             use()
         except ConfigError as exc:

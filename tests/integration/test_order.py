@@ -384,18 +384,21 @@ def test_a_failure_that_is_interrupted_while_it_is_recorded_is_not_lost(
     check(model, KEY, faults=False)
 
 
-def test_an_outage_costs_neither_tries_nor_dead_letters(model: PipelineModel) -> None:
-    up(model, "red")
+@pytest.mark.parametrize("name", ["red", "text"])
+def test_an_outage_costs_time_and_no_dead_letters(model: PipelineModel, name: str) -> None:
+    up(model, name)
     attempt = started(model)
     model.is_outage = True
     for _ in range(50):
         finish(model, attempt)
         (message,) = model.tasks
-        assert message.headers["retries"] == 0
+        assert message.receives == 0
         model.clock = message.visible_at
         again = model.receive(message)
         assert again is not None
         attempt = again
+    assert model.dead == []
+    assert model.clock > 5 * 3600
     model.is_outage = False
     finish(model, attempt)
     model.settle()

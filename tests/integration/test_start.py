@@ -17,7 +17,7 @@ from pipeline.core.health import Role, heartbeat_path
 from pipeline.sqs.worker.own_process import CollectorStep
 from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
-from tests.support.waiting import wait_until
+from tests.support.waiting import text_of, wait_until
 
 #: Loaded for others: all of Celery's commands, its prompt, Flower, the verbs' tables, the tests.
 OF_OTHERS = {"celery.bin.celery", "click_repl", "prompt_toolkit", "flower", "tornado", "prometheus_client"}
@@ -99,15 +99,11 @@ def test_the_quick_command_can_detach(made: Chain, tmp_path: Path) -> None:
     parent = made.start("worker", *WORKER, "-c", "1", "--detach", f"--pidfile={pidfile}")
     wait_until(lambda: parent.poll() is not None, "the command has returned", 20)
     assert parent.returncode == 0
-    wait_until(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"), "the worker has begun", 20)
-    pid = int(pidfile.read_text())
-    try:
-        wait_until(heartbeat_path(made.folder, Role.WORKER).exists, "the worker works", 30)
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not pidfile.exists(), "it has ended", 20)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        raise
+    wait_until(lambda: text_of(pidfile).endswith("\n"), "the worker has begun", 20)
+    pid = int(text_of(pidfile))
+    wait_until(heartbeat_path(made.folder, Role.WORKER).exists, "the worker works", 30)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pidfile.exists(), "it has ended", 20)
 
 
 def test_what_is_loaded_is_kept_from_the_collector_before_the_pool_is_forked() -> None:

@@ -17,6 +17,7 @@ from pipeline.core.errors import NotAnImage, TransientError
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks import resize, thumbnail
+from tasks.base import MAX_WAITS
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -99,6 +100,18 @@ def test_names_never_lie_about_the_format() -> None:
     assert output("thumbs/scan.tiff.jpg")[0].format == "JPEG"
 
 
+def test_a_salvaged_picture_says_so_in_results_and_in_metadata() -> None:
+    """The thumbnail is made from a whole rendition, yet its original was not."""
+    resized = run(resize, put("cut.jpg", jpeg()[:-2]))
+    small = run(thumbnail, resized)
+    for result, key in ((resized, "resized/cut.jpg"), (small, "thumbs/cut.jpg")):
+        assert result["read"]["salvaged"] == "its end marker is missing"
+        assert output(key)[1]["Metadata"]["salvaged"] == "its end marker is missing"
+    whole = run(resize, put("whole.jpg", jpeg()))
+    assert "salvaged" not in whole["read"]
+    assert "salvaged" not in output("resized/whole.jpg")[1]["Metadata"]
+
+
 def test_a_file_that_is_no_image_fails_for_good_with_a_record() -> None:
     source = put("text.jpg", b"I am no picture")
     with pytest.raises(NotAnImage):
@@ -179,12 +192,19 @@ def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert (record["reason"], record["error"]) == ("internal-error", "ZeroDivisionError")
 
 
-def test_a_failure_whose_record_can_t_be_written_is_delivered_again() -> None:
+def test_a_failure_whose_record_can_t_be_written_waits_and_is_a_dead_letter_after_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     source = put("text.jpg", b"I am no picture")
     clients.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
-    with pytest.raises(Reject) as caught:
-        run(resize, source)
-    assert caught.value.requeue is True  # in the end SQS moves it to the dead-letter queue
+    last = app.settings.max_retries + MAX_WAITS
+    for retries in (0, app.settings.max_retries, last - 1):
+        with pytest.raises(Retry):
+            run(resize, source, retries)
+    with pytest.raises(Reject, match=f"tried {last + 1} times, at last: .* record could not be written") as caught:
+        run(resize, source, last)
+    assert caught.value.requeue is False
 
 
 def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:

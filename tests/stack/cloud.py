@@ -141,11 +141,10 @@ class Cloud:
         sqs.send_message(QueueUrl=url, MessageBody=body)
 
     def live_check(self) -> subprocess.CompletedProcess[str]:
-        """The script that a person runs on AWS, as the one who deployed."""
+        """The verb that a person runs on AWS, as the one who deployed; it needs nothing of the pipeline's settings."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environ |= {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": "deployer", "AWS_SECRET_ACCESS_KEY": "x"}
-        environ["AWS_DEFAULT_REGION"] = PSEUDO["AWS::Region"]
-        script = ROOT / "cloudformation" / "live-check"
+        environ["AWS_REGION"] = PSEUDO["AWS::Region"]
         options = [
             "--stack",
             PSEUDO["AWS::StackName"],
@@ -157,8 +156,8 @@ class Cloud:
             "60",
             "--without-ecs",
         ]
-        command = [sys.executable, str(script), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+        command = [sys.executable, "-m", "pipeline", "live-check", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=ROOT)
 
     def stop(self) -> None:
         for child in self._children.values():

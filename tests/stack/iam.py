@@ -41,6 +41,9 @@ def _grants(stack: Stack, role: str) -> Iterator[Grant]:
     for policy in stack.resources("AWS::IAM::RolePolicy").values():
         if policy["Properties"]["RoleName"] == role:
             documents.append(policy["Properties"]["PolicyDocument"])
+    for policy in stack.resources("AWS::IAM::Policy").values():
+        if role in policy["Properties"]["Roles"]:
+            documents.append(policy["Properties"]["PolicyDocument"])
     for document in documents:
         for statement in document["Statement"]:
             if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource"}:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.deploy.buckets import STACK_TAG
+
 FOLDER = Path(__file__).parents[2] / "cloudformation"
 
 PSEUDO = {
@@ -52,6 +54,14 @@ def load(name: str = "batch.yaml") -> dict[str, Any]:
     return template
 
 
+def whole() -> dict[str, Any]:
+    """The pipeline and its alarms as if they were one template, so that rules see both."""
+    merged, alarms = load(), load("alarms.yaml")
+    for section in ("Parameters", "Conditions", "Resources", "Outputs"):
+        merged[section] = alarms[section] | merged[section]
+    return merged
+
+
 def of_type(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     """Logical id → resource, for one resource type."""
     return {name: resource for name, resource in template["Resources"].items() if resource["Type"] == kind}
@@ -63,6 +73,7 @@ EMULATED = (
     "AWS::SQS::Queue",
     "AWS::SNS::Topic",
     "AWS::IAM::Role",
+    "AWS::SecretsManager::Secret",  # which a role names
     "AWS::Logs::LogGroup",
     "AWS::ECS::Cluster",
 )
@@ -76,6 +87,9 @@ def emulated(template: Mapping[str, Any]) -> str:
             kept = {key: value for key, value in resource.items() if key != "DependsOn"}
             if "DeletionPolicy" in kept:
                 kept["DeletionPolicy"] = "Retain"
+            if kind == "AWS::S3::Bucket":  # CloudFormation puts the stack's tags on it
+                tag = {"Key": STACK_TAG, "Value": {"Ref": "AWS::StackName"}}
+                kept["Properties"] = {**kept["Properties"], "Tags": [tag]}
             resources[name] = kept
     named = {"UploadTo", "RenditionsIn", "InputBucketName", "OutputBucketName", "QueuePrefix"}
     outputs = {name: output for name, output in template["Outputs"].items() if name in named}
@@ -93,7 +107,8 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.pseudo = PSEUDO | dict(self.pseudo)
-        given = {"Image": "registry/image:1", "VpcId": "vpc-1", "SubnetIds": ["subnet-1", "subnet-2"]} | self.parameters
+        needed = {"Image": "registry/image:1", "VpcId": "vpc-1", "SubnetIds": ["subnet-1", "subnet-2"]}
+        given = needed | {"Pipeline": self.pseudo["AWS::StackName"]} | self.parameters
         declared = self.template.get("Parameters", {})
         values = {name: parameter.get("Default") for name, parameter in declared.items()}
         values |= {name: value for name, value in given.items() if name in declared}
@@ -178,7 +193,7 @@ class Stack:
         """What ``Ref`` or ``GetAtt`` gives for a resource; raises ``KeyError`` for one that doesn't exist."""
         kind = self.template["Resources"][name]["Type"]
         properties = self.template["Resources"][name].get("Properties", {})
-        region, account = self.pseudo["AWS::Region"], self.pseudo["AWS::AccountId"]
+        partition, region, account = (self.pseudo[f"AWS::{part}"] for part in ("Partition", "Region", "AccountId"))
 
         def named(key: str) -> str:
             return str(self.resolve(properties[key]))
@@ -189,13 +204,13 @@ class Stack:
             case "AWS::SQS::Queue", "QueueName":
                 return named("QueueName")
             case "AWS::SQS::Queue", "Arn":
-                return f"arn:aws:sqs:{region}:{account}:{named('QueueName')}"
+                return f"arn:{partition}:sqs:{region}:{account}:{named('QueueName')}"
             case "AWS::SNS::Topic", None | "TopicArn":
-                return f"arn:aws:sns:{region}:{account}:{named('TopicName')}"
+                return f"arn:{partition}:sns:{region}:{account}:{named('TopicName')}"
             case "AWS::S3::Bucket", None:
                 return named("BucketName")
             case "AWS::S3::Bucket", "Arn":
-                return f"arn:aws:s3:::{named('BucketName')}"
+                return f"arn:{partition}:s3:::{named('BucketName')}"
             case "AWS::ECS::Cluster", None:
                 return named("ClusterName")
             case "AWS::ECS::Service", "Name":
@@ -203,6 +218,6 @@ class Stack:
             case "AWS::Logs::LogGroup", None:
                 return named("LogGroupName")
             case "AWS::Logs::LogGroup", "Arn":
-                return f"arn:aws:logs:{region}:{account}:log-group:{named('LogGroupName')}:*"
+                return f"arn:{partition}:logs:{region}:{account}:log-group:{named('LogGroupName')}:*"
             case _:
                 return f"{name}.{attribute}" if attribute else name

@@ -19,8 +19,14 @@ REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "mx-central-1", "us-gov-w
 CHECKOV = FOLDER.parent / ".venv-checkov" / "bin" / "checkov"
 
 
-def test_cfn_lint_finds_nothing() -> None:
-    command = [Path(sys.executable).with_name("cfn-lint"), "--regions", *REGIONS, "--", *map(str, TEMPLATES)]
+#: CloudFront is a service of the commercial partition here: the others lack one or all of its resources.
+WITH_CLOUDFRONT = REGIONS[:4]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.name))
+def test_cfn_lint_finds_nothing(template: Path) -> None:
+    regions = WITH_CLOUDFRONT if template.name == "cdn.yaml" else REGIONS
+    command = [Path(sys.executable).with_name("cfn-lint"), "--regions", *regions, "--", str(template)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
@@ -40,7 +46,8 @@ def test_checkov_finds_nothing(checkov: Path) -> None:
     results = json.loads(ran.stdout)["results"]
     assert [(check["check_id"], check["resource"]) for check in results["failed_checks"]] == []
     assert results["parsing_errors"] == []
-    assert {Path(check["file_path"]).name for check in results["passed_checks"]} == {path.name for path in TEMPLATES}
+    looked_at = results["passed_checks"] + results["skipped_checks"]
+    assert {Path(check["file_path"]).name for check in looked_at} == {path.name for path in TEMPLATES}
 
 
 def test_every_skip_says_why() -> None:

@@ -99,14 +99,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         cloud.leave_queues_behind()
         cloud.guard({who: grants(stack, role) for who, role in ROLES.items()})
         cloud.start("bridge", "BridgeTask")
-        # A short lease, so that a slow task shows its renewal; likewise the claim on the control queue.
-        cloud.start("worker", "WorkerTask", "-n", "worker@test", MESSAGE_LEASE_S="2", QUEUE_LEASE_S="10")
+        # Short, so that a slow task shows how its visibility is extended; likewise the claim on the control queue.
+        cloud.start(
+            "worker", "WorkerTask", "-n", "worker@test", MESSAGE_VISIBILITY_TIMEOUT_S="2", CONTROL_QUEUE_TTL_S="10"
+        )
         cloud.start(
             "flower",
             "FlowerTask",
             f"--port={free_port}",
             FLOWER_BASIC_AUTH='{"username": "flower", "password": "secret"}',
-            QUEUE_LEASE_S="10",
+            CONTROL_QUEUE_TTL_S="10",
         )
         photo = (SAMPLES / "rocket.jpg").read_bytes()
         cloud.put("a b/good.jpg", photo)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.stack.iam import grants
 from tests.stack.rules import RULES
-from tests.stack.template import Stack, load
+from tests.stack.template import Stack, load, whole
 
 Template = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def template() -> Template:
-    return load()
+    return whole()
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -58,6 +59,30 @@ def _without_statement(sid: str, *path: str | int) -> Callable[[Template], None]
     return mutate
 
 
+def _in_statement(sid: str, value: Any, field: str, *path: str | int) -> Callable[[Template], None]:
+    """Sets a field of the statement with this Sid, wherever below the path it stands."""
+
+    def mutate(template: Template) -> None:
+        place: Any = template
+        for step in path:
+            place = place[step]
+        (statement,) = (found for found in _dicts(place) if found.get("Sid") == sid)
+        assert statement[field] != value, "the mutation changes nothing"
+        if value is None:
+            del statement[field]
+        else:
+            statement[field] = value
+
+    return mutate
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _dicts(item)
+
+
 def _properties(name: str, *path: str | int) -> tuple[str | int, ...]:
     return ("Resources", name, "Properties", *path)
 
@@ -66,9 +91,17 @@ def _container(name: str, *path: str | int) -> tuple[str | int, ...]:
     return _properties(name, "ContainerDefinitions", 0, *path)
 
 
+_ENCRYPTION = _properties("InputBucket", "BucketEncryption", "ServerSideEncryptionConfiguration", 0)
 _WORKER_POLICY = _properties("WorkerRole", "Policies", 0, "PolicyDocument")
 _TRACKING = _properties("WorkerTracking", "TargetTrackingScalingPolicyConfiguration")
 _METRICS = (*_TRACKING, "CustomizedMetricSpecification", "Metrics")
+
+
+def _events_for_nobody(template: Template) -> None:
+    variables = template["Resources"]["WorkerTask"]["Properties"]["ContainerDefinitions"][0]["Environment"]
+    (place,) = (number for number, entry in enumerate(variables) if "Fn::If" in entry)
+    variables[place] = variables[place]["Fn::If"][1]
+
 
 #: What is done to the template, and the rule that must notice.
 MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
@@ -82,15 +115,20 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     ),
     "bucket made before the queue's policy": (_drop("Resources", "InputBucket", "DependsOn"), "uploads_become_events"),
     "any bucket may send": (
-        _drop(*_properties("EventsQueuePolicy", "PolicyDocument", "Statement", 0, "Condition", "ArnEquals")),
+        _in_statement(
+            "EventsOfTheInputBucket",
+            {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+            "Condition",
+            *_properties("EventsQueuePolicy"),
+        ),
         "uploads_become_events",
     ),
     "any account may send": (
-        _drop(*_properties("EventsQueuePolicy", "PolicyDocument", "Statement", 0, "Condition", "StringEquals")),
+        _in_statement("EventsOfTheInputBucket", {"ArnEquals": {}}, "Condition", *_properties("EventsQueuePolicy")),
         "uploads_become_events",
     ),
     "policy for S3 dropped": (
-        _without_statement("EventsOfTheInputBucket", *_properties("EventsQueuePolicy", "PolicyDocument")),
+        _drop(*_properties("EventsQueuePolicy", "PolicyDocument", "Statement", 0)),
         "uploads_become_events",
     ),
     "queue usable without TLS": (
@@ -137,6 +175,127 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "every_queue_has_its_dead_letters",
     ),
     "queue misnamed": (_set("tasks", *_properties("TasksQueue", "QueueName")), "queues_are_named_as_the_code_expects"),
+    "rule for other events": (
+        _set(["Object Created"], *_properties("UploadsRule", "EventPattern", "detail-type")),
+        "uploads_become_events",
+    ),
+    "rule for every bucket": (
+        _drop(*_properties("UploadsRule", "EventPattern", "detail", "bucket")),
+        "uploads_become_events",
+    ),
+    "rule for every key": (
+        _drop(*_properties("UploadsRule", "EventPattern", "detail", "object")),
+        "uploads_become_events",
+    ),
+    "undelivered events dropped": (
+        _drop(*_properties("UploadsRule", "Targets", 0, "DeadLetterConfig")),
+        "uploads_become_events",
+    ),
+    "any rule may send": (
+        _in_statement("EventsOfTheRule", {"ArnEquals": {}}, "Condition", *_properties("EventsQueuePolicy")),
+        "uploads_become_events",
+    ),
+    "undelivered events refused": (
+        _drop(*_properties("EventsDeadLettersPolicy", "PolicyDocument", "Statement", 0)),
+        "uploads_become_events",
+    ),
+    "events before the right to read": (
+        _set(["EventsQueuePolicy", "EventsDeadLettersPolicy"], "Resources", "UploadsRule", "DependsOn"),
+        "uploads_become_events",
+    ),
+    "bucket made beside an existing one": (_drop("Resources", "InputBucket", "Condition"), "uploads_become_events"),
+    "key of the uploads not used": (
+        _set("ScaleInWhenIdle", *_ENCRYPTION, "Fn::If", 0),
+        "buckets_take_the_keys_that_are_given",
+    ),
+    "worker is told another bucket": (
+        _set({"Ref": "OutputBucket"}, *_container("WorkerTask", "Environment", 2, "Value")),
+        "containers_are_told_the_buckets",
+    ),
+    "pages of any origin": (
+        _drop(*_properties("InputBucket", "CorsConfiguration")),
+        "browsers_and_cloudfront_get_what_they_need_and_no_more",
+    ),
+    "CloudFront reads failure records": (
+        _in_statement(
+            "Distribution", {"Fn::Sub": "${OutputBucket.Arn}/*"}, "Resource", *_properties("OutputBucketPolicy")
+        ),
+        "browsers_and_cloudfront_get_what_they_need_and_no_more",
+    ),
+    "any distribution reads": (
+        _in_statement("Distribution", {}, "Condition", *_properties("OutputBucketPolicy")),
+        "browsers_and_cloudfront_get_what_they_need_and_no_more",
+    ),
+    "role out of bounds": (
+        _drop(*_properties("FlowerRole", "PermissionsBoundary")),
+        "roles_are_bounded_as_the_account_wants",
+    ),
+    "existing buckets may be written": (
+        _in_statement("ReadObjects", ["s3:GetObject", "s3:PutObject"], "Action", *_properties("ReadExistingInputs")),
+        "existing_buckets_and_keys_are_granted_and_no_others",
+    ),
+    "existing buckets can't be read": (
+        lambda t: t["Resources"]["ReadExistingInputs"]["Properties"].update(Roles=[]),
+        "existing_buckets_and_keys_are_granted_and_no_others",
+    ),
+    "only the first of the existing buckets": (
+        _in_statement(
+            "ReadObjects",
+            {"Fn::Sub": ["arn:aws:s3:::${B}/*", {"B": {"Fn::Select": [0, {"Ref": "ExistingInputBuckets"}]}}]},
+            "Resource",
+            *_properties("ReadExistingInputs"),
+        ),
+        "existing_buckets_and_keys_are_granted_and_no_others",
+    ),
+    "key of the renditions not granted": (
+        _in_statement("OutputKey", "kms:Decrypt", "Action", *_WORKER_POLICY),
+        "existing_buckets_and_keys_are_granted_and_no_others",
+    ),
+    "all of an existing bucket written": (
+        _in_statement(
+            "KeepOutput",
+            {"Fn::Sub": "arn:${AWS::Partition}:s3:::${ExistingOutputBucket}/*"},
+            "Resource",
+            *_WORKER_POLICY,
+        ),
+        "existing_buckets_and_keys_are_granted_and_no_others",
+    ),
+    "events without a reader": (
+        _drop("Resources", "WorkerEvents", "Condition"),
+        "without_flower_nobody_sends_what_nobody_reads",
+    ),
+    "topics without a reader": (
+        _drop("Resources", "EventsTopic", "Condition"),
+        "without_flower_nobody_sends_what_nobody_reads",
+    ),
+    "events sent for nobody": (
+        _events_for_nobody,
+        "without_flower_nobody_sends_what_nobody_reads",
+    ),
+    "no login to the registry": (
+        _drop(*_container("BridgeTask", "RepositoryCredentials")),
+        "secrets_are_for_the_execution_role_alone",
+    ),
+    "settings not passed on": (
+        _set("PIPELINE_OPTIONS", *_container("WorkerTask", "Environment", 10, "Name")),
+        "every_setting_can_be_given",
+    ),
+    "settings that can't be written": (
+        _set("[A-Z=0-9]*", "Parameters", "Settings", "AllowedPattern"),
+        "every_setting_can_be_given",
+    ),
+    "no workers, and nobody told": (_drop("Resources", "NoWorkersAlarm"), "workers_that_can_not_start_are_told"),
+    "long tasks taken for no workers": (
+        _set(
+            "IF(FILL(taken, 0) + 0 * inflight < 1, visible, 0)",
+            *_properties("NoWorkersAlarm", "Metrics", 0, "Expression"),
+        ),
+        "workers_that_can_not_start_are_told",
+    ),
+    "no workers for hours": (
+        _set(120, *_properties("NoWorkersAlarm", "EvaluationPeriods")),
+        "workers_that_can_not_start_are_told",
+    ),
     # These are what the template once had, and what AWS would have refused.
     "one policy for several queues": (
         _set([{"Ref": "TasksQueue"}, {"Ref": "EventsDeadLetters"}], *_properties("TasksQueuePolicy", "Queues")),
@@ -191,7 +350,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "iam_and_s3_accept_the_policies",
     ),
     "a role's policies too large": (
-        _set([f"arn:aws:s3:::bucket{number}/*" for number in range(500)], *_WORKER_POLICY, "Statement", 2, "Resource"),
+        _in_statement("ReadInput", [f"arn:aws:s3:::b{number}/*" for number in range(500)], "Resource", *_WORKER_POLICY),
         "iam_and_s3_accept_the_policies",
     ),
     "dashboard in the services' domain": (
@@ -214,23 +373,23 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _drop(*_properties("BridgeRole", "AssumeRolePolicyDocument", "Statement", 0, "Condition")),
         "roles_belong_to_this_accounts_tasks",
     ),
-    "action on everything": (_set("*", *_WORKER_POLICY, "Statement", 2, "Resource"), "every_action_has_its_resource"),
+    "action on everything": (
+        _in_statement("ReadInput", "*", "Resource", *_WORKER_POLICY),
+        "every_action_has_its_resource",
+    ),
     "own tasks not allowed to write": (
-        _drop(*_WORKER_POLICY, "Statement", 4, "Resource", 3),
+        _in_statement("KeepOwn", ["s3:GetObject"], "Action", *_WORKER_POLICY),
         "own_tasks_have_their_folder_and_no_more",
     ),
     "own tasks allowed without being asked for": (
-        _set({"Fn::Sub": "${OutputBucket.Arn}/${OwnFolder}*"}, *_WORKER_POLICY, "Statement", 4, "Resource", 3),
+        _in_statement("KeepOutput", {"Fn::Sub": "${OutputBucket.Arn}/*"}, "Resource", *_WORKER_POLICY),
         "own_tasks_have_their_folder_and_no_more",
     ),
     "bridge may not look inside": (
-        _set(
-            [{"Fn::Sub": "${InputBucket.Arn}/*"}],
-            *_properties("BridgeRole", "Policies", 0, "PolicyDocument", "Statement", 3, "Fn::If", 1, "Resource"),
-        ),
+        _in_statement("LookInside", [{"Fn::Sub": "${InputBucket.Arn}/*"}], "Resource", *_properties("BridgeRole")),
         "own_tasks_have_their_folder_and_no_more",
     ),
-    "all actions": (_set("s3:*", *_WORKER_POLICY, "Statement", 2, "Action"), "every_action_has_its_resource"),
+    "all actions": (_in_statement("ReadInput", "s3:*", "Action", *_WORKER_POLICY), "every_action_has_its_resource"),
     "protection not permitted": (
         _without_statement("ProtectFromScaleIn", *_WORKER_POLICY),
         "busy_workers_are_protected",
@@ -240,7 +399,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "busy_workers_are_protected",
     ),
     "secret for the worker": (
-        lambda t: t["Resources"]["FlowerSecretRead"]["Properties"].update(RoleName={"Ref": "WorkerRole"}),
+        _in_statement("ReadInput", "secretsmanager:GetSecretValue", "Action", *_WORKER_POLICY),
         "secrets_are_for_the_execution_role_alone",
     ),
     "root user": (_drop(*_container("WorkerTask", "User")), "containers_are_locked_down"),
@@ -272,7 +431,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     "other command": (_set("celery", *_container("WorkerTask", "Command", 0)), "containers_run_our_commands"),
     "stop timeout beyond Fargate's": (_set(300, *_container("WorkerTask", "StopTimeout")), "stops_are_graceful"),
     "stop timeout of the bridge dropped": (_drop(*_container("BridgeTask", "StopTimeout")), "stops_are_graceful"),
-    "visibility below the lease": (
+    "visibility below the workers' own": (
         _set(30, *_properties("TasksQueue", "VisibilityTimeout")),
         "messages_stay_hidden_while_they_are_worked_on",
     ),
@@ -325,12 +484,11 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "queries_name_metrics_that_exist",
     ),
     "wrong metric on the dashboard": (
-        lambda t: t["Resources"]["Dashboard"]["Properties"].update(
-            DashboardBody={
-                "Fn::Sub": t["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].replace(
-                    "NumberOfMessagesSent", "MessagesSent"
-                )
-            }
+        lambda t: t["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].__setitem__(
+            0,
+            t["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"][0].replace(
+                "NumberOfMessagesSent", "MessagesSent"
+            ),
         ),
         "queries_name_metrics_that_exist",
     ),
@@ -476,10 +634,57 @@ def test_private_network_has_an_endpoint_for_every_service_that_the_containers_c
     assert services == set().union(*(endpoints_of.get(name, {name}) for name in called))
 
 
+def test_registry_counts_images_and_not_their_parts() -> None:
+    lifecycle = Stack(load("ecr.yaml"), {"KeepImages": 7}).properties("Repository")["LifecyclePolicy"]
+    rules = [rule["selection"] for rule in json.loads(lifecycle["LifecyclePolicyText"])["rules"]]
+    assert [(rule["tagStatus"], rule["countType"]) for rule in rules] == [
+        ("tagged", "imageCountMoreThan"),
+        ("untagged", "sinceImagePushed"),
+    ]
+    assert (rules[0]["countNumber"], rules[0]["tagPatternList"]) == (7, ["*"])
+
+
+def test_cloudfront_signs_its_requests_and_serves_only_what_browsers_may_see() -> None:
+    stack = Stack(load("cdn.yaml"), {"OutputBucketName": "photos-output"})
+    config = stack.properties("Distribution")["DistributionConfig"]
+    (origin,) = config["Origins"]
+    assert (origin["DomainName"], origin["OriginAccessControlId"]) == (
+        "photos-output.s3.us-east-1.amazonaws.com",
+        "AccessControl",
+    )
+    control = stack.properties("AccessControl")["OriginAccessControlConfig"]
+    assert (control["SigningBehavior"], control["SigningProtocol"]) == ("always", "sigv4")
+    assert config["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
+    assert set(config["DefaultCacheBehavior"]["AllowedMethods"]) <= {"GET", "HEAD", "OPTIONS"}
+    # What is not there yet must not be remembered as missing.
+    assert {(entry["ErrorCode"], entry["ErrorCachingMinTTL"]) for entry in config["CustomErrorResponses"]} == {
+        (403, 5),
+        (404, 5),
+    }
+    caching = stack.properties("Caching")["CachePolicyConfig"]
+    assert (caching["MinTTL"], caching["DefaultTTL"]) == (0, 300)  # a rendition's own header is obeyed
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({}, True),
+        ({"Domain": "a.example", "CertificateArn": "arn:aws:acm:us-east-1:1:certificate/1"}, True),
+        ({"Domain": "a.example"}, False),
+        ({"CertificateArn": "arn:aws:acm:us-east-1:1:certificate/1"}, False),
+    ],
+)
+def test_a_name_of_the_distribution_needs_its_certificate(given: dict[str, str], allowed: bool) -> None:
+    stack = Stack(load("cdn.yaml"), given)
+    (assertion,) = stack.template["Rules"]["NameWithItsCertificate"]["Assertions"]
+    assert stack.resolve(assertion["Assert"]) is allowed
+
+
 def test_outputs_of_the_optional_templates_are_parameters_of_the_stack(template: Template) -> None:
     for name, offered in {
         "network.yaml": {"VpcId", "SubnetIds", "AssignPublicIp"},
         "flower.yaml": {"FlowerTargetGroupArn", "FlowerBalancerGroupId"},
+        "cdn.yaml": {"DistributionArn"},
     }.items():
         assert offered <= set(load(name)["Outputs"])
         assert offered <= set(template["Parameters"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
+from typing import Any
+
+import boto3
 
 from pipeline.local.stack import Emulator
 
@@ -17,3 +21,22 @@ def empty_account(emulator: Emulator) -> None:
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     for table in ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]:
         ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+
+
+def push_image(emulator: Emulator, repository: str, tag: str, region: str) -> None:
+    """As `docker push` of an image that was built for both CPUs."""
+    session: Any = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=region)
+    ecr = session.client("ecr", endpoint_url=emulator.endpoint)
+    kind = "application/vnd.oci.image"
+    parts = [
+        {
+            "digest": "sha256:" + cpu[0] * 64,
+            "mediaType": f"{kind}.manifest.v1+json",
+            "size": 1,
+            "platform": {"os": "linux", "architecture": cpu},
+        }
+        for cpu in ("amd64", "arm64")
+    ]
+    manifest = {"schemaVersion": 2, "mediaType": f"{kind}.index.v1+json", "manifests": parts}
+    ecr.create_repository(repositoryName=repository)
+    ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from pipeline.local.stack import Emulator
 from tests.support.aws_process import ROOT, AwsServer, S3Proxy
+from tests.support.waiting import text_of
 
 INPUT, OUTPUT = "input", "output"
 WORKER = ("-m", "pipeline.worker", "--loglevel", "INFO")
@@ -99,8 +100,7 @@ class Chain:
             self.kill(name)
 
     def log(self, name: str) -> str:
-        path = self.folder / f"{name}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return text_of(self.folder / f"{name}.log")
 
     def upload(self, key: str, data: bytes, sequence: int) -> str:
         """Puts an object, and returns the event that S3 would send."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from pipeline.sqs.monitoring.names import Kind, kind_of
 from pipeline.sqs.monitoring.process_queues import owned
 from tests.support.aws_process import AwsServer
 from tests.support.flower import PASSWORD, Flower
+from tests.support.processes import OWNER, owned_processes
 from tests.support.sqs_model import ACCOUNT, REGION
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -35,6 +37,7 @@ class Cluster:
     app: Any
     workers: dict[str, Worker]
     flowers: list[Flower]
+    owner: str  # what a test starts here outlives that test
     _exits: ExitStack
 
     @property
@@ -45,6 +48,7 @@ class Cluster:
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "EVENTS_INTERVAL_S": "0.1",
             "TRACE": str(self.folder / "trace"),
+            OWNER: self.owner,
         }
 
     def start_worker(self, name: str, *options: str, **env: str) -> Worker:
@@ -87,7 +91,12 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with AwsServer() as server, pytest.MonkeyPatch.context() as patch, ExitStack() as exits:
+    with (
+        owned_processes(),
+        AwsServer() as server,
+        pytest.MonkeyPatch.context() as patch,
+        ExitStack() as exits,
+    ):
         for name, value in server.env.items():
             patch.setenv(name, value)
         clients.forget_clients()
@@ -100,7 +109,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             server.client("sns").create_topic(Name=prefix + topic)
         server.reset()
         app = make_app(settings)
-        made = Cluster(server, settings, tmp_path_factory.mktemp("cluster"), app, {}, [], exits)
+        made = Cluster(server, settings, tmp_path_factory.mktemp("cluster"), app, {}, [], os.environ[OWNER], exits)
         made.forbid()
         made.start_worker("one", METRICS_NAMESPACE="Tests")
         made.start_worker("two")

@@ -19,7 +19,7 @@ class LoseConnection(bootsteps.StartStopStep):
 
     def _look(self, hub: Any) -> None:
         file = Path(os.environ["LOSE"])
-        if file.exists():
+        if file.exists():  # only this worker removes it
             file.unlink()
             hub.call_soon(_lose)  # what a timer raises is only logged
 

@@ -31,7 +31,7 @@ from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.enqueue import assign
-from pipeline.sqs.settled import Decision, Effect, Unavailable, carry, on_raise, on_return, raised
+from pipeline.sqs.settled import Decision, Effect, carry, on_raise, on_return, raised
 from tests.support.s3_model import EPOCH, S3Model, Version, error
 
 INPUT, OUTPUT = "in", "out"
@@ -303,10 +303,10 @@ class PipelineModel:
     def execute(self, attempt: Attempt) -> None:
         """Runs a message as a worker does; in the attempt's thread."""
         message = attempt.message
-        decision, exc = self.run(message)
+        decision, _ = self.run(message)
         attempt.halt(f"settle the message: {decision.effect.value}")
         if message.holder is attempt and message in self.tasks:  # else the receipt handle is of an earlier receive
-            self._settle(message, decision, exc)
+            self._settle(message, decision)
 
     def run(self, message: TaskMessage) -> tuple[Decision, BaseException | None]:
         """Runs the task as a pool process does; what its worker decides then, and what was raised."""
@@ -323,26 +323,16 @@ class PipelineModel:
             result = info = ExceptionInfo()
         return (on_raise(result), raised(result)) if info else (on_return(shown), None)
 
-    def _settle(self, message: TaskMessage, decision: Decision, exc: BaseException | None) -> None:
+    def _settle(self, message: TaskMessage, decision: Decision) -> None:
         """As a worker does."""
         if decision.effect is Effect.RELEASE:
             message.visible_at = self.clock + 2.0**message.receives
             return
         self.tasks.remove(message)
-        is_own = isinstance(exc, Unavailable) and not self.is_outage
-        if decision.effect is Effect.DEAD_LETTER or (is_own and exc.is_last_try):  # type: ignore[union-attr]
+        if decision.effect is Effect.DEAD_LETTER:
             self.dead.append(message)
         elif decision.effect is Effect.DEFER:
-            retries = message.headers["retries"] + is_own
-            self.tasks.append(
-                replace(
-                    message,
-                    headers=message.headers | {"retries": retries},
-                    visible_at=self.clock + decision.delay_s,
-                    receives=0,
-                    holder=None,
-                )
-            )
+            self.tasks.append(replace(message, visible_at=self.clock + decision.delay_s, receives=0, holder=None))
 
     def _producer(self, producer: Any = None) -> Any:
         """A worker's processes have each their own; every other one of them is cold."""

@@ -1,17 +1,72 @@
-"""Processes of the tests: finding what was left behind."""
+"""Processes of the tests: finding them, and ending what was left behind."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.waiting import wait_until
 
-def marked(mark: str) -> list[str]:
-    """Command lines of all living processes whose environment carries the mark (Linux)."""
-    found = []
+#: In the environment of all that a test starts, and of all that this starts, also where it has left its process group.
+OWNER = "PIPELINE_TEST_OWNER"
+#: Python's audit events for the ways in which a process is started.
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_started = Counter[str]()
+
+
+def _hear(event: str, _: object) -> None:
+    if event in _STARTS:
+        _started[event] += 1
+
+
+sys.addaudithook(_hear)
+
+
+def _living(mark: str) -> dict[int, str]:
+    """Command lines of all living processes whose environment carries the mark, by their id (Linux)."""
+    found = {}
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it ended meanwhile, or isn't ours
     return found
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of all living processes whose environment carries the mark."""
+    return list(_living(mark).values())
+
+
+@contextmanager
+def owned_processes() -> Iterator[None]:
+    """Ends in the end whatever was started in it and still lives, a daemon too; also when a test has failed."""
+    before, mark, started = os.environ.get(OWNER), uuid.uuid4().hex, _started.total()
+    os.environ[OWNER] = mark
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(OWNER, None)
+        else:
+            os.environ[OWNER] = before
+        if _started.total() > started:  # else there is nothing to look for
+            _end(mark)
+
+
+def _end(mark: str) -> None:
+    def gone() -> bool:
+        living = _living(mark).keys() - {os.getpid()}
+        for process in living:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return not living
+
+    wait_until(gone, "all that the test has started has ended")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from kombu import Connection
 
+from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.polling import Poller
+from pipeline.sqs.transport.receiver import Job, Received
+from pipeline.sqs.transport.redrive import RedrivePolicy
 from pipeline.sqs.transport.transport import Channel
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
+MAX_RECEIVES = 5
 
 
 class FakeHub:
@@ -39,7 +45,7 @@ class FakeHub:
 
 
 class Recorder(list[Any]):
-    """Stands in for a ``Batcher``, and for a ``LeaseKeeper``."""
+    """Stands in for a ``Batcher``."""
 
     def put(self, item: Any) -> None:
         self.append(item)
@@ -47,40 +53,51 @@ class Recorder(list[Any]):
     def close(self) -> None:
         """Nothing to send."""
 
-    def ensure_started(self) -> None:
-        """No thread."""
-
-    def stop(self) -> None:
-        """No thread."""
-
 
 class ScriptedChannel(Channel):
-    # Recorders here.
-    deletes: Any
-    returns: Any
-    burials: Any
-    postponements: Any
-    keeper: Any
+    hub: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.asked: list[tuple[int, Any]] = []
-        for name in ("deletes", "returns", "burials", "postponements", "keeper"):
-            self.__dict__[name] = Recorder()
+        self.asked: list[Job] = []
+        self.deletes, self.releases, self.moves = Recorder(), Recorder(), Recorder()
         super().__init__(*args, **kwargs)
 
-    def _get_from_sqs(self, *_args: Any, count: int = 1, callback: Any = None, **_kwargs: Any) -> None:
-        self.asked.append((count, callback))
+    @cached_property
+    def parts(self) -> Parts:
+        made = super().parts
+        settlement: Any = made.settlement
+        settlement.deletes, settlement.releases, settlement.moves = self.deletes, self.releases, self.moves
+        extender: Any = made.extender
+        extender.watch = lambda: None  # no thread
+        return made
 
-    def asynsqs(self, queue: str | None = None) -> None:
-        """No client: nothing is sent."""
+    @cached_property
+    def poller(self) -> Poller:
+        made = super().poller
+        receiver: Any = made
+        receiver._receiver = self
+        return made
+
+    # As a ``Receiver`` is: nothing is sent.
+
+    def start(self, queue: str, job: Job) -> None:
+        self.asked.append(job)
 
     def answer(self, *messages: dict[str, Any]) -> None:
-        """Answers the open poll."""
-        self.asked.pop()[1]({"Messages": list(messages)} if messages else {})
+        """Answers the open receive."""
+        job = self.asked.pop()
+        received = Received(URL, list(messages))
+        if self._taken("tasks", received):
+            job.on_received(received)
         self.hub.run_soon()
 
     def fail(self, exc: Exception) -> None:
-        self.asked.pop()[1].throw(exc)
+        self.asked.pop().on_failed(exc)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Of what is on its way to the dead-letter queue."""
+        return [move.reason for move in self.moves if move.delay_s is None]
 
     def consume(self, callback: Callable[[Any], Any] | None = None) -> list[Any]:
         """Starts to consume the queue ``tasks``; returns the list that received messages are added to."""
@@ -103,6 +120,7 @@ def scripted_channel(**options: Any) -> Iterator[ScriptedChannel]:
     transport._queue_cache["p-tasks"] = URL
     made = ScriptedChannel(transport)
     made.hub = FakeHub()
+    made.parts.redrive._known[URL] = RedrivePolicy(f"{URL}-dlq", MAX_RECEIVES)
     try:
         yield made
     finally:

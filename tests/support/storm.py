@@ -61,7 +61,7 @@ def storm(
 ) -> Account:
     """Runs it, killing until all is done, and counts. ``folder`` gets the logs."""
     rng = random.Random(seed)
-    with chain(folder, MESSAGE_LEASE_S="5", POLL_WAIT_S="2") as (made, _):
+    with chain(folder, MESSAGE_VISIBILITY_TIMEOUT_S="5", POLL_WAIT_S="2") as (made, _):
         account = Account(images)
         newest, later = _upload(made, account, rng)
         begun = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.core.names import failure_key
+from pipeline.core.names import failure_key, key_metadata, stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
@@ -50,13 +50,16 @@ class Synthetic:
         provenance = Provenance.of(named, modified="…", recipe=recipe, suffix=ending)
         metadata = provenance.metadata() | {"source-bytes": "1"} | dict(facts) | made
         data = f"{prefix}{key} {metadata}".encode()
-        return self.s3.put(OUTPUT, f"{prefix}{key}{ending}", data, metadata=metadata, content_type="image/jpeg")
+        name = stored_name(prefix, key, ending)
+        metadata |= key_metadata(name, key)
+        return self.s3.put(OUTPUT, name, data, metadata=metadata, content_type="image/jpeg")
 
     def fail(self, key: str, reason: str = "truncated") -> None:
         source = self.s3.buckets[INPUT].current(key)
         assert source is not None
         made = Provenance.of(Source(INPUT, key, etag=source.etag)).metadata() | {"reason": reason}
-        self.s3.put(OUTPUT, failure_key(key), b"{}", metadata=made)
+        name = failure_key(key)
+        self.s3.put(OUTPUT, name, b"{}", metadata=made | key_metadata(name, key))
 
     def done(self, key: str) -> None:
         """Uploaded and rendered, in a few seconds."""

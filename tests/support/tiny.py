@@ -14,8 +14,8 @@ from typing import Any
 
 from celery.exceptions import Reject
 
-from pipeline.aws.queues import TASKS_QUEUE
 from pipeline.celery import make_app
+from pipeline.core.queue_names import TASKS_QUEUE
 from tests.support.stock import make_stock
 
 app = make_app()

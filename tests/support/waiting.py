@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 STEP_S = 0.02
 
@@ -15,3 +16,11 @@ def wait_until(condition: Callable[[], object], what: str, within_s: float = 20.
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:g} s: {what}")
         time.sleep(STEP_S)
+
+
+def text_of(path: Path) -> str:
+    """What is in a file that another process writes and removes; empty where there is none. Never looks twice."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

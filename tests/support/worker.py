@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.aws_process import ROOT, AwsServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import text_of, wait_until
 
 READY = "ready."
 
@@ -63,10 +63,10 @@ class Worker:
         return self
 
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        return text_of(self.log_path)
 
     def trace(self) -> list[str]:
-        return self.trace_path.read_text().splitlines() if self.trace_path.exists() else []
+        return text_of(self.trace_path).splitlines()
 
     def done(self) -> Counter[str]:
         """How often each named task was finished, by all workers that share the folder."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from pipeline.aws import clients, queues, storage
 from pipeline.aws.errors import is_denied, plainly, told
@@ -86,4 +87,13 @@ def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch)
     nowhere.delenv("AWS_DEFAULT_REGION")
     nowhere.setenv("AWS_REGION", "eu-west-1")
     with scripted_channel() as channel:
-        assert channel.region == "eu-west-1"
+        assert channel.sqs().meta.region_name == "eu-west-1"
+        assert clients.sqs_receiver(channel.reply_timeout_s).meta.region_name == "eu-west-1"
+
+
+def test_an_answer_that_is_not_of_aws_is_one_sentence() -> None:
+    with (
+        pytest.raises(PipelineError, match=r"asking: the answer is not AWS's .*check AWS_ENDPOINT_URL"),
+        plainly("asking"),
+    ):
+        raise ResponseParserError("<html>")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from benchmarks import clocks, dollars, processes
-from benchmarks.clocks import Clocks
+from benchmarks import dollars, processes
 from benchmarks.dollars import Assumed
 from benchmarks.end_to_end import plain
 from benchmarks.server import unchunked
@@ -113,34 +110,6 @@ sys.stdin.read()
         assert processes.cpu_s([child.pid]) > own
         assert processes.memory(child.pid)[pid].peak > 1_000_000
         child.stdin.close()
-
-
-def test_what_is_timed_inside_counts_once(tmp_path: Path):
-    here = Clocks(tmp_path)
-
-    def spin() -> None:
-        until = time.thread_time() + 0.02
-        while time.thread_time() < until:
-            pass
-
-    inner = here.timed("S3", spin)
-
-    def outer_work() -> None:
-        spin()
-        inner()
-
-    started = time.thread_time()
-    here.timed("publish", outer_work)()
-    whole = time.thread_time() - started
-    found = clocks.read(tmp_path)
-    assert found["S3"] >= 0.02
-    assert found["publish"] >= 0.02
-    assert found["S3"] + found["publish"] <= whole
-
-
-def test_a_clock_that_has_nothing_to_measure_any_more_is_an_error(tmp_path: Path):
-    with pytest.raises(AttributeError, match="no_such_function"):
-        Clocks(tmp_path).patch("S3", Path, "no_such_function")
 
 
 def test_chunked_uploads_are_put_together():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.backoff import Backoff
 from pipeline.sqs.transport import batcher
 from pipeline.sqs.transport.batcher import Batcher, Failure, failed_entries
 from tests.support.waiting import wait_until
@@ -39,7 +40,7 @@ class Sender:
 
 @pytest.fixture
 def sender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
-    monkeypatch.setattr(batcher, "MAX_BACKOFF_S", 0.01)
+    monkeypatch.setattr(batcher, "BACKOFF", Backoff(0.01, 0.01))
     made = Sender()
     yield made
     made.error = None
@@ -119,6 +120,14 @@ def test_close_sends_what_is_left_and_gives_up_what_it_cannot(sender: Sender) ->
     assert [failure.item for failure in sender.lost] == ["a1"]
     sender.batcher.put("a2")  # late: not lost silently
     assert [failure.item for failure in sender.lost] == ["a1", "a2"]
+
+
+def test_no_thread_is_left_when_there_is_nothing_to_send(sender: Sender) -> None:
+    quick = Batcher("quick", send=sender.send, give_up=sender.lost.append, key=lambda item: item[0], idle_s=0.01)
+    for item in ("a0", "a1"):  # the second one starts another
+        quick.put(item)
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name == "quick"], "its thread has ended")
+    assert sender.batches == [["a0"], ["a1"]]
 
 
 def test_reads_the_failed_entries_of_a_reply() -> None:

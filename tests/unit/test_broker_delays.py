@@ -52,9 +52,21 @@ def test_what_arrives_before_its_time_is_sent_on_and_not_delivered(channel: Scri
     messages = channel.consume()
     channel.answer(sqs_message(1, eta=in_s(2000)), sqs_message(2))
     assert [message.headers["id"] for message in messages] == ["2"]
-    (item,) = channel.postponements
-    assert item.held.message_id == "m1"
-    assert 1990 < item.left_s <= 2000
+    (item,) = channel.moves
+    assert item.message.message_id == "m1"
+    assert 1990 < item.delay_s <= 2000
+    assert len(channel.parts.in_flight) == 1  # the other one
+
+
+@pytest.mark.parametrize("eta", ["9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59", "far"])
+def test_what_would_never_be_due_is_a_dead_letter_with_the_reason(channel: ScriptedChannel, eta: str) -> None:
+    messages = channel.consume()
+    channel.answer(sqs_message(1, eta=in_s(8 * 86400) if eta == "far" else eta), sqs_message(2, eta=in_s(6 * 86400)))
+    assert messages == []
+    (reason,) = channel.reasons
+    assert reason.startswith("due in ")
+    assert reason.endswith("more than MAX_DELAY_DAYS=7")
+    assert [move.message.message_id for move in channel.moves if move.delay_s is not None] == ["m2"]
 
 
 @pytest.mark.parametrize("late_s", [0.5, 0, -100])
@@ -62,7 +74,7 @@ def test_what_is_due_is_delivered_and_celery_does_not_time_it(channel: ScriptedC
     messages = channel.consume()
     channel.answer(sqs_message(1, eta=in_s(late_s)))
     assert messages[0].headers["eta"] is None
-    assert channel.postponements == []
+    assert channel.moves == []
 
 
 def test_the_places_in_kombu_and_celery_that_delays_are_fastened_to() -> None:

@@ -3,74 +3,74 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sqs.transport.prefetch import Reserve
+from pipeline.sqs.transport.prefetch import PrefetchController
 from tests.support.scripted import scripted_channel, sqs_message
 
 
-def settled(reserve: Reserve, per_s: float, count: int = 100) -> Reserve:
+def settled(controller: PrefetchController, per_s: float, count: int = 100) -> PrefetchController:
     """After so many tasks, done at this rate, in bursts of two."""
-    reserve.begin(1000.0)
+    controller.on_work(1000.0)
     for number in range(count):
-        reserve.done(1000.0 + (number // 2 + 1) * 2 / per_s)
-    return reserve
+        controller.on_done(1000.0 + (number // 2 + 1) * 2 / per_s)
+    return controller
 
 
 def test_without_experience_it_holds_what_can_run() -> None:
-    reserve = Reserve(5)
-    assert [reserve.room(held, 2) for held in range(4)] == [2, 1, 0, 0]
+    controller = PrefetchController(5)
+    assert [controller.capacity(in_flight, 2) for in_flight in range(4)] == [2, 1, 0, 0]
 
 
 def test_with_fast_tasks_it_asks_for_ten_when_few_are_left() -> None:
-    reserve = settled(Reserve(5), per_s=20)
-    assert reserve.limit(2) == 14
-    assert [reserve.room(held, 2) for held in (0, 4, 5, 13, 14)] == [10, 10, 0, 0, 0]
+    controller = settled(PrefetchController(5), per_s=20)
+    assert controller.limit(2) == 14
+    assert [controller.capacity(in_flight, 2) for in_flight in (0, 4, 5, 13, 14)] == [10, 10, 0, 0, 0]
 
 
-def test_with_slow_tasks_it_holds_no_reserve() -> None:
-    reserve = settled(Reserve(5), per_s=0.1)
-    assert reserve.limit(2) == 2
-    assert [reserve.room(held, 2) for held in (0, 1, 2)] == [2, 1, 0]
+def test_with_slow_tasks_it_prefetches_nothing() -> None:
+    controller = settled(PrefetchController(5), per_s=0.1)
+    assert controller.limit(2) == 2
+    assert [controller.capacity(in_flight, 2) for in_flight in (0, 1, 2)] == [2, 1, 0]
 
 
-def test_in_between_it_holds_the_work_of_reserve_s() -> None:
-    assert settled(Reserve(5), per_s=2).limit(2) in (9, 10, 11)
+def test_in_between_it_prefetches_the_work_of_prefetch_s() -> None:
+    assert settled(PrefetchController(5), per_s=2).limit(2) in (9, 10, 11)
 
 
 def test_adapts_within_some_tasks_when_they_become_slow() -> None:
-    reserve = settled(Reserve(5), per_s=20)
-    reserve.begin(5000.0)
+    controller = settled(PrefetchController(5), per_s=20)
+    controller.on_work(5000.0)
     for number in range(4):
-        reserve.done(5000.0 + 10 * (number + 1))
-    assert reserve.limit(2) == 2
+        controller.on_done(5000.0 + 10 * (number + 1))
+    assert controller.limit(2) == 2
 
 
 def test_time_without_work_does_not_count() -> None:
-    reserve = settled(Reserve(5), per_s=20)
-    reserve.begin(90_000.0)
-    reserve.done(90_000.05)
-    assert reserve.limit(2) == 14
+    controller = settled(PrefetchController(5), per_s=20)
+    controller.on_work(90_000.0)
+    controller.on_done(90_000.05)
+    assert controller.limit(2) == 14
 
 
 @given(
     processes=st.integers(1, 64),
-    held=st.integers(0, 300),
+    in_flight=st.integers(0, 300),
     intervals_s=st.lists(st.floats(0, 1000), max_size=20),
-    reserve_s=st.integers(0, 300),
+    prefetch_s=st.integers(0, 300),
 )
 def test_never_starves_a_process_and_never_asks_for_more_than_allowed(
-    processes: int, held: int, intervals_s: list[float], reserve_s: int
+    processes: int, in_flight: int, intervals_s: list[float], prefetch_s: int
 ) -> None:
-    reserve = Reserve(reserve_s)
+    controller = PrefetchController(prefetch_s)
     now = 0.0
     for interval_s in intervals_s:
         now += interval_s
-        reserve.done(now)
-    room, limit = reserve.room(held, processes), reserve.limit(processes)
+        controller.on_done(now)
+    room, limit = controller.capacity(in_flight, processes), controller.limit(processes)
     assert processes <= limit <= 2 * processes + 10
     assert 0 <= room <= 10
     if room:
-        assert held + room <= limit
-    if held < processes:
+        assert in_flight + room <= limit
+    if in_flight < processes:
         assert room >= 1
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from celery import Celery
 from kombu import messaging, pools
 from kombu.transport import base, virtual
@@ -196,6 +196,27 @@ def test_a_single_publish_that_fails_names_its_task(app: Celery, sqs: FakeSqs, m
     with pytest.raises(PublishError) as caught:
         send(app, "a")
     assert caught.value.unsent[0].task == "t"
+
+
+def test_a_look_up_that_fails_names_the_task_like_any_other_request(
+    app: Celery, sqs: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the first request of a process, so it is the first to meet an expired token."""
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ExpiredToken"}}, "GetQueueUrl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqs, "get_queue_url", refuse)
+        with pytest.raises(PublishError) as caught:
+            send(app, "a")
+        assert caught.value.unsent[0].task == "t"
+        with pytest.raises(PublishError) as caught, batched(app):
+            send(app, "b")
+        assert caught.value.unsent[0].task == "t"
+    assert (sqs.single, sqs.calls) == ([], [])
+    send(app, "c")
+    assert len(sqs.single) == 1
 
 
 def test_the_error_survives_the_way_from_a_pool_process_to_its_worker(app: Celery, sqs: FakeSqs) -> None:

@@ -1,8 +1,9 @@
-"""What becomes of a held message: deleted, given back, moved. And the places in kombu and Celery for it."""
+"""What becomes of a message in flight: deleted, released, moved. And the places in kombu and Celery for it."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,16 @@ from celery.worker import request, state
 from kombu.message import Message
 from kombu.transport import SQS, virtual
 
+from pipeline.core.backoff import Backoff
+from pipeline.sqs.transport import batcher
+from pipeline.sqs.transport.channel import TaskChannel
+from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
-from pipeline.sqs.transport.returning import Return
+from pipeline.sqs.transport.redrive import RedrivePolicies, RedrivePolicy
+from pipeline.sqs.transport.settlement import Settlement, as_redelivered
 from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -51,43 +58,61 @@ def test_an_acknowledged_message_is_deleted_once(channel: ScriptedChannel) -> No
     (message,) = received(channel, 1)
     message.ack()
     channel.basic_ack("h1")
-    assert [held.message_id for held in channel.deletes] == ["m1"]
-    assert len(channel.held) == 0
+    assert [message.message_id for message in channel.deletes] == ["m1"]
+    assert len(channel.parts.in_flight) == 0
 
 
-def test_a_message_that_was_given_back_is_not_deleted_by_a_late_acknowledgement(channel: ScriptedChannel) -> None:
+@pytest.mark.parametrize("end", ["ack", "release", "fail", "dead_letter", "defer"])
+def test_a_message_is_settled_once_and_the_first_way_counts(channel: ScriptedChannel, end: str) -> None:
     (message,) = received(channel, 1)
-    assert channel.give_back(channel.held.select(lambda held: True)) == 1
+    settlement = channel.parts.settlement
+    (found,) = channel.parts.in_flight.select()
+    getattr(settlement, end)(found, *{"fail": ["why"], "dead_letter": ["why"], "defer": [3]}.get(end, []))
+    wanted = [list(each) for each in (channel.deletes, channel.releases, channel.moves)]
+    assert sum(map(len, wanted)) == 1
     message.ack()
-    assert channel.deletes == []
-    assert [(item.held.message_id, item.after_s) for item in channel.returns] == [("m1", 0)]
+    assert not any([settlement.ack(found), settlement.release(found), settlement.dead_letter(found, "again")])
+    assert not settlement.defer(found, 3)
+    settlement.fail(found, "again")
+    assert [channel.deletes, channel.releases, channel.moves] == wanted
 
 
-def test_a_rejected_message_is_moved_with_the_first_reason(channel: ScriptedChannel) -> None:
+def test_a_rejected_message_is_moved_and_deleted_only_after_that(channel: ScriptedChannel) -> None:
     (message,) = received(channel, 1)
-    channel.explain(message.delivery_tag, "unknown task x")
-    channel.explain(message.delivery_tag, "something later")
     message.reject()
-    assert [(held.message_id, held.reason) for held in channel.burials] == [("m1", "unknown task x")]
-    assert channel.deletes == []  # only after it was sent
+    assert [move.message.message_id for move in channel.moves] == ["m1"]
+    assert channel.deletes == []
 
 
-@pytest.mark.parametrize(("receives", "pause_s"), [(1, 2), (2, 4), (5, 32), (30, 60)])
+@pytest.mark.parametrize(("receives", "pause_s"), [(1, 2), (2, 4), (4, 16)])
 def test_a_requeued_message_comes_back_after_a_growing_pause(
     channel: ScriptedChannel, receives: int, pause_s: int
 ) -> None:
     messages = channel.consume()
     channel.answer(sqs_message(1, receives=receives))
     messages[0].requeue()
-    assert [item.after_s for item in channel.returns] == [pause_s]
-    assert channel.burials == []
+    assert [item.after_s for item in channel.releases] == [pause_s]
+    assert channel.moves == []
 
 
-def test_recovering_gives_everything_back_and_sends_no_copy(channel: ScriptedChannel) -> None:
+@pytest.mark.parametrize(("receives", "policy"), [(5, True), (9, True), (9, False)])
+def test_what_sqs_delivers_no_more_is_moved_with_its_reason(
+    channel: ScriptedChannel, receives: int, policy: bool
+) -> None:
+    if not policy:
+        channel.parts.redrive._known.clear()  # how often SQS delivers it is not known yet: it does it itself
+    channel.consume()
+    channel.answer(sqs_message(1, receives=receives))
+    channel.parts.settlement.fail(channel.parts.in_flight.select()[0], "ValueError: bad")
+    assert channel.reasons == ([f"delivered {receives} times, at last: ValueError: bad"] if policy else [])
+    assert [item.after_s for item in channel.releases] == ([] if policy else [60])
+
+
+def test_recovering_releases_everything_and_sends_no_copy(channel: ScriptedChannel) -> None:
     received(channel, 1, 2)
     channel.basic_recover(requeue=True)
-    assert sorted(item.held.message_id for item in channel.returns) == ["m1", "m2"]
-    assert len(channel.held) == 0
+    assert sorted(item.message.message_id for item in channel.releases) == ["m1", "m2"]
+    assert len(channel.parts.in_flight) == 0
 
 
 def test_every_way_to_settle_makes_room(channel: ScriptedChannel) -> None:
@@ -98,10 +123,10 @@ def test_every_way_to_settle_makes_room(channel: ScriptedChannel) -> None:
     assert len(channel.asked) == 1
     messages[1].reject()
     messages[2].requeue()
-    assert len(channel.held) == 0
+    assert len(channel.parts.in_flight) == 0
 
 
-def test_a_closing_channel_gives_back_what_no_process_has_begun(
+def test_a_closing_channel_releases_what_no_process_has_begun(
     channel: ScriptedChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = received(channel, 1, 2, 3)
@@ -109,36 +134,43 @@ def test_a_closing_channel_gives_back_what_no_process_has_begun(
     monkeypatch.setattr(state, "reserved_requests", {begun, handed_over})
     monkeypatch.setattr(state, "active_requests", {begun})
     channel.close()
-    assert sorted(item.held.message_id for item in channel.returns) == ["m2", "m3"]
+    assert sorted(item.message.message_id for item in channel.releases) == ["m2", "m3"]
     messages[0].ack()  # done after the connection was lost: deleted all the same
-    assert [held.message_id for held in channel.deletes] == ["m1"]
+    assert [message.message_id for message in channel.deletes] == ["m1"]
 
 
-def test_what_a_poll_brings_after_the_consumer_has_gone_is_given_back(channel: ScriptedChannel) -> None:
+def test_what_a_receive_brings_after_the_consumer_has_gone_is_released(channel: ScriptedChannel) -> None:
     channel.consume()
     channel.basic_cancel("c")
     channel.answer(sqs_message(1), sqs_message(2))
-    assert [(item.held.handle, item.held.url, item.after_s) for item in channel.returns] == [
+    assert [(item.message.handle, item.message.url, item.after_s) for item in channel.releases] == [
         ("h1", URL, 0),
         ("h2", URL, 0),
     ]
 
 
-def test_what_a_poll_brings_while_the_worker_stops_is_given_back(channel: ScriptedChannel) -> None:
+def test_what_a_receive_brings_while_the_worker_shuts_down_is_released(channel: ScriptedChannel) -> None:
     messages = channel.consume()
-    channel.stop_polling()
+    channel.poller.stop()
     channel.answer(sqs_message(1))
     assert messages == []
-    assert [item.held.message_id for item in channel.returns] == ["m1"]
-    assert isinstance(channel.returns[0], Return)
+    assert [item.message.message_id for item in channel.releases] == ["m1"]
+
+
+def test_what_a_receive_brings_after_the_channel_has_closed_is_released(channel: ScriptedChannel) -> None:
+    channel.consume()
+    channel.close()
+    channel.answer(sqs_message(1))
+    assert [item.message.message_id for item in channel.releases] == ["m1"]
+    assert len(channel.parts.in_flight) == 0
 
 
 def test_what_is_not_even_a_message_goes_to_the_dead_letters(channel: ScriptedChannel) -> None:
     messages = channel.consume()
     channel.answer({**sqs_message(1), "Body": '{"properties": []}'}, sqs_message(2))
     assert [message.headers["id"] for message in messages] == ["2"]
-    assert [held.message_id for held in channel.burials] == ["m1"]
-    assert channel.burials[0].reason.startswith("not a Celery message: ")
+    assert [move.message.message_id for move in channel.moves] == ["m1"]
+    assert channel.reasons[0].startswith("not a Celery message: ")
 
 
 def test_the_places_in_kombu_and_celery_that_settling_is_fastened_to() -> None:
@@ -152,4 +184,81 @@ def test_the_places_in_kombu_and_celery_that_settling_is_fastened_to() -> None:
     assert request.Request._apply_result is None
     assert "self._apply_result = maybe(ref, result)" in inspect.getsource(request.Request.execute_using_pool)
     assert Transport.Channel is Channel
+    assert issubclass(Channel, TaskChannel)
     assert Transport.implements.asynchronous
+
+
+class Sqs:
+    """Notes what is sent; refuses what the test says."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refuse: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> dict[str, Any]:
+            self.calls.append((name, request))
+            if name in self.refuse:
+                raise OSError("no route")
+            return {}
+
+        return call
+
+
+@pytest.fixture
+def sqs(monkeypatch: pytest.MonkeyPatch) -> Sqs:
+    monkeypatch.setattr(batcher, "BACKOFF", Backoff(0.01, 0.01))
+    return Sqs()
+
+
+def made(sqs: Sqs) -> tuple[Settlement, InFlightMessage]:
+    client: Any = sqs
+    messages, redrive = InFlightMessages(), RedrivePolicies(lambda: client)
+    redrive._known[URL] = RedrivePolicy(f"{URL}-dlq", 5)
+    message = InFlightMessage(URL, sqs_message(1))
+    messages.add([message])
+    return Settlement(messages, redrive, lambda: client, on_settled=lambda *_: None), message
+
+
+def test_a_copy_is_sent_before_its_original_is_deleted(sqs: Sqs) -> None:
+    for end, target in (("dead_letter", f"{URL}-dlq"), ("defer", URL)):
+        settlement, message = made(sqs)
+        getattr(settlement, end)(message, {"dead_letter": "why", "defer": 2.4}[end])
+        settlement.close()
+        (sent, copy), (deleted, batch) = sqs.calls
+        sqs.calls.clear()
+        assert (sent, copy["QueueUrl"], deleted, batch["QueueUrl"]) == (
+            "send_message",
+            target,
+            "delete_message_batch",
+            URL,
+        )
+        assert copy["MessageBody"] == message.message["Body"]
+        assert copy.get("DelaySeconds") == {"dead_letter": None, "defer": 3}[end]
+
+
+@pytest.mark.parametrize("end", ["dead_letter", "defer"])
+def test_what_could_not_be_copied_is_not_deleted(sqs: Sqs, end: str, caplog: pytest.LogCaptureFixture) -> None:
+    sqs.refuse = {"send_message"}
+    settlement, message = made(sqs)
+    getattr(settlement, end)(message, {"dead_letter": "why", "defer": 2.4}[end])
+    settlement.close()
+    assert {name for name, _ in sqs.calls} == {"send_message"}
+    wait_until(lambda: caplog.records, "it is told")
+    assert [record.action for record in caplog.records] == [f"{end}_failed"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("was_begun", "receives", "wanted"), [(False, 1, None), (True, 1, True), (False, 2, True)])
+def test_the_copy_of_what_was_begun_says_so(sqs: Sqs, was_begun: bool, receives: int, wanted: bool | None) -> None:
+    settlement, message = made(sqs)
+    message.message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+    settlement.defer(message, 3, was_begun=was_begun)
+    settlement.close()
+    envelope = json.loads(sqs.calls[0][1]["MessageBody"])
+    assert envelope["properties"]["delivery_info"].get("redelivered") is wanted
+    assert envelope["headers"]["id"] == "1"
+
+
+@pytest.mark.parametrize("body", ["hello", "[]", '{"properties": 5}', "{}"])
+def test_what_is_no_task_message_is_copied_as_it_is(body: str) -> None:
+    assert as_redelivered(body) == body

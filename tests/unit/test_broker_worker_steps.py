@@ -24,7 +24,7 @@ from pipeline.core.settings import Settings
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.worker import heartbeat, shutdown
 from pipeline.sqs.worker.heartbeat import is_consuming
-from pipeline.sqs.worker.scale_in_protection import RETRY_S, Protection
+from pipeline.sqs.worker.scale_in_protection import RETRY_S, ScaleInProtection
 from tests.support.scripted import scripted_channel, sqs_message
 
 
@@ -40,7 +40,7 @@ class Agent:
     def __init__(self) -> None:
         self.clock, self.works = Clock(), True
         self.calls: list[tuple[float, bool]] = []
-        self.protection = Protection(self.put, expires_min=15, linger_s=10, clock=self.clock)
+        self.protection = ScaleInProtection(self.put, expires_min=15, linger_s=10, clock=self.clock)
 
     def put(self, protected: bool) -> bool:
         self.calls.append((self.clock.now, protected))
@@ -143,25 +143,43 @@ def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> N
     with scripted_channel(wait_time_seconds=20) as channel:
         channel.basic_qos(prefetch_count=1)
         channel.consume()
-        poll = channel.polls["tasks"]
+        poll = channel.poller.polls["tasks"]
         assert poll.state is PollState.OPEN
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 34
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 2  # its time-out should have ended it
-        assert not is_consuming(channel)
+        assert not is_consuming(channel, 45)
         channel.answer(sqs_message(1))
         assert poll.state is PollState.FULL
-        assert not is_consuming(channel)  # full of what? nothing runs
+        assert not is_consuming(channel, 45)  # full of what? nothing runs
         running.append(object())
         poll.since -= 10_000
-        assert is_consuming(channel)  # one long task
+        assert is_consuming(channel, 45)  # one long task
         poll.enter(PollState.BACKING_OFF)
-        assert is_consuming(channel)
+        assert is_consuming(channel, 45)
         poll.since -= 16
-        assert not is_consuming(channel)
-        channel.polls.clear()
-        assert not is_consuming(channel)
+        assert not is_consuming(channel, 45)
+        channel.poller.polls.clear()
+        assert not is_consuming(channel, 45)
+
+
+def test_a_receive_that_alone_is_refused_is_not_healthy_for_long() -> None:
+    with scripted_channel() as channel:
+        channel.consume()
+        channel.fail(OSError("denied"))
+        poll = channel.poller.polls["tasks"]
+        channel.refused.add("tasks")
+        assert is_consuming(channel, 45)
+        poll.failing_since -= 46
+        assert not is_consuming(channel, 45)
+        channel.refused.clear()  # nothing else is answered either: an outage
+        assert is_consuming(channel, 45)
+        channel.refused.add("tasks")
+        channel.hub.run_later()
+        assert not is_consuming(channel, 45), "also while it is tried again"
+        channel.answer()
+        assert is_consuming(channel, 45)
 
 
 def test_an_app_has_the_steps() -> None:
@@ -176,7 +194,7 @@ def test_an_app_has_the_steps() -> None:
 def test_remote_shutdown_is_ours() -> None:
     assert control.Panel.data["shutdown"] is shutdown.shutdown
     asked = []
-    worker = SimpleNamespace(graceful_stop=SimpleNamespace(request=lambda: asked.append(1)))
+    worker = SimpleNamespace(graceful_shutdown=SimpleNamespace(begin=lambda: asked.append(1)))
     shutdown.shutdown(SimpleNamespace(consumer=SimpleNamespace(controller=worker)))
     assert asked == [1]
 

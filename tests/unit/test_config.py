@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pipeline.__main__ import cli
 from pipeline.core.errors import ConfigError
-from pipeline.core.settings import Settings, markdown_table, with_table
+from pipeline.core.settings import RENAMED, Settings, markdown_table, renamed_in_use, with_table
 
 
 def test_defaults_need_no_environment() -> None:
@@ -64,6 +66,20 @@ def test_what_a_command_can_t_do_without_is_said_by_name() -> None:
         Settings.from_env({}).required("output_bucket")
 
 
+def test_several_input_buckets_are_all_this_pipeline_s_and_no_others() -> None:
+    several = Settings.from_env({"INPUT_BUCKET": "a, b", "OUTPUT_BUCKET": "out"})
+    assert several.input_buckets == ("a", "b")
+    assert [several.foreign_reason(bucket) is None for bucket in ("a", "b", "out", "c")] == [True, True, False, False]
+    with pytest.raises(ConfigError, match="names several buckets"):
+        several.one_input_bucket()
+    unset = Settings.from_env({"OUTPUT_BUCKET": "out"})
+    assert [unset.foreign_reason(bucket) is None for bucket in ("a", "out")] == [True, False]
+    with pytest.raises(ConfigError, match="INPUT_BUCKET is not set"):
+        unset.one_input_bucket()
+    with pytest.raises(ConfigError, match="INPUT_BUCKET='a,'"):
+        Settings.from_env({"INPUT_BUCKET": "a,"})
+
+
 def test_every_setting_has_help_and_a_default_that_is_valid_as_text() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
@@ -83,3 +99,25 @@ def test_the_readme_carries_the_table() -> None:
 def test_a_page_without_a_place_for_the_table_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no place for the table"):
         with_table("# Title\n")
+
+
+def test_a_variable_under_its_old_name_counts_and_is_told() -> None:
+    environ = {"RESERVE_S": "7", "STOP_BUDGET_S": "20", "SHUTDOWN_TIMEOUT_S": "30"}
+    settings = Settings.from_env(environ)
+    assert (settings.prefetch_s, settings.shutdown_timeout_s) == (7, 30)
+    told = renamed_in_use(environ)
+    assert [sentence.partition(" is called ")[0] for sentence in told] == ["RESERVE_S", "STOP_BUDGET_S"]
+    assert "PREFETCH_S now" in told[0]
+    assert "is set too" in told[1]
+    assert renamed_in_use({"PREFETCH_S": "7", "RESERVE_S": ""}) == []
+
+
+def test_every_new_name_is_a_setting_and_no_old_one_is() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    assert set(RENAMED.values()) <= known
+    assert not set(RENAMED) & known
+
+
+def test_a_verb_tells_of_old_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESERVE_S", "7")
+    assert "RESERVE_S is called PREFETCH_S now" in CliRunner().invoke(cli, ["settings"]).stderr

@@ -100,16 +100,16 @@ def encrypted(key: str) -> dict[str, Any]:
 def test_what_follows_from_the_buckets_becomes_parameters(aws: Answers, key: str, needed: str) -> None:
     Bucket(aws)
     aws.on("s3.GetBucketEncryption", encrypted(key))
-    values = {"ExistingInputBuckets": "a,b", "EventBridgeSwitchedOn": "c"}
+    values = {"ExistingInputBuckets": "one,two", "EventBridgeSwitchedOn": "old"}
     declared = dict.fromkeys(("ExistingInputBuckets", "EventBridgeSwitchedOn", "InputKmsKeyArns"), "")
     _inputs(values, declared, HERE, Console(file=io.StringIO()))
     assert values.get("InputKmsKeyArns", "") == needed
-    assert values["EventBridgeSwitchedOn"] == "c,a,b"
+    assert values["EventBridgeSwitchedOn"] == "old,one,two"
 
 
 def test_what_was_on_before_is_not_recorded_as_ours(aws: Answers) -> None:
     Bucket(aws, EventBridgeConfiguration={})
-    values = {"ExistingInputBuckets": "a"}
+    values = {"ExistingInputBuckets": "one"}
     found = _inputs(values, {"EventBridgeSwitchedOn": ""}, HERE, Console(file=io.StringIO()))
     assert values["EventBridgeSwitchedOn"] == ""
     _switch(found, values, "photos", Console(file=io.StringIO()))
@@ -169,10 +169,10 @@ def test_what_a_stack_says_of_its_buckets(aws: Answers) -> None:
     aws.on("cloudformation.ListStackResources", {"StackResourceSummaries": []})
     found = {
         "StackId": "id",
-        "Outputs": [{"OutputKey": "InputBucketNames", "OutputValue": "a,b"}],
-        "Parameters": [{"ParameterKey": "EventBridgeSwitchedOn", "ParameterValue": "b"}],
+        "Outputs": [{"OutputKey": "InputBucketNames", "OutputValue": "one,two"}],
+        "Parameters": [{"ParameterKey": "EventBridgeSwitchedOn", "ParameterValue": "two"}],
     }
-    assert teardown._belongings("photos", found) == teardown.Belongings("photos", (), ("a", "b"), ("b",))
+    assert teardown._belongings("photos", found) == teardown.Belongings("photos", (), ("one", "two"), ("two",))
 
 
 # --- draining

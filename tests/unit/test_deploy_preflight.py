@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.deploy.preflight import image, network, quota, values
+from pipeline.deploy.account import Account
+from pipeline.deploy.command import TEMPLATE
+from pipeline.deploy.preflight import image, network, permissions, quota, values
 from pipeline.operations.verdicts import Level, Verdict, lines, status
 from tests.support.answers import Answers, Refused
 
@@ -220,6 +222,65 @@ def test_an_account_that_never_asked_has_the_default_quota(aws: Answers) -> None
 def test_a_quota_that_may_not_be_asked_is_not_a_fault(aws: Answers) -> None:
     aws.on("service-quotas.GetServiceQuota", Refused("AccessDeniedException"))
     assert [each.level for each in quota.check(SIZE)] == [Level.UNKNOWN]
+
+
+# --- permissions
+
+ROLE = "arn:aws:sts::123456789012:assumed-role/ci/session"
+
+
+def simulated(aws: Answers, *denied: str) -> None:
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        results = [
+            {
+                "EvalActionName": action,
+                "EvalResourceName": arn,
+                # Each action knows one of the resources only.
+                "EvalDecision": "implicitDeny" if action in denied or arn != asked["ResourceArns"][-1] else "allowed",
+            }
+            for action in asked["ActionNames"]
+            for arn in asked["ResourceArns"]
+        ]
+        return {"EvaluationResults": results}
+
+    aws.on("iam.SimulatePrincipalPolicy", answer)
+    aws.on("iam.GetRole", Refused("AccessDenied", 403))
+
+
+def asked_of(arn: str, service_role: str | None = None) -> Verdict:
+    here = Account("123456789012", "eu-west-1", arn)
+    return permissions.check(here, "photos", TEMPLATE.parent, service_role=service_role)
+
+
+def test_all_that_is_called_is_simulated_as_the_sessions_role(aws: Answers) -> None:
+    simulated(aws)
+    assert asked_of(ROLE).level is Level.OK
+    calls = aws.made("iam.SimulatePrincipalPolicy")
+    assert {call["PolicySourceArn"] for call in calls} == {"arn:aws:iam::123456789012:role/ci"}
+    arns = {arn for call in calls for arn in call["ResourceArns"]}
+    assert "arn:aws:sqs:eu-west-1:123456789012:photos-*" in arns
+    assert not any("STACK" in arn or "ACCOUNT" in arn for arn in arns)
+
+
+def test_what_is_denied_is_named_with_the_policy_that_has_it(aws: Answers) -> None:
+    simulated(aws, "cloudformation:CreateChangeSet", "sqs:CreateQueue")
+    found = asked_of(ROLE)
+    assert found.level is Level.WARNING
+    assert "cloudformation:CreateChangeSet, sqs:CreateQueue" in found.said
+    assert "deployer-policy.json and service-role-policy.json in cloudformation/" in found.todo
+
+
+def test_with_a_service_role_cloudformations_calls_are_not_the_callers(aws: Answers) -> None:
+    simulated(aws, "sqs:CreateQueue")
+    assert asked_of(ROLE, "arn:aws:iam::123456789012:role/photos-cloudformation").level is Level.OK
+    simulated(aws, "iam:PassRole")
+    assert asked_of(ROLE, "arn:aws:iam::123456789012:role/photos-cloudformation").level is Level.WARNING
+
+
+def test_the_root_user_may_do_all_and_who_may_not_ask_is_not_known(aws: Answers) -> None:
+    assert asked_of("arn:aws:iam::123456789012:root").level is Level.OK
+    aws.on("iam.SimulatePrincipalPolicy", Refused("AccessDenied", 403))
+    assert asked_of("arn:aws:iam::123456789012:user/me").level is Level.UNKNOWN
 
 
 # --- what is printed

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipeline.deploy import reasons
-from pipeline.deploy.command import told
+from pipeline.deploy.command import Wanted, _remove_failed, told
 from pipeline.deploy.follow import StackFailed
 from pipeline.deploy.witness import Finding, Witness
 from tests.support.answers import Answers, Refused
@@ -196,3 +198,44 @@ def test_a_failed_deployment_ends_with_the_evidence_and_the_way_out() -> None:
     assert "bridge: there is no such image" in text
     assert "nothing of it ever ran" in text
     assert "teardown --stack photos --no-drain" in text
+
+
+def test_a_queue_whose_policy_does_not_hold_yet_is_a_matter_of_a_minute() -> None:
+    cause = (
+        "the stack ended as ROLLBACK_COMPLETE. The first cause: InputBucket (AWS::S3::Bucket): Unable to validate the "
+    )
+    text = told(
+        "photos", StackFailed("ROLLBACK_COMPLETE", f"{cause}following destination configurations"), Witness("photos")
+    )
+    assert "takes SQS up to a minute. Deploy again." in text
+    assert "teardown" not in text
+
+
+@pytest.mark.parametrize(("status", "removed"), [("ROLLBACK_COMPLETE", True), ("UPDATE_ROLLBACK_FAILED", False)])
+def test_a_creation_that_was_rolled_back_is_removed_by_the_next_deployment(
+    aws: Answers, status: str, removed: bool
+) -> None:
+    states = [status, "DELETE_IN_PROGRESS", "DELETE_COMPLETE"]
+
+    def described(_: object) -> dict[str, Any]:
+        found = states[0] if not aws.made("cloudformation.DeleteStack") else states[-1]
+        return {"Stacks": [{"StackName": "photos", "StackId": "id", "StackStatus": found, "CreationTime": 0}]}
+
+    def events(_: object) -> dict[str, Any]:
+        event = {
+            "StackId": "id",
+            "EventId": "1",
+            "StackName": "photos",
+            "Timestamp": 0,
+            "PhysicalResourceId": "id",
+            "LogicalResourceId": "photos",
+            "ResourceType": "AWS::CloudFormation::Stack",
+            "ResourceStatus": "DELETE_COMPLETE",
+        }
+        return {"StackEvents": [event] if aws.made("cloudformation.DeleteStack") else []}
+
+    aws.on("cloudformation.DescribeStacks", described)
+    aws.on("cloudformation.DescribeStackEvents", events)
+    aws.on("cloudformation.DeleteStack", {})
+    _remove_failed(Wanted("photos", {}, yes=True), Console(file=io.StringIO()))
+    assert bool(aws.made("cloudformation.DeleteStack")) == removed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from pipeline.core.errors import ImageTooLarge, NotAnImage, PermanentError, TruncatedImage, UnsupportedImage
+from pipeline.core.errors import (
+    DamagedImage,
+    ImageTooLarge,
+    NotAnImage,
+    PermanentError,
+    TruncatedImage,
+    UnsupportedImage,
+)
 from tasks.images.render import Limits, Recipe, Rendition, render
 from tests.support.icc import cmyk_profile
 from tests.support.pictures import encoded, opened, png, quadrants
@@ -170,32 +176,11 @@ def test_pages_in_a_circle_are_too_many() -> None:
         render(bytes(data), BOX)
 
 
-def test_a_png_whose_text_is_a_bomb_is_refused() -> None:
-    text = b"Comment\0\0" + zlib.compress(bytes(100_000_000))
-    with pytest.raises(TruncatedImage, match="PNG"):
-        render(png(8, 8, 8, 0, [bytes(8)] * 8, zTXt=text), BOX)
-
-
 # Not an image, or not all of it
 
 
 @pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\0",
-        b"hello, world\n" * 100,
-        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n",
-        b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'/>",
-        b"SIMPLE  =                    T",
-        b"8BPS\0\1" + bytes(100),
-        b"P6\n2 2\n255\n" + bytes(12),
-        b"PK\3\4" + bytes(100),
-        b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
-        bytes(10_000),
-    ],
-    ids=["empty", "nul", "text", "pdf", "eps", "svg", "fits", "psd", "ppm", "zip", "jpeg2000", "zeros"],
+    "data", [b"", b"\0", b"hello, world\n" * 100, bytes(10_000), b"BM", b"BM: a text about bitmaps"]
 )
 def test_what_is_not_an_image_is_refused(data: bytes) -> None:
     with pytest.raises(NotAnImage) as caught:
@@ -210,21 +195,19 @@ def test_formats_that_pillow_could_open_are_not() -> None:
     for format in ("PPM", "TGA", "PCX", "ICO", "SGI", "DDS", "JPEG2000"):
         data = encoded(quadrants(), format)
         assert opened(data).format
-        with pytest.raises(NotAnImage):
+        with pytest.raises(UnsupportedImage, match="which is not read; the formats that are read are JPEG, PNG"):
             render(data, BOX)
 
 
 def test_a_zero_sized_image_is_refused() -> None:
     for data in (png(0, 10, 8, 2, []), png(10, 0, 8, 2, [])):
-        with pytest.raises(
-            TruncatedImage, match="begins like PNG, but its header is damaged, cut short, says zero size"
-        ):
+        with pytest.raises(DamagedImage, match=r"PNG says that it has (0x10|10x0) pixels"):
             render(data, BOX)
 
 
-@pytest.mark.parametrize("mode", ["F", "I"])
-def test_samples_without_black_and_white_are_refused(mode: str) -> None:
-    with pytest.raises(UnsupportedImage, match=f"mode {mode}") as caught:
+@pytest.mark.parametrize(("mode", "format"), [("F", 3), ("I", 2)])
+def test_samples_without_black_and_white_are_refused(mode: str, format: int) -> None:
+    with pytest.raises(UnsupportedImage, match=rf"SampleFormat \(339\) is {format}") as caught:
         render(encoded(quadrants().convert("L").convert(mode), "TIFF"), BOX)
     assert caught.value.reason == "unsupported"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_no_import_cycles_between_levels_hide_in_the_package_itself() -> None:
         "pipeline.sqs.transport.publishing",
         "pipeline.core.errors",
     }
+
+
+def test_every_package_goes_into_the_wheel() -> None:
+    listed = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for name in PACKAGES for path in ROOT.joinpath(name).rglob("*.py")}
+    templates = "pipeline.deploy.templates"  # cloudformation/
+    assert set(listed) == {".".join(folder.parts) for folder in folders} | {templates}
 
 
 @pytest.mark.parametrize("module", sorted(PURE))

@@ -35,7 +35,7 @@ def app() -> Iterator[Celery]:
 def decision(app: Celery, body: Callable[[Any], Any]) -> Decision:
     """What is decided of a bound task with this body."""
 
-    @app.task(bind=True, name=f"t{len(app.tasks)}")
+    @app.task(bind=True, name=f"t{len(app.tasks)}", shared=False)
     def task(self: Any) -> Any:
         return body(self)
 
@@ -102,7 +102,7 @@ def test_what_a_pool_reports_of_its_process_releases(exc: BaseException) -> None
 def test_celery_calls_a_task_done_that_has_not_begun(app: Celery) -> None:
     """Its tracer returns no information on an error before the task's own context is made."""
 
-    @app.task
+    @app.task(shared=False)
     def task() -> None:
         """Never begun."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, told
+from pipeline.aws.errors import code, is_denied, told
 from pipeline.operations.verdicts import Verdict, ok, unknown, warning
 
 #: Quotas of Fargate: its on-demand and its Spot vCPU resource count.
@@ -32,9 +32,8 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
             if needed[quota]:
                 yield _judged(name, quota, needed[quota], _value(quota))
     except (ClientError, BotoCoreError) as exc:
-        yield unknown(
-            "Fargate vCPUs", f"the quota could not be asked: {told(exc)}", "servicequotas:GetServiceQuota allows that"
-        )
+        advice = "servicequotas:GetServiceQuota allows that" if isinstance(exc, ClientError) and is_denied(exc) else ""
+        yield unknown("Fargate vCPUs", f"the quota could not be asked: {told(exc)}", advice)
 
 
 def _judged(name: str, quota: str, needed: float, allowed: float) -> Verdict:

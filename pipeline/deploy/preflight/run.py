@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from pipeline.deploy.preflight import image, network, quota
+from pipeline.deploy.account import Account
+from pipeline.deploy.preflight import image, network, permissions, quota
 from pipeline.deploy.preflight import values as parameters
 from pipeline.operations.verdicts import Level, Verdict
 
@@ -14,8 +16,11 @@ def on_paper(values: Mapping[str, str]) -> list[Verdict]:
     return list(parameters.check(values))
 
 
-def in_account(values: Mapping[str, str]) -> Iterator[Verdict]:
-    """What the account has to say; each costs a request or two, and changes nothing."""
+def in_account(
+    values: Mapping[str, str], here: Account, stack: str, folder: Path, service_role: str | None
+) -> Iterator[Verdict]:
+    """What the account has to say; each costs a request or two, and changes nothing. ``folder``: of the templates."""
+    yield permissions.check(here, stack, folder, service_role=service_role)
     if "Image" in values:
         yield image.check(values["Image"], values.get("CpuArchitecture", "X86_64"))
     yield from network.check(values)

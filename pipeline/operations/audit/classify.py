@@ -13,7 +13,7 @@ from enum import Enum
 
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
-from pipeline.core.names import failure_key
+from pipeline.core.names import failure_key, may_be_shortened
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.source import Source
@@ -112,7 +112,14 @@ class Judge:
     def quickly(self, entry: Joined, route: Route | None) -> Finding | None:
         """``route``: of the object; None where there is no object."""
         source = entry.source
-        if self._full or source is None or route is None or entry.record is not None or entry.rivals:
+        if (
+            self._full
+            or source is None
+            or route is None
+            or entry.record is not None
+            or entry.rivals
+            or _is_hidden(entry)
+        ):
             return None
         there = self._outputs(entry)
         for result in route.output_sets(entry.key, self._routes.settings):
@@ -130,7 +137,37 @@ class Judge:
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
         results = wanted(route, entry.key, self._routes, self._recipes)
-        return verdicts(self._facts(entry, entry.source), named, results)
+        facts = self._facts_by_name(entry.source) if _is_hidden(entry) else self._facts(entry, entry.source)
+        return verdicts(facts, named, results)
+
+    def hidden(self, name: str) -> Source | None:
+        """The object of which something is stored under a shortened name; None where it exists, or is none of ours.
+
+        Raises ``TransientError``.
+        """
+        found = self._look(self._output, name)
+        made = Provenance.read(None if found is None else found.metadata)
+        if made.key is None or not made.is_of(self._input) or self._look(self._input, made.key) is not None:
+            return None
+        return Source(self._input, made.key)
+
+    def _facts_by_name(self, source: Found) -> Facts:
+        """Of an object some of whose names are shortened, so that the listings don't tell which are its own."""
+        facts = Facts(source)
+        self._add_record(facts)
+        for output in self._routes.outputs(source.key, ever=True):
+            found = self._look(self._output, output.name(source.key))
+            made = Provenance.read(None if found is None else found.metadata)
+            if found is not None and made.is_for(self._input, output.append_suffix):
+                facts.made[found.key] = made
+        return facts
+
+    def _add_record(self, facts: Facts) -> None:
+        record = self._look(self._output, failure_key(facts.source.key))
+        made = Provenance.read(None if record is None else record.metadata)
+        if record is not None and made.is_of(self._input):
+            facts.record = made
+            facts.reason = (record.metadata or {}).get("reason", "unknown")
 
     def _outputs(self, entry: Joined) -> dict[str, Found]:
         """All that is listed of an object, by key."""
@@ -147,9 +184,8 @@ class Judge:
 
     def _facts(self, entry: Joined, source: Found) -> Facts:
         facts = Facts(source)
-        if entry.record is not None and (record := self._look(self._output, failure_key(entry.key))) is not None:
-            facts.record = Provenance.read(record.metadata)
-            facts.reason = (record.metadata or {}).get("reason", "unknown")
+        if entry.record is not None:
+            self._add_record(facts)
         for suffix in dict.fromkeys([*entry.resized, *entry.thumbs]):
             pair = zip((RESIZED_PREFIX, THUMBS_PREFIX), self._pair(entry, suffix), strict=True)
             made = {f"{folder}{entry.key}{suffix}": each for folder, each in pair if each is not None}
@@ -189,6 +225,11 @@ class Judge:
         found = self._look(self._output, (RESIZED_PREFIX if entry.resized else THUMBS_PREFIX) + entry.key)
         suffix = Provenance.read(None if found is None else found.metadata).key_suffix
         return Source(self._input, entry.key.removesuffix(suffix) or entry.key)
+
+
+def _is_hidden(entry: Joined) -> bool:
+    """Whether something may be stored of the object under a name that does not tell of which object it is."""
+    return may_be_shortened(entry.key)
 
 
 def resized_recipe(recipe: str) -> str:

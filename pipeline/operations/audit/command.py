@@ -49,7 +49,7 @@ def audit(
     Raises ``PipelineError``.
     """
     settings = Settings.from_env()
-    bucket, prefix = (settings.required("input_bucket"), settings.key_prefix) if target is None else place(target)
+    bucket, prefix = (settings.one_input_bucket(), settings.key_prefix) if target is None else place(target)
     before = None if older_than is None else moment(older_than)
     app = make_app(settings)
     with Audit(app.routes, bucket, prefix, full=full, before=before, examples=examples) as run:

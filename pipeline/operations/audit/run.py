@@ -17,7 +17,7 @@ from typing import IO
 from pipeline.aws.listing import list_objects
 from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError, TransientError
-from pipeline.core.names import FAILED_PREFIX
+from pipeline.core.names import FAILED_PREFIX, is_shortened
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
@@ -94,6 +94,7 @@ class Audit:
         self._lock = threading.Lock()
         self._judge = Judge(routes, bucket, self._count, full=full)
         self._cleanup = ExitStack()
+        self._shortened: list[str] = []  # names that don't tell of which object they are: there are very few
 
     def __enter__(self) -> Audit:
         opened = tempfile.TemporaryFile("w+", prefix="pipeline-audit-", encoding="utf-8")
@@ -138,6 +139,7 @@ class Audit:
                     doubtful, size = [], min(2 * size, MAX_BATCH)
             for entry, route in doubtful:
                 yield from self._look(entry, route)
+        yield from self._hidden_orphans()
 
     def _look(self, entry: Joined, route: Route | None) -> list[Finding]:
         try:
@@ -156,11 +158,13 @@ class Audit:
         beside = others(self._routes)
         of_images = len(beside) < len(self._routes.folders)
         resized, thumbs, records = (
-            self._listed(self._output, folder) if of_images or folder == FAILED_PREFIX else iter(())
+            self._listed(folder) if of_images or folder == FAILED_PREFIX else iter(())
             for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
         )
-        outputs = [(output, self._listed(self._output, output.folder)) for output in beside]
-        for entry in joined(self._listed(self._bucket, ""), resized, thumbs, records, outputs):
+        outputs = [(output, self._listed(output.folder)) for output in beside]
+        for entry in joined(
+            list_objects(self._bucket, self._prefix, on_request=self._count), resized, thumbs, records, outputs
+        ):
             found = entry.source
             if found is None:
                 yield entry, None
@@ -177,9 +181,25 @@ class Audit:
             elif self._before is None or found.modified < self._before:
                 yield entry, route
 
-    def _listed(self, bucket: str, folder: str) -> Iterator[Found]:
-        for found in list_objects(bucket, folder + self._prefix, on_request=self._count):
-            yield replace(found, key=found.key.removeprefix(folder))
+    def _listed(self, folder: str) -> Iterator[Found]:
+        """What is stored there, by its name without the folder. What hides its key is kept for ``_hidden_orphans``."""
+        for found in list_objects(self._output, folder + self._prefix, on_request=self._count):
+            if is_shortened(found.key):
+                self._shortened.append(found.key)
+            else:
+                yield replace(found, key=found.key.removeprefix(folder))
+
+    def _hidden_orphans(self) -> Iterator[Finding]:
+        """Objects that are gone, and of which something is stored under a name that only its metadata explains."""
+        gone = {}
+        for name in self._shortened:
+            try:
+                source = self._judge.hidden(name)
+                if source is not None and source.key.startswith(self._prefix):
+                    gone[source] = Finding(Status.ORPHANED, source)
+            except PipelineError as exc:
+                yield self._unreadable(Source(self._output, name), exc)
+        yield from gone.values()
 
     def _count(self, operation: str) -> None:
         with self._lock:

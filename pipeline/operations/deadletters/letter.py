@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import MessageError
+from pipeline.core.queue_names import EVENTS_QUEUE
 from pipeline.core.s3_event import parse
 from pipeline.core.source import Source
 
@@ -75,7 +76,7 @@ class DeadLetter:
         headers = _object(_envelope(self.body).get("headers"))
         if isinstance(headers.get("task"), str):
             return str(headers["task"])
-        return "event" if self.queue == "events" else "?"
+        return "event" if self.queue == EVENTS_QUEUE else "?"
 
     @property
     def task_id(self) -> str:

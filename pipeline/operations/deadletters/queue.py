@@ -1,68 +1,97 @@
 """The dead-letter queues: looked into without losing anything, sent back, emptied.
 
-SQS has no way to read a message but to receive it, which hides it for a while. What was only looked at is given back.
+SQS has no way to read a message but to receive it, which hides it for a while. What was only looked at is released.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.aws import clients, queues
 from pipeline.core import console
 from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES
 from pipeline.core.settings import Settings
 from pipeline.operations.deadletters.letter import DeadLetter
 
 if TYPE_CHECKING:
-    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from types_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
-#: The queues that have a dead-letter queue.
-NAMES = ("events", "tasks")
-#: SQS's limit for a receive and a batch call.
-BATCH = 10
-#: Seconds that a message stays hidden after it was looked at, unless it is given back.
+#: Visibility time-out (seconds) of what was looked at, unless it is released before.
 HIDDEN_S = 600
-#: A receive that finds nothing in this long (seconds) has found all: a long poll asks all of SQS's servers.
-POLL_S = 2
+#: Wait time (seconds) of a receive: any above 0 makes it ask all of SQS's servers.
+POLL_S = 1
+#: So many receives in a row that bring nothing are the end, where SQS counts no more messages either.
+EMPTY_POLLS = 2
+#: Where it counts more, they are waited for: so many seconds after the last new one. Others may have received them,
+#: and SQS's counts are up to a minute late (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
+#: API_GetQueueAttributes.html).
+QUIET_S = 20.0
 
 
 class DeadLetterQueue:
-    """One of ``NAMES``. Raises ``PipelineError`` in all its methods."""
+    """That of one of ``QUEUES``. A context manager: what was received and not deleted is released in the end.
+
+    Raises ``PipelineError`` in all its methods.
+    """
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.name = name
-        self.url = queues.url_of(settings, f"{name}-dlq")
-        self._settings = settings
-        self._full_name = self.url.rsplit("/", 1)[-1]
+        self.url = queues.url_of(settings, name + DEAD_LETTERS)
+        self.full_name = self.url.rsplit("/", 1)[-1]
+        self._handles: dict[str, str] = {}  # in flight here: the newest receipt handles, by message id
 
-    def receive(self, limit: int) -> Iterator[DeadLetter]:
-        """Up to ``limit`` messages, each once; they stay hidden for ``HIDDEN_S``."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def receive(self, limit: int | None = None) -> Iterator[DeadLetter]:
+        """Up to ``limit`` messages (None: all), each once; they stay hidden for ``HIDDEN_S``.
+
+        Ends when SQS neither has nor counts any more, or when there was no new one for ``QUIET_S``: see ``unseen``.
+        """
         seen: set[str] = set()
-        while len(seen) < limit:
-            with queues.sqs_errors(self._full_name, "ReceiveMessage"):
-                found = clients.sqs().receive_message(
-                    QueueUrl=self.url,
-                    MaxNumberOfMessages=min(BATCH, limit - len(seen)),
-                    WaitTimeSeconds=POLL_S,
-                    VisibilityTimeout=HIDDEN_S,
-                    MessageAttributeNames=["All"],
-                    MessageSystemAttributeNames=["All"],
-                )
-            messages = found.get("Messages", [])
+        empty, deadline = 0, time.monotonic() + QUIET_S
+        while limit is None or len(seen) < limit:
+            messages = self._poll(MAX_ENTRIES if limit is None else min(MAX_ENTRIES, limit - len(seen)))
+            empty = 0 if messages else empty + 1
             fresh = [message for message in messages if message["MessageId"] not in seen]
-            if not fresh:
-                return
             for message in fresh:
                 seen.add(message["MessageId"])
                 yield DeadLetter.of(self.name, message)
+            if fresh:
+                deadline = time.monotonic() + QUIET_S
+            elif time.monotonic() >= deadline or (empty >= EMPTY_POLLS and not self.unseen()):
+                return
 
-    def give_back(self, handles: Iterable[str]) -> None:
-        """Makes messages visible again at once. One that can't be, will be after ``HIDDEN_S``."""
-        for batch in batches(handles, BATCH):
-            with queues.sqs_errors(self._full_name, "ChangeMessageVisibility"):
+    def _poll(self, most: int) -> Sequence[MessageTypeDef]:
+        with queues.sqs_errors(self.full_name, "ReceiveMessage"):
+            found = clients.sqs().receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=most,
+                WaitTimeSeconds=POLL_S,
+                VisibilityTimeout=HIDDEN_S,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            )
+        messages = found.get("Messages", [])
+        self._handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        return messages
+
+    def unseen(self) -> int:
+        """How many messages it has beside those that are in flight here, about: the count is SQS's."""
+        return max(0, queues.depth(self.url) - len(self._handles))
+
+    def release(self) -> None:
+        """Makes what is in flight here visible again at once. What can't be, will be after ``HIDDEN_S``."""
+        handles, self._handles = self._handles, {}
+        for batch in batches(handles.values(), MAX_ENTRIES):
+            with queues.sqs_errors(self.full_name, "ChangeMessageVisibility"):
                 clients.sqs().change_message_visibility_batch(
                     QueueUrl=self.url,
                     Entries=[
@@ -86,37 +115,28 @@ class DeadLetterQueue:
         if refused:
             first = next(iter(refused.values()))
             raise TransientError(
-                f"{console.counted(len(refused), 'dead letter')} stayed in queue {self._full_name}: "
+                f"{console.counted(len(refused), 'dead letter')} stayed in queue {self.full_name}: "
                 f"SQS answered {first['Code']}. Run it again"
             )
         return len(sent)
 
     def delete(self, letters: Iterable[DeadLetter]) -> None:
-        for batch in batches(letters, BATCH):
-            with queues.sqs_errors(self._full_name, "DeleteMessage"):
+        for batch in batches(letters, MAX_ENTRIES):
+            with queues.sqs_errors(self.full_name, "DeleteMessage"):
                 reply = clients.sqs().delete_message_batch(
                     QueueUrl=self.url,
-                    Entries=[{"Id": str(n), "ReceiptHandle": letter.handle} for n, letter in enumerate(batch)],
+                    Entries=[
+                        {"Id": str(n), "ReceiptHandle": self._handles.get(letter.message_id, letter.handle)}
+                        for n, letter in enumerate(batch)
+                    ],
                 )
+            for done in reply.get("Successful", []):
+                self._handles.pop(batch[int(done["Id"])].message_id, None)
             for failed in reply.get("Failed", []):
                 message_id = batch[int(failed["Id"])].message_id
                 raise TransientError(
-                    f"dead letter {message_id} was not deleted from queue {self._full_name}: {failed['Code']}"
+                    f"dead letter {message_id} was not deleted from queue {self.full_name}: {failed['Code']}"
                 )
-
-
-class Pace:
-    """At most so many a second; ``wait`` says how many are about to be done."""
-
-    def __init__(self, per_s: float | None) -> None:
-        self._per_s = per_s
-        self._next = time.monotonic()
-
-    def wait(self, count: int) -> None:
-        if self._per_s is None:
-            return
-        time.sleep(max(0.0, self._next - time.monotonic()))
-        self._next = max(self._next, time.monotonic()) + count / self._per_s
 
 
 def _entry(n: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:

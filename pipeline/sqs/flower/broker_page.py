@@ -19,14 +19,14 @@ from tornado.web import authenticated
 
 from pipeline.aws import clients
 from pipeline.aws.errors import is_missing_queue, told
+from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE
 
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_name("broker_page.html")
 
 #: The events queue has no Celery consumer, so Flower does not know of it.
-FIRST_QUEUE = "events"
-DEAD_LETTERS = "-dlq"
+FIRST_QUEUE = EVENTS_QUEUE
 #: Seconds that the page waits for CloudWatch, and for which an age is shown without asking again.
 AGE_PATIENCE_S = 2.0
 AGE_FRESH_S = 60

@@ -10,7 +10,7 @@ from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
-from pipeline.sqs.monitoring import names
+from pipeline.sqs.worker.task_queues import check_task_queue
 
 _stock_add_consumer = control.Panel.data["add_consumer"]
 
@@ -22,9 +22,8 @@ _stock_add_consumer = control.Panel.data["add_consumer"]
 def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
     """Tell worker(s) to consume from task queue by name; the queue has to exist."""
     # Celery answers first and declares the queue later, in its loop: one that can't be declared ends the worker.
-    if names.kind_of(queue) is not None:
-        return control.nok(f"{queue} is not a task queue")
     try:
+        check_task_queue(queue)
         state.consumer.connection.default_channel._resolve_queue_url(queue)
     except (PipelineError, DoesNotExistQueueException) as exc:
         return control.nok(str(exc))

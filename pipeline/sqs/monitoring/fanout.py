@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,7 +31,7 @@ EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 
 
 class Fanout(SQS.Channel):
-    """Reads ``predefined_exchanges`` (exchange → topic ARN) and ``queue_lease_s`` of the transport options."""
+    """Reads ``predefined_exchanges`` (exchange → topic ARN) and ``control_queue_ttl_s`` of the transport options."""
 
     supports_fanout = True
 
@@ -93,7 +92,7 @@ class Fanout(SQS.Channel):
             name,
             kind,
             None if kind.exchange is None else topic_arn,
-            lease_s=self.transport_options["queue_lease_s"],
+            lease_s=self.transport_options["control_queue_ttl_s"],
         )
         return queue_declare_ok_t(queue, 0, 0)
 
@@ -136,11 +135,6 @@ class Fanout(SQS.Channel):
         if names.kind_of(queue_name) is None:
             super()._delete_message(queue_name, message)
         # Else it is gone already: it can't be received twice before it expires.
-
-    def _release_messages(self, queue: str, qname: str, messages: Sequence[dict[str, Any]]) -> None:
-        """Gives back what came too late; of our own queues nobody else would read it."""
-        if names.kind_of(qname) is None:
-            super()._release_messages(queue, qname, messages)
 
     def drain_events(self, timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         self._drain_timeout_s = timeout

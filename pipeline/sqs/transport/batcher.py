@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-#: SQS's limit for the entries of a batch call, and for the messages of a receive.
-MAX_ENTRIES = 10
-#: Longest that an item waits for others. It has to be well below what is left of the shortest lease (2 s) when its
-#: message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
+from pipeline.core.backoff import Backoff
+from pipeline.core.queue_names import MAX_ENTRIES
+
+#: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
+#: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
 LINGER_S = 0.5
 #: Tries of one item; with the back-off between them that is about half a minute.
 MAX_TRIES = 7
-MAX_BACKOFF_S = 8.0
+BACKOFF = Backoff(0.5, 8)
 #: Longest that the end of a process waits for what is not sent yet.
 CLOSE_S = 5.0
-
-logger = logging.getLogger(__name__)
+#: A thread that had nothing to send for so long ends; the next item starts another. So none is left behind by what
+#: made it, and nobody has to end it.
+IDLE_S = 5.0
 
 Item = TypeVar("Item")
 
@@ -60,7 +59,7 @@ class Batcher(Generic[Item]):
 
     ``send`` is called, in the thread, with up to ten items of the same ``key``, and returns those that
     failed; they are sent again later. When an item has failed for good ``give_up`` is called with it.
-    The thread starts with the first item. At the end of the process what is left is sent, for a few seconds.
+    The thread starts with the first item, and ends when there has been none for a while.
     """
 
     def __init__(
@@ -71,12 +70,14 @@ class Batcher(Generic[Item]):
         give_up: Callable[[Failure[Item]], None],
         key: Callable[[Item], Hashable],
         linger_s: float = LINGER_S,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._name = name
         self._send = send
         self._give_up = give_up
         self._key = key
         self._linger_s = linger_s
+        self._idle_s = idle_s
         self._changed = threading.Condition()
         self._waiting: list[_Waiting[Item]] = []
         self._sending = 0
@@ -89,18 +90,17 @@ class Batcher(Generic[Item]):
         return len(self._waiting) + self._sending
 
     def put(self, item: Item) -> None:
-        if self._closed:
-            self._give_up(Failure(item, "this process ends"))
-            return
         with self._changed:
-            self._waiting.append(_Waiting(item, time.monotonic() + self._linger_s))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
-            # The thread is asleep until the first item is due; only a full batch is worth waking it for.
-            if len(self._waiting) == 1 or len(self._waiting) >= MAX_ENTRIES:
-                self._changed.notify_all()
+            if not self._closed:
+                self._waiting.append(_Waiting(item, time.monotonic() + self._linger_s))
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+                # The thread is asleep until the first item is due; only a full batch is worth waking it for.
+                if len(self._waiting) == 1 or len(self._waiting) >= MAX_ENTRIES:
+                    self._changed.notify_all()
+                return
+        self._give_up(Failure(item, "this process ends"))
 
     def flush(self, within_s: float) -> bool:
         """Sends everything without waiting for more; False when some is left after ``within_s``."""
@@ -120,7 +120,6 @@ class Batcher(Generic[Item]):
             self._closed = True
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
-        atexit.unregister(self.close)
         for waiting in left:
             self._give_up(Failure(waiting.item, "this process ends"))
 
@@ -129,9 +128,12 @@ class Batcher(Generic[Item]):
             with self._changed:
                 batch = self._take()
                 while not batch and not self._closed:
-                    self._changed.wait(self._pause_s())
+                    in_time = self._changed.wait(self._pause_s())
                     batch = self._take()
+                    if not in_time and not self._waiting and not batch:
+                        break
                 if not batch:
+                    self._thread = None
                     return
                 self._sending = len(batch)
             failures = self._try(batch)
@@ -157,9 +159,9 @@ class Batcher(Generic[Item]):
         self._waiting = [w for w in self._waiting if id(w) not in taken]
         return batch
 
-    def _pause_s(self) -> float | None:
+    def _pause_s(self) -> float:
         if not self._waiting:
-            return None
+            return self._idle_s
         return max(0.0, min(waiting.due_at for waiting in self._waiting) - time.monotonic())
 
     def _try(self, batch: list[_Waiting[Item]]) -> list[Failure[Item]]:
@@ -177,7 +179,6 @@ class Batcher(Generic[Item]):
                 if failure.final or waiting.tries >= MAX_TRIES or self._closed:
                     lost.append(failure)
                     continue
-                pause_s = min(MAX_BACKOFF_S, 0.25 * 2.0**waiting.tries)
-                waiting.due_at = time.monotonic() + random.uniform(pause_s / 2, pause_s)  # noqa: S311 - jitter
+                waiting.due_at = time.monotonic() + BACKOFF.pause_s(waiting.tries)
                 self._waiting.append(waiting)
         return lost

@@ -1,23 +1,21 @@
-"""The messages that this process has received and not settled yet."""
+"""The messages in flight: received by this process, and not settled yet."""
 
 from __future__ import annotations
 
 import base64
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(slots=True, eq=False)
-class Held:
-    """One received message, until it is deleted, given back, or moved. Times are ``time.monotonic()``."""
+class InFlightMessage:
+    """One received message, until it is deleted, released, or moved. Times are ``time.monotonic()``."""
 
     url: str
     message: dict[str, Any]  # as ReceiveMessage returned it
-    received_at: float
-    hidden_until: float
-    reason: str = field(default="", compare=False)  # why it is rejected
+    received_at: float = 0.0
+    hidden_until: float = 0.0
 
     @property
     def handle(self) -> str:
@@ -34,6 +32,11 @@ class Held:
         """The queue's name in SQS."""
         return self.url.rsplit("/", 1)[-1]
 
+    @property
+    def receives(self) -> int:
+        """How often SQS has delivered the message, this time included."""
+        return receives(self.message)
+
     def to_send(self) -> dict[str, Any]:
         """The message as ``SendMessage`` takes it: its text, and what its sender gave it beside that."""
         sent: dict[str, Any] = {"MessageBody": self.message["Body"]}
@@ -44,42 +47,41 @@ class Held:
             sent["MessageGroupId"] = group
         return sent
 
-    @property
-    def receives(self) -> int:
-        """How often SQS has delivered the message, this time included."""
-        return int(self.message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+
+def receives(message: Mapping[str, Any]) -> int:
+    """How often SQS has delivered a message that ReceiveMessage returned."""
+    return int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
 
 
 def _as_given(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a message attribute that was received: kombu's client leaves bytes as base64."""
+    """Of a message attribute that was received: what kombu's asynchronous client receives has bytes as base64."""
     value = attribute.get("BinaryValue")
     if not isinstance(value, str):
         return dict(attribute)
     return {**attribute, "BinaryValue": base64.b64decode(value)}
 
 
-class HeldMessages:
-    """By receipt handle. Safe to be used from several threads."""
+class InFlightMessages:
+    """By receipt handle. Safe to be used from several threads: each method touches the dictionary once, atomically.
+
+    So there is no lock that whatever is raised in between could leave closed.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._messages: dict[str, Held] = {}
+        self._messages: dict[str, InFlightMessage] = {}
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add(self, held: Held) -> None:
-        with self._lock:
-            self._messages[held.handle] = held
+    def add(self, messages: Iterable[InFlightMessage]) -> None:
+        self._messages.update({message.handle: message for message in messages})
 
-    def find(self, handle: str) -> Held | None:
+    def find(self, handle: str) -> InFlightMessage | None:
         return self._messages.get(handle)
 
-    def take(self, handle: str) -> Held | None:
-        """Removes and returns it; None when it is settled already."""
-        with self._lock:
-            return self._messages.pop(handle, None)
+    def take(self, message: InFlightMessage) -> bool:
+        """Removes it; False when somebody has done so before: a message is settled once."""
+        return self._messages.pop(message.handle, None) is not None
 
-    def select(self, wanted: Callable[[Held], bool]) -> list[Held]:
-        with self._lock:
-            return [held for held in self._messages.values() if wanted(held)]
+    def select(self, wanted: Callable[[InFlightMessage], bool] = lambda _: True) -> list[InFlightMessage]:
+        return [message for message in list(self._messages.values()) if wanted(message)]

@@ -6,22 +6,21 @@ before its message is sent; when the block ends without an error everything is i
 
 from __future__ import annotations
 
-import logging
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from kombu.transport import SQS
 from kombu.utils.json import dumps
 
 from pipeline.aws.errors import told
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
-from pipeline.sqs.transport.batcher import MAX_ENTRIES, Failure, failed_entries
+from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.sqs.transport.batcher import Failure, failed_entries
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 MAX_BATCH_BYTES = 1_048_576
 #: Tries of an entry that SQS refuses while it takes others.
 MAX_TRIES = 4
-
-logger = logging.getLogger(__name__)
+BACKOFF = Backoff(0.4, 1.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,12 @@ def active_producer(app: Celery) -> Any:
 
 
 class PublishBatch:
-    """A session of ``Producer.batch``: what is published is gathered for each queue."""
+    """A session of ``Producer.batch``: what is published is gathered for each queue.
 
-    def __init__(self, channel: Any, sqs: SQSClient) -> None:
+    ``channel`` is kombu's, which its messages go through; they come back to ``add``.
+    """
+
+    def __init__(self, channel: Any, sqs: Callable[[], SQSClient]) -> None:
         self.channel = channel
         self._sqs = sqs
         self._gathered: dict[str, list[Entry]] = {}
@@ -137,12 +138,18 @@ class PublishBatch:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def failed(self, entries: Sequence[Entry], exc: Exception) -> PublishError:
+        """SQS can't be reached: the error that names these, and all that is not sent yet."""
+        left = [entry for gathered in self._gathered.values() for entry in gathered]
+        self._gathered.clear()
+        reason = told(exc)
+        return PublishError([*self._refused, *(Failure(entry, reason) for entry in [*entries, *left])])
+
     def _send(self, url: str) -> None:
         entries = self._gathered.pop(url)
         failures: list[Failure[Entry]] = []
         for attempt in range(MAX_TRIES):
-            if attempt:
-                time.sleep(random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 - jitter
+            time.sleep(BACKOFF.pause_s(attempt))
             failures = self._try(url, entries)
             self._refused += [failure for failure in failures if failure.final]
             failures = [failure for failure in failures if not failure.final]
@@ -153,29 +160,30 @@ class PublishBatch:
 
     def _try(self, url: str, entries: list[Entry]) -> list[Failure[Entry]]:
         try:
-            reply = self._sqs.send_message_batch(
+            reply = self._sqs().send_message_batch(
                 QueueUrl=url,
                 Entries=[{"Id": str(n), **entry.message} for n, entry in enumerate(entries)],  # type: ignore[typeddict-item]
             )
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
-            left = [entry for gathered in self._gathered.values() for entry in gathered]
-            self._gathered.clear()
-            reason = told(exc)
-            raise PublishError([*self._refused, *(Failure(entry, reason) for entry in [*entries, *left])]) from exc
+            raise self.failed(entries, exc) from exc
         return failed_entries(reply, entries)
 
 
-class Publishing(SQS.Channel):
-    supports_batch_publish = True
+class Publisher:
+    """Sends messages, alone or by a batch. ``url_of`` finds a queue by its name."""
 
-    def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """kombu's seam. ``max_size`` is not ours to choose: SQS takes ten."""
-        return PublishBatch(self, self.sqs())
+    def __init__(self, sqs: Callable[[], SQSClient], url_of: Callable[[str], str]) -> None:
+        self._sqs = sqs
+        self._url_of = url_of
 
-    def _put(
-        self, queue: str, message: dict[str, Any], *, _publish_batch: PublishBatch | None = None, **_kwargs: Any
+    def publish(
+        self, queue: str, message: dict[str, Any], delay_s: int | None, batch: PublishBatch | None = None
     ) -> None:
-        url = self._new_queue(queue)
+        """``message`` as kombu's virtual transport has it.
+
+        Raises ``PublishError`` where a task's message did not get into its queue, whichever request failed;
+        ``ConfigError`` where there is no such queue.
+        """
         properties = message.get("properties", {})
         sent: dict[str, Any] = {}
         attributes = properties.pop("message_attributes", None)  # not in the body too
@@ -183,30 +191,36 @@ class Publishing(SQS.Channel):
             sent["MessageAttributes"] = attributes
         if "MessageGroupId" in properties:  # fair queues
             sent["MessageGroupId"] = properties["MessageGroupId"]
-        delay_s = self._resolve_delay_seconds(properties)
         if delay_s is not None:
             sent["DelaySeconds"] = delay_s
         sent["MessageBody"] = dumps(message)
         headers = message.get("headers") or {}
         if "task" not in headers:  # events and remote control: whoever sends them knows what to do
-            self.sqs().send_message(QueueUrl=url, **sent)
+            self._sqs().send_message(QueueUrl=self._url_of(queue), **sent)
             return
-        task_id = str(headers.get("id"))
-        entry = Entry(
-            url=url,
-            message=sent,
-            size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(attributes),
-            task=str(headers["task"]),
-            task_id=task_id,
-            root_id=str(headers.get("root_id") or task_id),
-        )
-        if _publish_batch is not None:
-            _publish_batch.add(entry)
-            return
+        entry = _entry(headers, sent)
         try:
-            self.sqs().send_message(QueueUrl=url, **sent)
+            entry = replace(entry, url=self._url_of(queue))
+            if batch is None:
+                self._sqs().send_message(QueueUrl=entry.url, **sent)
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
+            if batch is not None:
+                raise batch.failed([entry], exc) from exc
             raise PublishError([Failure(entry, told(exc))]) from exc
+        if batch is not None:
+            batch.add(entry)
+
+
+def _entry(headers: dict[str, Any], sent: dict[str, Any]) -> Entry:
+    task_id = str(headers.get("id"))
+    return Entry(
+        url="",
+        message=sent,
+        size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(sent.get("MessageAttributes")),
+        task=str(headers["task"]),
+        task_id=task_id,
+        root_id=str(headers.get("root_id") or task_id),
+    )
 
 
 def _size_bytes(attributes: dict[str, Any] | None) -> int:

@@ -1,53 +1,34 @@
-"""Celery's broker: SQS, through kombu's own transport and the repairs and extensions in this folder.
-
-Each concern is a class of its own module; here they are only put together. A message's way:
-
-    queues      finds the queue
-    publishing  sends, alone or in tens
-    delays      gives SQS the waiting to do
-    polling     receives for ever; ``receiving`` makes each receive end
-    prefetch    decides how many to receive
-    redelivered tells the task that it is not the first to have it
-    lease       keeps what is held hidden from others
-    acknowledging, returning, dead_letters   settle it: done, not now, never
+"""Celery's broker: SQS, through kombu's own transport. ``channel`` has the parts of it that concern tasks.
 
 ``monitoring.fanout`` is for events and remote control, which have queues of their own.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS
 
 from pipeline.sqs.monitoring.fanout import EXCHANGE_TYPES, Fanout
-from pipeline.sqs.transport.acknowledging import Acknowledging
-from pipeline.sqs.transport.dead_letters import DeadLetters
-from pipeline.sqs.transport.delays import Delays
-from pipeline.sqs.transport.polling import Polling, PollingTransport
-from pipeline.sqs.transport.prefetch import Prefetch
-from pipeline.sqs.transport.publishing import Publishing
-from pipeline.sqs.transport.queues import Queues
-from pipeline.sqs.transport.redelivered import Redelivered
-from pipeline.sqs.transport.returning import Returning
-from pipeline.sqs.transport.visibility import Leases
+from pipeline.sqs.transport.channel import TaskChannel
 
 
-class Channel(
-    Fanout,
-    Delays,
-    Publishing,
-    Polling,
-    Prefetch,
-    Leases,
-    Acknowledging,
-    Returning,
-    DeadLetters,
-    Redelivered,
-    Queues,
-    SQS.Channel,
-):
-    """See the bases, each of which does one thing."""
+class Channel(Fanout, TaskChannel):
+    """For tasks, events and remote control."""
 
 
-class Transport(PollingTransport, SQS.Transport):
+class Transport(SQS.Transport):
     Channel = Channel
     implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES, batch_publish=True)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Celery calls this for each connection.
+
+        After the loss of one it has reset its event loop, which kombu then no longer takes for the current one:
+        the channels of the next connection would find none, and never poll.
+        """
+        set_event_loop(loop)
+        for channel in (*self.channels, *self._avail_channels):
+            channel.hub = loop
+        super().register_with_event_loop(connection, loop)

@@ -1,6 +1,6 @@
-"""Celery's consumer, which sends poison to the dead-letter queue with the reason, and takes its time to reconnect.
+"""Celery's consumer, which dead-letters what is malformed, with the reason, and takes its time to reconnect.
 
-Poison is what fails in the same way each time: not a Celery message, an unknown task, arguments that the
+Malformed is what fails in the same way each time: not a Celery message, an unknown task, arguments that the
 task doesn't take. Celery rejects some of these, deletes others, and runs the last.
 """
 
@@ -12,26 +12,28 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError, Reject
-from celery.worker import consumer, request
+from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
+from celery.worker import consumer
 from celery.worker.consumer.consumer import CONNECTION_RETRY, INVALID_TASK_ERROR, UNKNOWN_FORMAT, UNKNOWN_TASK_ERROR
-from celery.worker.state import maybe_shutdown, task_ready
+from celery.worker.state import maybe_shutdown
 
 from pipeline.aws.errors import told
-from pipeline.sqs.transport.publishing import PublishError
+from pipeline.core.backoff import Backoff
+from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.worker.request import Request
 
 #: The request class that a task names unless it has one of its own.
 STOCK_REQUEST = "celery.worker.request:Request"
-#: What Celery's request raises for a body that is not built as its protocol says.
-MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-#: Longest pause before connecting anew, and the time without a loss after which the next one is the first again.
-MAX_PAUSE_S = 15.0
+#: What the names of Celery's own tasks begin with.
+BUILTIN = "celery."
+#: Before connecting anew, but for the first loss.
+BACKOFF = Backoff(1, 15)
+#: The time without a loss after which the next one is the first again.
 STABLE_S = 60.0
 
 logger = logging.getLogger(__name__)
 #: What Celery's consumer logs and is told better here: that a message was deleted, which it is not, with all of its
-#: text (where it went is said by ``dead_letters``); and that a connection is lost.
+#: text (where it went is said by ``settlement``); and that a connection is lost.
 _TOLD_BETTER = (INVALID_TASK_ERROR, UNKNOWN_FORMAT, UNKNOWN_TASK_ERROR, CONNECTION_RETRY)
 
 
@@ -41,38 +43,6 @@ def _is_needed(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("celery.worker.consumer.consumer").addFilter(_is_needed)
-
-
-class Request(request.Request):
-    """Checks the task's arguments before a process gets them, keeps a task's reason to reject, and does not
-    acknowledge a task whose successor could not be published."""
-
-    def __init__(self, message: Any, **options: Any) -> None:
-        try:
-            super().__init__(message, **options)
-        except MALFORMED as exc:
-            raise InvalidTaskError(f"malformed task message: {type(exc).__name__}: {exc}") from exc
-        if self.task.typing:
-            try:
-                self.task.__header__(*self.args, **self.kwargs)
-            except TypeError as exc:
-                raise InvalidTaskError(f"{self.task.name} does not take these arguments: {exc}") from exc
-
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        exc = exc_info.exception
-        if isinstance(exc, ExceptionWithTraceback):
-            exc = exc.exc
-        # The next task of a chain, or a retry, is not in the queue: this task must not be acknowledged.
-        if isinstance(exc, Reject) and isinstance(exc.reason, PublishError):
-            exc.requeue = True
-        if isinstance(exc, PublishError):
-            task_ready(self)
-            logger.warning("%s[%s] will be run again: %s", self.name, self.id, exc, extra={"action": "requeued"})
-            self.reject(requeue=True)
-            return
-        if isinstance(exc, Reject):
-            self.message.channel.explain(self.message.delivery_tag, f"rejected by {self.name}: {exc.reason}")
-        super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
 
 class Consumer(consumer.Consumer):
@@ -87,12 +57,12 @@ class Consumer(consumer.Consumer):
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
         self._losses = self._losses + 1 if time.monotonic() - self._lost_at < STABLE_S else 1
-        pause_s = min(MAX_PAUSE_S, 2.0 ** (self._losses - 2)) if self._losses > 1 else 0.0
+        pause_s = BACKOFF.ceiling_s(self._losses - 1)
         logger.warning(
-            "SQS can't be used, trying again %s: %s",
-            f"in {pause_s:.0f} s" if pause_s else "at once",
+            "Lost the connection to SQS, retrying %s: %s",
+            f"in {pause_s:.0f} s" if pause_s else "now",
             told(exc),
-            extra={"action": "connection-lost", "failures": self._losses},
+            extra={"action": "connection_lost", "failures": self._losses},
         )
         ends_at = time.monotonic() + pause_s
         while time.monotonic() < ends_at:
@@ -104,7 +74,12 @@ class Consumer(consumer.Consumer):
         for task in self.app.tasks.values():
             if task.Request == STOCK_REQUEST:
                 task.Request = Request
+            task.acks_late = True  # that a task has begun proves nothing
         super().update_strategies()
+        # A forged `celery.chord_unlock` would publish itself anew for ever.
+        for name in set(self.strategies) - set(self.app.settings.builtin_tasks or ()):
+            if name.startswith(BUILTIN):
+                del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **kwargs)
@@ -118,21 +93,22 @@ class Consumer(consumer.Consumer):
         return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        _explain(message, "not a Celery message: it names no task")
+        _dead_letter(message, "not a Celery message: it names no task")
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        _explain(message, f"unknown task {exc.args[0]}")
+        name = str(exc.args[0])
+        hint = ": it is Celery's own, and not in BUILTIN_TASKS" if name.startswith(BUILTIN) else ""
+        _dead_letter(message, f"unknown task {name}{hint}")
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        _explain(message, str(exc))
+        _dead_letter(message, str(exc))
         super().on_invalid_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Celery's own acknowledges the message, which deletes it."""
-        _explain(message, f"the body can't be decoded: {exc}")
-        message.reject_log_error(logger, self.connection_errors)
+        _dead_letter(message, f"the body can't be decoded: {exc}")
 
 
 def _is_malformed(message: Any) -> bool:
@@ -145,5 +121,9 @@ def _is_malformed(message: Any) -> bool:
         return False  # can't be decoded: that, Celery does say
 
 
-def _explain(message: Any, reason: str) -> None:
-    message.channel.explain(message.delivery_tag, reason)
+def _dead_letter(message: Any, reason: str) -> None:
+    """Before Celery rejects it, without a reason."""
+    parts: Parts = message.channel.parts
+    found = parts.in_flight.find(message.delivery_tag)
+    if found is not None:
+        parts.settlement.dead_letter(found, reason)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from celery import bootsteps
 
 from pipeline.core.health import Heartbeat, Role
-from pipeline.sqs.transport.polling import MAX_BACKOFF_S, PollState
+from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
-from pipeline.sqs.transport.receiving import REPLY_MARGIN_S
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
@@ -25,6 +25,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         settings = worker.app.settings
+        self._stale_s = settings.health_stale_s
         self._heartbeat = Heartbeat(Path(settings.health_folder), Role.WORKER, settings.health_stale_s)
 
     def include_if(self, worker: Any) -> bool:
@@ -42,24 +43,32 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def _look(self, worker: Any) -> None:
         consumer = worker.consumer.task_consumer
-        if worker.graceful_stop.draining or (consumer is not None and is_consuming(consumer.channel)):
+        if worker.graceful_shutdown.draining or (
+            consumer is not None and is_consuming(consumer.channel, self._stale_s)
+        ):
             self._heartbeat.touch()
 
 
-def is_consuming(channel: Any) -> bool:
-    """Whether each queue of a channel is in a state that a message, or the passing of time, will end."""
+def is_consuming(channel: Any, stale_s: float) -> bool:
+    """Whether each queue of a channel is in a state that a message, or the passing of time, will end.
+
+    An outage of SQS is such a state. It is none that receiving alone has failed for ``stale_s`` seconds, while SQS
+    answers other requests about the queue: somebody has to see to it.
+    """
     most_s = {
-        PollState.OPEN: channel.wait_time_seconds + REPLY_MARGIN_S + LATE_S,
-        PollState.BACKING_OFF: MAX_BACKOFF_S + LATE_S,
+        PollState.OPEN: channel.reply_timeout_s + LATE_S,
+        PollState.BACKING_OFF: BACKOFF.most_s + LATE_S,
         None: LATE_S,
     }
     for queue in channel._active_queues:
-        poll = channel.polls.get(queue)
+        poll = channel.poller.polls.get(queue)
         if poll is None:
             return False
         if poll.state is PollState.FULL:
             if not requests_in_pool():
                 return False
         elif poll.age_s() > most_s[poll.state]:
+            return False
+        if poll.failures and queue in channel.refused and time.monotonic() - poll.failing_since > stale_s:
             return False
     return True

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from typing import Any
 
+from billiard.util import get_logger
 from celery import bootsteps, signals
 from celery.app.log import Logging
 
 from pipeline.core import log
+from pipeline.core.settings import renamed_in_use
+
+#: billiard's line about a process that has ended with another status than 0.
+PROCESS_LOST = "Process %r pid:%r exited with %r"
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +36,27 @@ class OwnLogging(Logging):
 
 def _set_up(loglevel: int | None = None, **_: object) -> None:
     log.setup(logging.INFO if loglevel is None else loglevel)
+    # Of the pool, whose lines Python would otherwise print as they are: that a process was killed is one of them.
+    pool_logger = get_logger()
+    pool_logger.propagate = True
+    pool_logger.addFilter(_name_action)
+    for sentence in renamed_in_use():
+        logger.warning("%s", sentence, extra={"action": "setting_renamed"})
+
+
+def _name_action(record: logging.LogRecord) -> bool:
+    if record.msg == PROCESS_LOST:
+        vars(record).update({"action": "process_lost"})
+    return True
+
+
+class NoBanner(bootsteps.Step):
+    """Celery's banner is for a terminal; elsewhere every line is a JSON object."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        if not sys.stderr.isatty():
+            parent.quiet = True
+        super().__init__(parent, **options)
 
 
 class CollectorStep(bootsteps.Step):

@@ -29,7 +29,7 @@ TIMEOUT_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Protection:
+class ScaleInProtection:
     """Decides when to call. ``put(protected)`` calls the endpoint and says whether that worked."""
 
     def __init__(
@@ -93,7 +93,7 @@ class AgentEndpoint:
         logger.info(
             "ECS scale-in protection is %s",
             "on" if protected else "off",
-            extra={"action": "protected" if protected else "unprotected"},
+            extra={"action": "scale_in_protected" if protected else "scale_in_unprotected"},
         )
         return True
 
@@ -117,13 +117,13 @@ class AgentEndpoint:
             "ECS scale-in protection could not be switched %s: %s",
             "on" if protected else "off",
             reason,
-            extra={"action": "protection-failed"},
+            extra={"action": "scale_in_protection_failed"},
         )
         return False
 
 
-class ProtectionStep(bootsteps.StartStopStep):
-    """In a thread, because a call may take seconds. Busy is a worker that holds messages."""
+class ScaleInProtectionStep(bootsteps.StartStopStep):
+    """In a thread, because a call may take seconds. Busy is a worker that has messages in flight."""
 
     requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
 
@@ -137,8 +137,8 @@ class ProtectionStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         settings = worker.app.settings
-        endpoint = AgentEndpoint(settings.ecs_agent_uri, settings.protection_min)
-        protection = Protection(endpoint.put, expires_min=settings.protection_min)
+        endpoint = AgentEndpoint(settings.ecs_agent_uri, settings.scale_in_protection_min)
+        protection = ScaleInProtection(endpoint.put, expires_min=settings.scale_in_protection_min)
         self._thread = threading.Thread(target=self._run, args=(worker, protection), name="ecs-protection", daemon=True)
         self._thread.start()
 
@@ -148,7 +148,7 @@ class ProtectionStep(bootsteps.StartStopStep):
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
 
-    def _run(self, worker: Any, protection: Protection) -> None:
+    def _run(self, worker: Any, protection: ScaleInProtection) -> None:
         while not self._stopped.wait(LOOK_EVERY_S):
             protection.look(_is_busy(worker))
         protection.release()
@@ -156,4 +156,4 @@ class ProtectionStep(bootsteps.StartStopStep):
 
 def _is_busy(worker: Any) -> bool:
     consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
-    return consumer is not None and len(consumer.channel.held) > 0
+    return consumer is not None and len(consumer.channel.parts.in_flight) > 0

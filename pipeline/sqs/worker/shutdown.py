@@ -1,10 +1,10 @@
-"""A stop that strands nothing, and waits for nothing but work.
+"""A shutdown that strands nothing, and waits for nothing but work.
 
-    running ──SIGTERM──▶ draining ──nothing runs, or the budget is over, or a second signal──▶ Celery's shutdown
+    running ──SIGTERM──▶ draining ──nothing runs, or it timed out, or a second signal──▶ Celery's shutdown
 
 Draining goes on in the event loop, with the pool in its normal state: no new polls; what waits here is
-handed back at once; what runs gets its time, then is handed back too. What an open poll still brings is
-handed back as it arrives. Celery's own warm shutdown is left with nothing to wait for.
+released at once; what runs gets its time, then is released too. What an open poll still brings is
+released as it arrives. Celery's own warm shutdown is left with nothing to wait for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.control import control_command
 
+from pipeline.sqs.transport.channel import Parts
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 
 CHECK_EVERY_S = 0.1
@@ -32,16 +33,16 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT")
 logger = logging.getLogger(__name__)
 
 
-class GracefulStop(bootsteps.StartStopStep):
-    """A step of the worker; ``worker.graceful_stop``."""
+class GracefulShutdown(bootsteps.StartStopStep):
+    """A step of the worker; ``worker.graceful_shutdown``."""
 
     requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        worker.graceful_stop = self
+        worker.graceful_shutdown = self
         self._worker = worker
-        self._budget_s = worker.app.settings.stop_budget_s
+        self._timeout_s = worker.app.settings.shutdown_timeout_s
         self._deadline: float | None = None
         self._requests = 0
         self._pid = os.getpid()
@@ -68,26 +69,26 @@ class GracefulStop(bootsteps.StartStopStep):
         hub.add_reader(self._woken, self._on_woken)
 
     def stop(self, worker: Any) -> None:
-        """Reached without draining when the worker stops for another reason: hand back what waits here."""
+        """Reached without draining when the worker stops for another reason: release what waits here."""
         if not self.draining:
-            self._hand_back_waiting()
+            self._release_waiting()
 
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
 
-    def request(self) -> None:
-        """Starts to drain; called again, it ends the patience with what runs. Safe in a signal handler."""
+    def begin(self) -> None:
+        """Starts to drain; a second call stops waiting for running tasks. Safe in a signal handler."""
         self._requests += 1
         consumer = getattr(self._worker, "consumer", None)
         if getattr(consumer, "connection", None) is None:
-            state.should_stop = EX_OK  # nothing is held, and no loop turns that could notice
+            state.should_stop = EX_OK  # nothing is in flight, and no loop turns that could notice
             return
         with suppress(BlockingIOError):
             self._waker.send(b"\0")
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         if os.getpid() == self._pid:
-            self.request()
+            self.begin()
         else:  # a pool process that was forked just now, and has not set its own handlers yet
             os._exit(EX_OK)
 
@@ -101,26 +102,26 @@ class GracefulStop(bootsteps.StartStopStep):
             self._check()
 
     def _drain(self) -> None:
-        self._deadline = time.monotonic() + self._budget_s
+        self._deadline = time.monotonic() + self._timeout_s
         signals.worker_shutting_down.send(sender=self._worker.hostname, sig="SIGTERM", how="Warm", exitcode=EX_OK)
-        count = self._hand_back_waiting()
+        count = self._release_waiting()
         logger.info(
-            "Stopping: %d waiting messages handed back, %d running tasks get %d s to finish",
+            "Shutting down: %d waiting messages released, %d running tasks get %d s to finish",
             count,
             len(requests_in_pool()),
-            self._budget_s,
-            extra={"action": "stop", "handed_back": count, "running": len(requests_in_pool())},
+            self._timeout_s,
+            extra={"action": "shutdown", "released": count, "running": len(requests_in_pool())},
         )
         self._worker.hub.call_repeatedly(CHECK_EVERY_S, self._check)
         self._check()
 
-    def _hand_back_waiting(self) -> int:
+    def _release_waiting(self) -> int:
         """Stops polling, forgets what no process has begun, and makes it visible to other workers."""
         consumer = self._worker.consumer
         task_consumer = getattr(consumer, "task_consumer", None)
         if task_consumer is None:
             return 0
-        task_consumer.channel.stop_polling()
+        task_consumer.channel.poller.stop()
         waiting = waiting_requests(consumer)
         semaphore = getattr(self._worker, "semaphore", None)
         if semaphore is not None:
@@ -131,7 +132,7 @@ class GracefulStop(bootsteps.StartStopStep):
         count = 0
         for request in waiting:
             state.task_ready(request)
-            count += _give_back(request)
+            count += _release(request)
         return count
 
     def _check(self) -> None:
@@ -140,29 +141,29 @@ class GracefulStop(bootsteps.StartStopStep):
         running = requests_in_pool()
         if running and time.monotonic() < self._deadline:
             return
-        self._hand_back_running(running)
+        self._release_running(running)
         state.should_stop = EX_OK  # Celery's loop looks at it in each turn
 
-    def _hand_back_running(self, running: list[Any]) -> None:
+    def _release_running(self, running: list[Any]) -> None:
         for request in running:
             logger.warning(
-                "Stopping: %s[%s] did not finish in time, another worker does it again",
+                "Shutting down: %s[%s] did not finish in time, another worker does it again",
                 request.name,
                 request.id,
-                extra={"action": "stop-unfinished", "task": request.name, "task_id": request.id},
+                extra={"action": "shutdown_unfinished", "task": request.name, "task_id": request.id},
             )
             try:
                 request.cancel(self._worker.pool, signal="SIGKILL", emit_retry=False)
             except Exception:
-                logger.exception("Stopping: the process of %s could not be ended", request.id)
-            _give_back(request)
+                logger.exception("Shutting down: the process of %s could not be ended", request.id)
+            _release(request)
 
 
-def _give_back(request: Any) -> int:
-    channel = request.message.channel
-    held = channel.held.find(request.message.delivery_tag)
-    count: int = 0 if held is None else channel.give_back([held])
-    return count
+def _release(request: Any) -> bool:
+    """False where it is settled already."""
+    parts: Parts = request.message.channel.parts
+    message = parts.in_flight.find(request.message.delivery_tag)
+    return message is not None and parts.settlement.release(message)
 
 
 @control_command()
@@ -170,6 +171,6 @@ def shutdown(state: Any, msg: str = "Got shutdown from remote", **_kwargs: Any) 
     """Remote control's ``shutdown`` (Flower's button): as gracefully as SIGTERM."""
     logger.warning("%s", msg)
     worker = state.consumer.controller
-    if getattr(worker, "graceful_stop", None) is None:
+    if getattr(worker, "graceful_shutdown", None) is None:
         raise WorkerShutdown(EX_OK)
-    worker.graceful_stop.request()
+    worker.graceful_shutdown.begin()

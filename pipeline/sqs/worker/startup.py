@@ -6,9 +6,17 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.aws import clients
 from pipeline.core.errors import ConfigError
-from pipeline.sqs.transport.dead_letters import dead_letter_url
+from pipeline.sqs.settled import carry_proofs
+from pipeline.sqs.worker.task_queues import check_task_queue
+
+
+class Proofs(bootsteps.StartStopStep):
+    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        carry_proofs()
+        super().__init__(parent, **options)
 
 
 class RouteCheck(bootsteps.StartStopStep):
@@ -43,7 +51,7 @@ def _check(app: Any) -> None:
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):
-    """A worker does not start on a queue that has no dead-letter queue."""
+    """A worker does not start on a queue that is not for tasks, or has no dead-letter queue."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -51,4 +59,5 @@ class DeadLetterCheck(bootsteps.StartStopStep):
         """Raises ``ConfigError``, which ends the worker."""
         channel = consumer.task_consumer.channel
         for queue in consumer.task_consumer.queues:
-            dead_letter_url(clients.sqs(long_poll=False), channel._new_queue(queue.name))
+            check_task_queue(queue.name)
+            channel.parts.redrive.of(channel._new_queue(queue.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from benchmarks.metric_math import evaluate
 from tests.stack.rules.base import Template, rule, variants
 from tests.stack.template import FOLDER, Stack
 
@@ -46,6 +47,7 @@ def what_matters_has_an_alarm(template: Template) -> Iterator[str]:
         ("ApproximateNumberOfMessagesVisible", "photos-events-dlq"): "dead events",
         ("ApproximateNumberOfMessagesVisible", "photos-tasks-dlq"): "dead tasks",
         ("ApproximateAgeOfOldestMessage", "photos-events"): "events that wait",
+        ("ApproximateAgeOfOldestMessage", "photos-tasks"): "tasks that wait",
         ("CPUUtilization", "photos", "worker"): "workers at the maximum",
         ("CPUUtilization", "photos", "bridge"): "no bridge",
         ("FailureRecords",): "failures",
@@ -56,6 +58,35 @@ def what_matters_has_an_alarm(template: Template) -> Iterator[str]:
     bridge = stack.properties("BridgeAlarm")
     if bridge["TreatMissingData"] != "breaching" or bridge["ComparisonOperator"] != "LessThanThreshold":
         yield "a bridge that does not run sends no metric: missing data must count"
+
+
+@rule
+def workers_that_can_not_start_are_told(template: Template) -> Iterator[str]:
+    """Image gone, quota, no Spot, no addresses: tasks would wait for seven days, and vanish."""
+    stack = Stack(template)
+    alarm = stack.resources("AWS::CloudWatch::Alarm").get("NoWorkersAlarm", {}).get("Properties")
+    if alarm is None:
+        yield "nothing tells that workers do not start"
+        return
+    (expression,) = (query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
+    # visible, in flight, received → told
+    cases = [
+        ((5.0, None, None), True),
+        ((1.0, 0.0, 0.0), True),
+        ((5.0, 0.0, 7.0), False),
+        ((5.0, 2.0, 0.0), False),  # long tasks run
+        ((0.0, 0.0, 0.0), False),
+    ]
+    for (visible, inflight, taken), told in cases:
+        found = evaluate(expression, {"visible": [visible], "inflight": [inflight], "taken": [taken]})[-1]
+        if (found is not None and found >= alarm["Threshold"]) != told:
+            yield f"{visible} waiting, {inflight} held, {taken} taken: {found}"
+    if alarm["EvaluationPeriods"] != 15 or any(
+        query["MetricStat"]["Period"] != 60 for query in alarm["Metrics"] if "MetricStat" in query
+    ):
+        yield "a first worker needs some minutes; more than a quarter of an hour is too long"
+    if alarm["ComparisonOperator"] != "GreaterThanOrEqualToThreshold":
+        yield "one task would not be enough"
 
 
 @rule

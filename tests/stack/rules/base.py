@@ -19,6 +19,27 @@ def rule(function: Rule) -> Rule:
     return function
 
 
+#: What people have already.
+KEYS = {
+    "InputKmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/in,arn:aws:kms:us-east-1:123456789012:key/in2",
+    "OutputKmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/out",
+}
+EXISTING = {
+    "ExistingInputBuckets": "their-photos,their.scans",
+    "EventBridgeSwitchedOn": "their-photos",
+    "ExistingOutputBucket": "their-site",
+    "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bound",
+    "RolePath": "/photos/",
+    "ExistingCluster": "shared",
+    "ClusterName": "shared",  # of alarms.yaml: the pipeline's outputs
+    "BridgeServiceName": "photos-bridge",
+    "WorkerServiceName": "photos-worker",
+    "RegistrySecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:registry",
+    **KEYS,
+}
+DISTRIBUTION = "arn:aws:cloudfront::123456789012:distribution/E1"
+
+
 def variants(template: Template) -> list[Stack]:
     """The template under parameters that switch every condition both ways."""
     balanced = {
@@ -40,6 +61,11 @@ def variants(template: Template) -> list[Stack]:
         Stack(template, {"InputBucketName": "my-input", "OutputBucketName": "my-output", "OnDemandWeight": 0}),
         Stack(template, balanced),
         Stack(template, {"Flower": "no", "SpotWeight": 0}),
+        Stack(template, EXISTING),
+        Stack(template, EXISTING | {"OwnFolder": "own/", "KeyPrefix": "in/"}),
+        Stack(template, {"DistributionArn": DISTRIBUTION, "CorsOrigins": "https://a.example,https://b.example"} | KEYS),
+        Stack(template, EXISTING, {"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1"}),
+        Stack(template, EXISTING, {"AWS::Partition": "aws-us-gov", "AWS::Region": "us-gov-west-1"}),
     ]
 
 

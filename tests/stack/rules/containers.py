@@ -25,7 +25,11 @@ PARAMETER_OF_SETTING = {
     "METRICS_NAMESPACE": "MetricsNamespace",
 }
 #: Variables that are not settings of ours: whose they are.
-FOREIGN_VARIABLES = {"AWS_DEFAULT_REGION": "boto3", "FLOWER_BASIC_AUTH": "Flower"}
+FOREIGN_VARIABLES = {
+    "AWS_DEFAULT_REGION": "boto3",
+    "FLOWER_BASIC_AUTH": "Flower",
+    "PIPELINE_SETTINGS": "many settings in one",
+}
 
 
 @rule
@@ -100,7 +104,7 @@ def stops_are_graceful(template: Template) -> Iterator[str]:
     stop_s = stack.properties("WorkerTask")["ContainerDefinitions"][0].get("StopTimeout", 0)
     if stop_s != MAX_STOP_TIMEOUT_S:
         yield "a worker gets less time to finish than Fargate gives"
-    budget_s = Settings.from_env({}).stop_budget_s
+    budget_s = Settings.from_env({}).shutdown_timeout_s
     if not 0 < stop_s - budget_s <= 30:
         yield f"a worker takes {budget_s} s to finish and is killed after {stop_s} s"
 
@@ -109,8 +113,8 @@ def stops_are_graceful(template: Template) -> Iterator[str]:
 def messages_stay_hidden_while_they_are_worked_on(template: Template) -> Iterator[str]:
     stack = Stack(template)
     settings = Settings.from_env({})
-    if stack.properties("TasksQueue")["VisibilityTimeout"] != settings.message_lease_s:
-        yield f"tasks: the queue's visibility is not the lease that workers renew, {settings.message_lease_s} s"
+    if stack.properties("TasksQueue")["VisibilityTimeout"] != settings.message_visibility_timeout_s:
+        yield f"tasks: the queue's visibility is not the workers' own, {settings.message_visibility_timeout_s} s"
     # A bridge handles a batch of ten within some seconds, but rides out a slow broker.
     if stack.properties("EventsQueue")["VisibilityTimeout"] < 60 + settings.poll_wait_s:
         yield "events: a batch may be delivered again while the bridge still has it"
@@ -139,6 +143,27 @@ def settings_exist_and_defaults_agree(template: Template) -> Iterator[str]:
         ours = {name: str(value) for name, value in variables.items() if name in fields}
         if Settings.from_env(ours).queue_prefix != "photos-":
             yield f"{task} works on other queues than the stack's"
+
+
+@rule
+def every_setting_can_be_given(template: Template) -> Iterator[str]:
+    """By a parameter of its own, or in the list; and the list's pattern lets each be written."""
+    stack = Stack(template, {"Settings": "QUALITY=80;DELETE_RENDITIONS=false"})
+    for name, task in stack.resources("AWS::ECS::TaskDefinition").items():
+        (container,) = task["Properties"]["ContainerDefinitions"]
+        variables = {entry["Name"]: str(entry["Value"]) for entry in container["Environment"]}
+        settings = Settings.from_env(
+            {k: v for k, v in variables.items() if k.lower() in Settings.model_fields or k == "PIPELINE_SETTINGS"}
+        )
+        if (settings.quality, settings.delete_renditions) != (80, False):
+            yield f"{name} does not get the list"
+    pattern = template["Parameters"]["Settings"]["AllowedPattern"]
+    for text in ("", "MAX_PIXELS=1", " A=1; B=x, y ;\n", "KEY_PREFIX=a=b"):
+        if not re.fullmatch(pattern, text):
+            yield f"Settings can't be {text!r}"
+    for text in ("MAX_PIXELS", "A=1;b", "max_pixels=1"):
+        if re.fullmatch(pattern, text):
+            yield f"Settings may be {text!r}"
 
 
 @rule

@@ -34,8 +34,15 @@ def minimum_is_below_maximum(template: Template) -> Iterator[str]:
             if low > high:
                 yield f"{name}: {low} to {high}"
             service = target["Properties"]["ResourceId"]
-            if service not in ("service/photos/worker", "service/photos/bridge"):
+            if service not in _scalable(stack):
                 yield f"{name} scales {service}"
+
+
+def _scalable(stack: Stack) -> set[str]:
+    """Services whose names and cluster are as in their own resources; a name is unique in its cluster only."""
+    prefix = "photos-" if stack.parameters["ExistingCluster"] else ""
+    cluster = stack.parameters["ExistingCluster"] or "photos"
+    return {f"service/{cluster}/{prefix}{name}" for name in ("worker", "bridge")}
 
 
 @rule
@@ -56,7 +63,8 @@ def queries_name_metrics_that_exist(template: Template) -> Iterator[str]:
                     known = known and dimensions["QueueName"] in queues
                 case "AWS/ECS":
                     known = metric["MetricName"] in _ECS_METRICS and set(dimensions) == {"ClusterName", "ServiceName"}
-                    known = known and dimensions["ClusterName"] == "photos" and dimensions["ServiceName"] in services
+                    cluster = stack.parameters["ExistingCluster"] or "photos"
+                    known = known and dimensions["ClusterName"] == cluster and dimensions["ServiceName"] in services
                 case "photos":
                     known = metric["MetricName"] in own and not dimensions
                 case _:

@@ -109,6 +109,10 @@ def iam_and_s3_accept_the_policies(template: Template) -> Iterator[str]:
         for name, policy in stack.resources("AWS::IAM::RolePolicy").items():
             inline[policy["Properties"]["RoleName"]] += _size(policy["Properties"]["PolicyDocument"])
             yield from _sids(name, policy["Properties"]["PolicyDocument"])
+        for name, policy in stack.resources("AWS::IAM::Policy").items():
+            for role in policy["Properties"]["Roles"]:
+                inline[role] += _size(policy["Properties"]["PolicyDocument"])
+            yield from _sids(name, policy["Properties"]["PolicyDocument"])
         yield from (
             f"{name}: {size} characters of inline policies" for name, size in inline.items() if size > IAM_CHARS
         )

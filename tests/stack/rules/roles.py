@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.stack.iam import Call, grants
-from tests.stack.rules.base import Template, rule
+from tests.stack.rules.base import EXISTING, KEYS, Template, rule
 from tests.stack.template import Stack
 
 #: Actions that IAM can't narrow to a resource. Source: the service authorization reference.
@@ -28,7 +28,7 @@ def roles_belong_to_this_accounts_tasks(template: Template) -> Iterator[str]:
         condition = statement.get("Condition", {})
         if statement["Principal"] != {"Service": "ecs-tasks.amazonaws.com"}:
             yield f"{name} can be assumed by {statement['Principal']}"
-        if condition.get("StringEquals") != {"aws:SourceAccount": "123456789012"} or "ArnLike" not in condition:
+        if condition != {"ArnLike": {"aws:SourceArn": "arn:aws:ecs:us-east-1:123456789012:*"}}:
             yield f"{name} could be lent to another account's tasks"
         if "ManagedPolicyArns" in role["Properties"]:
             yield f"{name} has a managed policy, which grants more than is needed"
@@ -65,8 +65,78 @@ def own_tasks_have_their_folder_and_no_more(template: Template) -> Iterator[str]
 
 @rule
 def secrets_are_for_the_execution_role_alone(template: Template) -> Iterator[str]:
-    stack = Stack(template)
-    for role in stack.resources("AWS::IAM::Role"):
-        readers = [grant for grant in grants(stack, role) if grant.action == "secretsmanager:GetSecretValue"]
-        if bool(readers) != (role == "ExecutionRole") or any(grant.resources != ("FlowerSecret",) for grant in readers):
-            yield f"{role}: access to secrets {readers}"
+    for parameters in ({}, {"Flower": "no"}, EXISTING):
+        stack = Stack(template, parameters)
+        wanted = {("FlowerSecret",)} if stack.condition("WithFlower") else set()
+        wanted |= {(stack.parameters["RegistrySecretArn"],)} if stack.parameters["RegistrySecretArn"] else set()
+        for role in stack.resources("AWS::IAM::Role"):
+            read = {grant.resources for grant in grants(stack, role) if grant.action == "secretsmanager:GetSecretValue"}
+            if read != (wanted if role == "ExecutionRole" else set()):
+                yield f"{role}: access to secrets {read}"
+        for name, task in stack.resources("AWS::ECS::TaskDefinition").items():
+            (container,) = task["Properties"]["ContainerDefinitions"]
+            login = container.get("RepositoryCredentials", {}).get("CredentialsParameter", "")
+            if login != stack.parameters["RegistrySecretArn"]:
+                yield f"{name}: the registry's login is {login!r}"
+
+
+@rule
+def roles_are_bounded_as_the_account_wants(template: Template) -> Iterator[str]:
+    for parameters in ({}, EXISTING):
+        stack = Stack(template, parameters)
+        for name, role in stack.resources("AWS::IAM::Role").items():
+            found = role["Properties"].get("PermissionsBoundary", ""), role["Properties"].get("Path")
+            if found != (stack.parameters["PermissionsBoundary"], stack.parameters["RolePath"]):
+                yield f"{name}: boundary and path are {found}"
+
+
+@rule
+def existing_buckets_and_keys_are_granted_and_no_others(template: Template) -> Iterator[str]:
+    """``their-photos`` and ``their.scans`` are read, ``their-site`` is written, with the keys of each."""
+    objects = [f"arn:aws:s3:::{bucket}/a" for bucket in ("their-photos", "their.scans")]
+    buckets = [f"arn:aws:s3:::{bucket}" for bucket in ("their-photos", "their.scans")]
+    read = [Call("s3:GetObject", arn) for arn in objects] + [Call("s3:ListBucket", arn) for arn in buckets]
+    read += [Call("kms:Decrypt", arn) for arn in KEYS["InputKmsKeyArns"].split(",")]
+    write = [
+        Call(f"s3:{verb}Object", f"arn:aws:s3:::their-site/{folder}/a")
+        for verb in ("Get", "Put", "Delete")
+        for folder in ("resized", "thumbs", "failed")
+    ]
+    write += [Call(f"kms:{verb}", KEYS["OutputKmsKeyArn"]) for verb in ("Decrypt", "GenerateDataKey")]
+    never = [Call("s3:PutObject", arn) for arn in objects] + [Call("s3:DeleteObject", arn) for arn in objects]
+    never += [Call("s3:PutObject", "arn:aws:s3:::their-site/index.html"), Call("s3:GetObject", "arn:aws:s3:::other/a")]
+    never += [Call("kms:GenerateDataKey", arn) for arn in KEYS["InputKmsKeyArns"].split(",")]
+    for folder in ("", "own/"):
+        stack = Stack(template, EXISTING | {"OwnFolder": folder})
+        worker, bridge = grants(stack, "WorkerRole"), grants(stack, "BridgeRole")
+        for call in [*read, *write, Call("s3:ListBucket", "arn:aws:s3:::their-site")]:
+            if not any(grant.allows(call) for grant in worker):
+                yield f"WorkerRole may not {call}"
+        for call in read:
+            if any(grant.allows(call) for grant in bridge) != bool(folder):
+                yield f"BridgeRole with OwnFolder={folder!r}: {call} is {'refused' if folder else 'allowed'}"
+        for call in never:
+            if any(grant.allows(call) for grant in (*worker, *bridge)):
+                yield f"{call} is allowed"
+        if not any(grant.allows(Call("s3:ListBucket", "arn:aws:s3:::their-site")) for grant in bridge):
+            yield "BridgeRole may not list the failure records"
+    for partition in ("aws-cn", "aws-us-gov"):
+        stack = Stack(template, EXISTING, {"AWS::Partition": partition})
+        for role in stack.resources("AWS::IAM::Role"):
+            for grant in grants(stack, role):
+                if strange := [arn for arn in grant.resources if ":s3:::" in arn and f"arn:{partition}:" not in arn]:
+                    yield f"{role}/{grant.sid}: {strange} are not of {partition}"
+
+
+@rule
+def without_flower_nobody_sends_what_nobody_reads(template: Template) -> Iterator[str]:
+    stack = Stack(template, {"Flower": "no"})
+    if topics := [name for name in stack.resources("AWS::SNS::Topic") if name != "AlarmTopic"]:
+        yield f"{topics} have no reader"
+    (container,) = stack.properties("WorkerTask")["ContainerDefinitions"]
+    if "TOPIC_ARN_PREFIX" in {entry["Name"] for entry in container["Environment"]}:
+        yield "workers send events, and make queues that nobody sweeps"
+    if extra := [
+        grant for grant in grants(stack, "WorkerRole") if grant.action.startswith("sns:") or "pidbox" in str(grant)
+    ]:
+        yield f"WorkerRole may still {extra}"

@@ -1,0 +1,58 @@
+"""``--stack NAME`` of the verbs that work with settings: they are then those of the stack's workers, and no others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from pipeline.cli.base import Asking, Unanswered
+from pipeline.core.errors import PipelineError
+
+#: Of this process, wherever the other settings come from.
+_OWN = {"HEALTH_FOLDER", "ECS_AGENT_URI"}
+
+
+def of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the option. It takes effect before the verb runs, and ends with it."""
+    option = click.option(
+        "--stack",
+        metavar="NAME",
+        expose_value=False,
+        is_eager=True,
+        callback=_take,
+        help="Work with the settings of this stack's workers, instead of this shell's variables.",
+    )
+    return option(command)
+
+
+def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) -> None:
+    if stack is None:
+        return
+    from pipeline.deploy.environment import of_stack as settings_of
+
+    try:
+        values = settings_of(stack)
+    except PipelineError as exc:
+        raise (Unanswered if isinstance(ctx.command, Asking) else click.ClickException)(str(exc)) from exc
+    ctx.meta["pipeline.stack"] = stack  # for a command that says how to go on
+    ctx.with_resource(_environment(values))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """This process's variables with these settings: one that the stack does not set is not set here either."""
+    from pipeline.core.settings import Settings
+
+    names = {name.upper() for name in Settings.model_fields} | {"PIPELINE_SETTINGS", *values}
+    before = {name: os.environ.pop(name) for name in names - _OWN if name in os.environ}
+    os.environ.update({name: value for name, value in values.items() if name not in _OWN})
+    try:
+        yield
+    finally:
+        for name in names - _OWN:
+            os.environ.pop(name, None)
+        os.environ.update(before)

@@ -1,0 +1,79 @@
+"""Many settings in one variable: ``PIPELINE_SETTINGS="MAX_PIXELS=50000000; QUALITY=80"``.
+
+CloudFormation can't make a container's variables out of a list that is a parameter, so the stack passes on in this
+one whatever has no parameter of its own. An entry is what somebody asked for, so it wins over the setting's own
+variable, which may be no more than a default of the template or the image; but it can't move a process to other
+buckets, queues or topics than its variables name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pipeline.core.errors import ConfigError
+
+VARIABLE = "PIPELINE_SETTINGS"
+#: The container's health check reads the one as a variable, ECS sets the other.
+OF_THE_PLACE = frozenset({"HEALTH_FOLDER", "ECS_AGENT_URI"})
+#: What a process works on: an entry may give it, but not something else than its own variable.
+WORKED_ON = frozenset({"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ``NAME=VALUE`` of the list; ``place`` begins with 1."""
+
+    place: int
+    text: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{VARIABLE}, entry {self.place}, {self.text!r}"
+
+
+def listed(environ: Mapping[str, str], names: Collection[str]) -> dict[str, Entry]:
+    """The entries by the setting's name. ``names``: of all variables that are settings.
+
+    Raises ``ConfigError``, with a line for each entry that is wrong: not NAME=VALUE, an unknown or forbidden name, a
+    name that stands twice, or one of ``WORKED_ON`` whose own variable is set to something else.
+    """
+    entries: dict[str, Entry] = {}
+    wrong: list[str] = []
+    for place, text in enumerate(environ.get(VARIABLE, "").split(";"), start=1):
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not text.strip():
+            continue
+        entry = Entry(place, text.strip(), value)
+        problem = _problem(entry, name, bool(sign), environ, names, entries)
+        if problem is None:
+            entries[name] = entry
+        else:
+            wrong.append(f"{entry}: {problem}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return entries
+
+
+def _problem(
+    entry: Entry,
+    name: str,
+    complete: bool,
+    environ: Mapping[str, str],
+    names: Collection[str],
+    before: Mapping[str, Entry],
+) -> str | None:
+    if not complete:
+        return "write NAME=VALUE, with a semicolon between two of them"
+    if name in OF_THE_PLACE:
+        return f"{name} can only be a variable of its own"
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        return f"there is no setting {name}" + (f"; do you mean {near[0]}?" if near else "")
+    if name in before:
+        return f"{name} stands in entry {before[name].place} too"
+    own = environ.get(name)
+    if name in WORKED_ON and own and own != entry.value:
+        return f"the variable {name} is {own!r}: leave it out here (the stack sets it by a parameter of its own)"
+    return None

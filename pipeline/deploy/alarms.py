@@ -1,0 +1,98 @@
+"""The alarms and the dashboard: ``cloudformation/alarms.yaml``, a stack beside the pipeline's.
+
+One template with both would be more than CloudFormation takes in a request (51,200 bytes,
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
+from pipeline.deploy import account, changes, shown, states
+from pipeline.deploy.changes import Proposal
+from pipeline.deploy.follow import Follower
+
+#: Behind the pipeline's own name.
+SUFFIX = "-alarms"
+FILE = "alarms.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """The template, and what its parameters are called (with their defaults, None for none)."""
+
+    text: str
+    declared: Mapping[str, str | None]
+
+    @classmethod
+    def beside(cls, template: Path) -> Alarms | None:
+        """Those of the pipeline's template; None where its folder has none. Raises ``PipelineError``."""
+        path = template.with_name(FILE)
+        if not path.exists():
+            return None
+        text = path.read_text(encoding="utf-8")
+        return cls(text, changes.parameters_of(text))
+
+    def values(self, stack: str, given: Mapping[str, str]) -> dict[str, str]:
+        """What is given, else what the alarms have, else what the pipeline's stack says under the same name."""
+        pipeline, existing = account.describe(stack), account.describe(stack + SUFFIX)
+        found = account.outputs_of(pipeline) | ({} if pipeline is None else account.parameters_of(pipeline))
+        before = {} if existing is None else account.parameters_of(existing)
+        values = before | found | dict(given) | {"Pipeline": stack}
+        return {name: value for name, value in values.items() if name in self.declared}
+
+    def split(self, given: Mapping[str, str], declared: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """``given`` for the pipeline's template, which declares ``declared``, and for this one; some are for both.
+
+        What neither knows is left to the pipeline's, which refuses it.
+        """
+        own = {name: value for name, value in given.items() if name in self.declared and name != "Pipeline"}
+        return {name: value for name, value in given.items() if name in declared or name not in own}, own
+
+
+def deploy(
+    alarms: Alarms,
+    stack: str,
+    given: Mapping[str, str],
+    *,
+    tags: Mapping[str, str],
+    service_role: str | None,
+    console: Console,
+) -> None:
+    """Makes the alarms of a pipeline whose stack is there, or brings them up to date. Raises ``PipelineError``."""
+    name = stack + SUFFIX
+    found = account.describe(name)
+    state = states.of(name, None if found is None else found["StackStatus"])
+    new = state is states.State.NEW
+    proposal = Proposal(name, alarms.text, alarms.values(stack, given), new=new, tags=tags, service_role=service_role)
+    with console.status("Working out the alarms ..."):
+        proposed = changes.propose(proposal)
+    if proposed is None:
+        return
+    console.print(f"Alarms and dashboard, stack {name}: {len(proposed.changes)} changes.")
+    follower = Follower(proposed.stack_id)
+    changes.execute(proposed)
+    try:
+        shown.follow(follower, len(proposed.changes), console)
+    except PipelineError as exc:
+        raise PipelineError(f"the pipeline is deployed, but not its alarms: {exc}; run it again") from exc
+
+
+def teardown(stack: str, console: Console, sleep: Callable[[float], None]) -> None:
+    """Deletes the alarms of a pipeline, if there are any. Raises ``PipelineError``."""
+    found = account.describe(stack + SUFFIX)
+    if found is None:
+        return
+    console.print(f"Stack {stack + SUFFIX} goes first: alarms of what is being taken down would be false.")
+    follower = Follower(found["StackId"], sleep=sleep)
+    with plainly(f"deleting stack {stack + SUFFIX}"):
+        clients.client("cloudformation").delete_stack(StackName=found["StackId"])
+    shown.follow(follower, None, console)

@@ -1,0 +1,164 @@
+"""``python -m pipeline live-check``: a deployed stack, checked on AWS as no emulator can.
+
+Images in, workers out of nothing, renditions, back to rest.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from PIL import Image
+
+from pipeline.aws import clients
+from pipeline.aws.errors import plainly
+from pipeline.core.errors import PipelineError
+from pipeline.deploy import account
+
+QUEUES = ("events", "tasks", "events-dlq", "tasks-dlq")
+COUNTS = ("", "NotVisible", "Delayed")
+
+
+@dataclass
+class Check:
+    """One run of the check against one stack."""
+
+    stack: str
+    images: int
+    expect_workers: int
+    poll_s: float
+    patience_s: float
+    with_ecs: bool
+    run_id: str = field(default_factory=lambda: f"live-check-{uuid.uuid4().hex[:8]}")
+    peak: int = 0
+
+    def __post_init__(self) -> None:
+        found = account.describe(self.stack)
+        outputs, parameters = account.outputs_of(found), account.parameters_of(found)
+        if "InputBucketName" not in outputs:
+            raise PipelineError(f"there is no stack {self.stack} of the pipeline here: correct --stack or AWS_REGION")
+        self.input_bucket, self.output_bucket = outputs["InputBucketName"], outputs["OutputBucketName"]
+        self.prefix = f"{parameters.get('KeyPrefix', '')}{self.run_id}/"
+        self.minimum = int(parameters.get("MinWorkers", "0"))
+        self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
+        queues = {name: f"{outputs['QueuePrefix']}{name}" for name in QUEUES}
+        self.urls = {name: self.sqs.get_queue_url(QueueName=queue)["QueueUrl"] for name, queue in queues.items()}
+        self.cluster = outputs.get("ClusterName", self.stack)
+        self.service = outputs.get("WorkerServiceName", "worker")
+
+    def run(self) -> list[str]:
+        """Does it all; returns what went wrong."""
+        dead = self.dead_letters()
+        before = self.workers()
+        click.echo(f"{self.images} images to s3://{self.input_bucket}/{self.prefix}; {before} workers run.")
+        started = time.monotonic()
+        try:
+            self.upload()
+            click.echo(f"Uploaded after {time.monotonic() - started:.0f} s.")
+            made = self.follow(started)
+            wrong = [
+                f"{self.images - count} of {kind} are missing" for kind, count in made.items() if count < self.images
+            ]
+            if lost := self.dead_letters() - dead:
+                wrong.append(f"{lost} messages are in the dead-letter queues")
+            if failed := self.count("failed/"):
+                wrong.append(f"{failed} images failed: see failed/{self.prefix} in s3://{self.output_bucket}")
+            if self.with_ecs:
+                wrong += self.rest(started)
+        finally:
+            self.clean_up()
+        return wrong
+
+    def upload(self) -> None:
+        def put(number: int) -> None:
+            colour = (number % 256, number // 256 % 256, 128)
+            data = io.BytesIO()
+            Image.new("RGB", (1600, 1200), colour).save(data, "JPEG")
+            self.s3.put_object(Bucket=self.input_bucket, Key=f"{self.prefix}{number:06}.jpg", Body=data.getvalue())
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(put, range(self.images)))
+
+    def follow(self, started: float) -> dict[str, int]:
+        """Prints a line each poll until all renditions are there, or patience ends; returns how many are."""
+        deadline = time.monotonic() + self.patience_s
+        click.echo("     s  events   tasks  workers  resized   thumbs")
+        while True:
+            made = {kind: self.count(f"{kind}/") for kind in ("resized", "thumbs")}
+            workers = self.workers()
+            self.peak = max(self.peak, workers)
+            numbers = [self.depth("events"), self.depth("tasks"), workers, made["resized"], made["thumbs"]]
+            elapsed = time.monotonic() - started
+            click.echo(f"{elapsed:>6.0f}" + "".join(f"{number:>9}" for number in numbers))
+            finished = all(count >= self.images for count in made.values())
+            if finished or self.count("failed/") or time.monotonic() > deadline:
+                return made
+            time.sleep(self.poll_s)
+
+    def rest(self, started: float) -> list[str]:
+        """Waits for the workers to go back to their minimum."""
+        wrong = []
+        if self.peak < max(1, self.expect_workers):
+            wrong.append(f"at most {self.peak} workers ran")
+        deadline = time.monotonic() + self.patience_s
+        while (workers := self.workers()) > self.minimum:
+            self.peak = max(self.peak, workers)
+            if time.monotonic() > deadline:
+                return [*wrong, f"{workers} workers still run, not {self.minimum}"]
+            click.echo(f"{time.monotonic() - started:>6.0f}  all done; {workers} workers still run")
+            time.sleep(self.poll_s)
+        click.echo(f"{time.monotonic() - started:>6.0f}  back to {workers} workers; {self.peak} at most")
+        return wrong
+
+    def workers(self) -> int:
+        if not self.with_ecs:
+            return 0
+        ecs = clients.client("ecs")
+        found = ecs.describe_services(cluster=self.cluster, services=[self.service])["services"]
+        if not found:
+            raise PipelineError(f"there is no service {self.service} in cluster {self.cluster}")
+        return int(found[0]["runningCount"])
+
+    def depth(self, name: str) -> int:
+        found = self.sqs.get_queue_attributes(QueueUrl=self.urls[name], AttributeNames=["All"])["Attributes"]
+        return sum(int(found[f"ApproximateNumberOfMessages{count}"]) for count in COUNTS)
+
+    def dead_letters(self) -> int:
+        return self.depth("events-dlq") + self.depth("tasks-dlq")
+
+    def count(self, folder: str) -> int:
+        return sum(1 for _ in self.keys(self.output_bucket, folder + self.prefix))
+
+    def keys(self, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
+        """Every version of every object below a prefix."""
+        for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                yield {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+
+    def clean_up(self) -> None:
+        """Removes the images and what was made of them; failure records stay, to be looked at."""
+        places = [(self.input_bucket, ""), (self.output_bucket, "resized/"), (self.output_bucket, "thumbs/")]
+        for bucket, folder in places:
+            found = list(self.keys(bucket, folder + self.prefix))
+            for start in range(0, len(found), 1000):
+                objects: Any = found[start : start + 1000]
+                self.s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+
+
+def live_check(
+    stack: str, *, images: int, expect_workers: int, poll_s: float, patience_s: float, with_ecs: bool
+) -> int:
+    """Returns the exit status. Raises ``PipelineError``."""
+    with plainly(f"checking stack {stack}"):
+        wrong = Check(stack, images, expect_workers, poll_s, patience_s, with_ecs=with_ecs).run()
+    for sentence in wrong:
+        click.echo(f"WRONG: {sentence}.")
+    if not wrong:
+        click.echo(f"OK: {images} images in, {images} of each rendition out, no dead letters.")
+    return 1 if wrong else 0

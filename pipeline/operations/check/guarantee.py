@@ -1,0 +1,39 @@
+"""One thing that the pipeline relies on, and how it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws.errors import is_denied, told
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.operations.check.place import Place
+from pipeline.operations.verdicts import Verdict, bad, ok, unknown
+
+
+class Broken(Exception):
+    """The endpoint does something else; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """``means``: what becomes of the pipeline where it does not hold. ``attempt`` returns what was seen."""
+
+    name: str
+    means: str
+    attempt: Callable[[Place], str]
+
+    def tried(self, place: Place) -> Verdict:
+        """Never raises: what keeps it from being tried is a verdict, too."""
+        try:
+            return ok(self.name, self.attempt(place))
+        except (Broken, ConfigError) as exc:
+            return bad(self.name, str(exc), self.means)
+        except ClientError as exc:
+            if is_denied(exc):
+                return unknown(self.name, told(exc), f"allow it and check again. It matters: {self.means}")
+            return bad(self.name, told(exc), self.means)
+        except (BotoCoreError, PipelineError) as exc:
+            return unknown(self.name, told(exc), f"It matters: {self.means}")

@@ -1,0 +1,244 @@
+"""``python -m pipeline deadletters …``: what the person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import click
+
+from pipeline.aws import queues
+from pipeline.core import console
+from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import QUEUES
+from pipeline.core.settings import Settings
+from pipeline.core.times import age
+from pipeline.operations.deadletters.letter import DeadLetter
+from pipeline.operations.deadletters.queue import DeadLetterQueue
+from pipeline.operations.deadletters.redrive import Unsupported, move, send_each
+
+#: Exit status when dead letters are left that were not read: the command has done what it says, on the others.
+NOT_ALL = 3
+
+
+@dataclass(slots=True)
+class LetterGroup:
+    """Dead letters that died alike."""
+
+    queue: str
+    task: str
+    reason: str
+    count: int
+    oldest: datetime
+    example: str
+
+
+class LetterReader:
+    """Iterates over the dead letters of some queues, up to ``limit`` of each, with their queue. A context manager:
+    in the end all of them are released, whatever happens."""
+
+    def __init__(self, settings: Settings, names: Sequence[str], limit: int) -> None:
+        self.count = 0
+        self.unseen: dict[str, int] = {}  # about how many are in a queue that were not read; by its full name
+        self._limit = limit
+        self._exits = ExitStack()
+        self._queues = [self._exits.enter_context(DeadLetterQueue(settings, name)) for name in names]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def __iter__(self) -> Iterator[tuple[DeadLetterQueue, DeadLetter]]:
+        for queue in self._queues:
+            for letter in queue.receive(self._limit):
+                self.count += 1
+                yield queue, letter
+            self.unseen[queue.full_name] = queue.unseen()
+
+
+def report_unseen(unseen: Mapping[str, int]) -> int:
+    """Says of each queue (by its full name) how many letters were not read, about; returns the exit status."""
+    for queue, count in unseen.items():
+        if count:
+            console.note(
+                f"About {console.counted(count, 'dead letter')} of queue {queue} were not read: beyond --limit, or "
+                "received by somebody else just now, or counted by SQS a minute late. Run it again to be sure."
+            )
+    return NOT_ALL if any(unseen.values()) else 0
+
+
+def chosen(only: str | None) -> Callable[[DeadLetter], bool]:
+    """Whether a letter's reason has this in it, in any case of letters."""
+    if only is None:
+        return lambda _: True
+    text = only.lower()
+    return lambda letter: text in letter.reason.lower() or text in letter.kind_of_reason.lower()
+
+
+def groups(letters: Iterator[DeadLetter]) -> list[LetterGroup]:
+    """The largest first."""
+    found: dict[tuple[str, str, str], LetterGroup] = {}
+    for letter in letters:
+        key = (letter.queue, letter.task, letter.kind_of_reason)
+        group = found.setdefault(key, LetterGroup(*key, 0, letter.sent, letter.example))
+        group.count += 1
+        if letter.sent < group.oldest:
+            group.oldest, group.example = letter.sent, letter.example
+    return sorted(found.values(), key=lambda group: -group.count)
+
+
+def list_(names: Sequence[str], *, only: str | None, limit: int, as_json: bool) -> int:
+    wanted = chosen(only)
+    with LetterReader(Settings.from_env(), names, limit) as letters, console.progress("Reading") as bar:
+        found = groups(letter for _, letter in _followed(letters, bar) if wanted(letter))
+    if as_json:
+        rows = [
+            {
+                "queue": group.queue,
+                "task": group.task,
+                "reason": group.reason,
+                "count": group.count,
+                "oldest": group.oldest.isoformat(timespec="seconds"),
+                "example": group.example,
+            }
+            for group in found
+        ]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return report_unseen(letters.unseen)
+    now = datetime.now(UTC)
+    console.table(
+        ["queue", "task", "count", "oldest", "reason", "for example"],
+        [
+            [
+                group.queue,
+                group.task,
+                f"{group.count:,}",
+                age((now - group.oldest).total_seconds()),
+                group.reason,
+                group.example,
+            ]
+            for group in found
+        ],
+        right=["count", "oldest"],
+    )
+    console.note(f"{console.counted(sum(group.count for group in found), 'dead letter')}.")
+    return report_unseen(letters.unseen)
+
+
+def _followed(letters: LetterReader, bar: console.Bar) -> Iterator[tuple[DeadLetterQueue, DeadLetter]]:
+    for each in letters:
+        bar(letters.count)
+        yield each
+
+
+def show(ids: Sequence[str], names: Sequence[str], *, only: str | None, limit: int) -> int:
+    """Prints whole messages; returns 1 when none was found among all there are."""
+    wanted, found = chosen(only), 0
+    with LetterReader(Settings.from_env(), names, limit) as letters:
+        for _, letter in letters:
+            if (ids and not letter.message_id.startswith(tuple(ids))) or not wanted(letter):
+                continue
+            found += 1
+            click.echo(json.dumps(letter.to_json() | {"body": letter.readable_body()}, indent=2, ensure_ascii=False))
+    if not found:
+        console.note("No such dead letter.")
+    return report_unseen(letters.unseen) or (0 if found else 1)
+
+
+def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s: float | None) -> int:
+    settings = Settings.from_env()
+    total, unseen = 0, {}
+    for name in names:
+        destination = queues.url_of(settings, name)
+        with DeadLetterQueue(settings, name) as dead:
+            with console.progress(f"Sending back {name}", queues.depth(dead.url)) as bar:
+                moved = _redrive(dead, destination, only, limit, per_s, bar)
+            unseen[dead.full_name] = dead.unseen()
+        if moved:
+            console.note(f"{console.counted(moved, 'dead letter')} sent back to queue {name}.")
+        total += moved
+    if not total:
+        console.note("Nothing to send back.")
+    return report_unseen(unseen)
+
+
+def _redrive(
+    dead: DeadLetterQueue,
+    destination: str,
+    only: str | None,
+    limit: int | None,
+    per_s: float | None,
+    bar: console.Bar,
+) -> int:
+    if only is None and limit is None:
+        try:
+            return move(dead, destination, per_s, bar)
+        except Unsupported:
+            pass  # then one by one
+    return send_each(dead, destination, chosen(only), limit, per_s, bar)
+
+
+def export(names: Sequence[str], *, only: str | None, limit: int, to: Path | None) -> int:
+    """JSON lines, to standard output or a new file."""
+    wanted, count = chosen(only), 0
+    with LetterReader(Settings.from_env(), names, limit) as letters, _lines(to) as write:
+        for _, letter in letters:
+            if wanted(letter):
+                write(json.dumps(letter.to_json(), ensure_ascii=False))
+                count += 1
+    console.note(f"{console.counted(count, 'dead letter')} exported.")
+    return report_unseen(letters.unseen)
+
+
+def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None, yes: bool) -> int:
+    """Exports, asks, and deletes exactly what was exported."""
+    wanted = chosen(only)
+    path = Path(f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl") if to is None else to
+    doomed: list[tuple[DeadLetterQueue, DeadLetter]] = []
+    with LetterReader(Settings.from_env(), names, limit) as letters:
+        with _lines(path) as write:
+            for queue, letter in letters:
+                if wanted(letter):
+                    write(json.dumps(letter.to_json(), ensure_ascii=False))
+                    doomed.append((queue, letter))
+        counted = console.counted(len(doomed), "dead letter")
+        console.note(f"{counted} exported to {path}.")
+        if not doomed:
+            return report_unseen(letters.unseen)
+        if not yes and not click.confirm(f"Delete {counted} for good?", err=True):
+            raise click.Abort
+        with console.progress("Deleting", len(doomed)) as bar:
+            for done, (queue, letter) in enumerate(doomed, 1):
+                queue.delete([letter])
+                bar(done)
+    console.note(f"{counted} deleted.")
+    return report_unseen(letters.unseen)
+
+
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Writes lines to standard output, or to a new file, which is safe on disk at the end."""
+    if path is None:
+        yield click.echo
+        return
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            yield lambda line: print(line, file=file)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise PipelineError(f"{path} exists already: name another file") from None
+    except OSError as exc:
+        raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+def queue_names(which: str) -> Sequence[str]:
+    return QUEUES if which == "all" else (which,)

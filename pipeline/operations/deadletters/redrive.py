@@ -1,0 +1,109 @@
+"""Sends dead letters back: SQS does it where it can, in one task; else they are received, sent, deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline.aws import clients, queues
+from pipeline.aws.errors import code, status
+from pipeline.core.batches import batches
+from pipeline.core.errors import TransientError
+from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.operations.deadletters.letter import DeadLetter
+from pipeline.operations.deadletters.queue import QUIET_S, DeadLetterQueue
+
+#: Seconds between looks at SQS's own move.
+LOOK_S = 1.0
+#: SQS's limit for MaxNumberOfMessagesPerSecond.
+MAX_PER_S = 500
+#: What servers say that don't have message move tasks.
+_UNSUPPORTED = ("InvalidAction", "NotImplemented", "UnknownOperationException", "UnsupportedOperation")
+
+
+class Unsupported(Exception):
+    """This server can't move messages by itself."""
+
+
+def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progress: Callable[[int], None]) -> int:
+    """Has SQS move everything, and waits for the end; returns how many. A stop cancels what is left.
+
+    Raises ``Unsupported`` and ``PipelineError``.
+    """
+    source_arn, destination_arn = (_arn(url) for url in (dead.url, destination))
+    request: dict[str, Any] = {"SourceArn": source_arn, "DestinationArn": destination_arn}
+    if per_s is not None:
+        request["MaxNumberOfMessagesPerSecond"] = max(1, min(MAX_PER_S, round(per_s)))
+    with queues.sqs_errors(dead.full_name, "StartMessageMoveTask"):
+        try:
+            handle = clients.sqs().start_message_move_task(**request)["TaskHandle"]
+        except ClientError as exc:
+            if code(exc).rpartition(".")[2] in _UNSUPPORTED or status(exc) in (404, 405, 500, 501):
+                raise Unsupported from None
+            raise
+        try:
+            moved = _wait(source_arn, on_progress)
+        except BaseException:
+            clients.sqs().cancel_message_move_task(TaskHandle=handle)
+            raise
+    deadline = time.monotonic() + QUIET_S
+    while dead.unseen() and time.monotonic() < deadline:
+        time.sleep(LOOK_S)  # what was moved may still be counted
+    return moved
+
+
+def _wait(source_arn: str, on_progress: Callable[[int], None]) -> int:
+    while True:
+        (task, *_) = clients.sqs().list_message_move_tasks(SourceArn=source_arn)["Results"]
+        moved = int(task.get("ApproximateNumberOfMessagesMoved", 0))
+        on_progress(moved)
+        status = task["Status"]
+        if status == "COMPLETED":
+            return moved
+        if status in ("FAILED", "CANCELLED"):
+            why = task.get("FailureReason", "it gives no reason")
+            raise TransientError(f"SQS ended its move as {status.lower()}: {why}")
+        time.sleep(LOOK_S)
+
+
+def _arn(url: str) -> str:
+    with queues.sqs_errors(url.rsplit("/", 1)[-1], "GetQueueAttributes"):
+        found = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return found["Attributes"]["QueueArn"]
+
+
+def send_each(
+    dead: DeadLetterQueue,
+    destination: str,
+    wanted: Callable[[DeadLetter], bool],
+    limit: int | None,
+    per_s: float | None,
+    on_progress: Callable[[int], None],
+) -> int:
+    """Receives, sends and deletes, in that order, what is wanted; returns how many. Raises ``PipelineError``.
+
+    ``limit``: how many are received; None: all.
+    """
+    pace, moved = Pace(per_s), 0
+    for batch in batches(filter(wanted, dead.receive(limit)), MAX_ENTRIES):
+        pace.wait(len(batch))
+        moved += dead.send_back(batch, destination)
+        on_progress(moved)
+    return moved
+
+
+class Pace:
+    """At most so many a second; ``wait`` says how many are about to be done."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._next = time.monotonic()
+
+    def wait(self, count: int) -> None:
+        if self._per_s is None:
+            return
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = max(self._next, time.monotonic()) + count / self._per_s

@@ -1,0 +1,92 @@
+"""Long polls, each in a thread of its own, so that the event loop neither waits for SQS nor speaks HTTP itself.
+
+It is boto3 that receives, as it is boto3 that sends: both have the same credentials, trust and proxies. (kombu receives
+through curl, which knows nothing of AWS_CA_BUNDLE or of a profile's settings.) Each receive ends: with messages, with
+none, or with an error, within the long poll and REPLY_MARGIN_S.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from pipeline.sqs.transport.inflight import InFlightMessage
+
+#: Seconds that a reply may take beyond the long poll that it ends.
+REPLY_MARGIN_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What one receive brought."""
+
+    url: str
+    messages: list[dict[str, Any]]  # as ReceiveMessage returned them
+    are_settled: bool = True  # False: they are gone once received, as those of control queues are
+
+
+class Receive(Protocol):
+    """One ReceiveMessage; called in the queue's thread. Raises whatever goes wrong."""
+
+    def __call__(self, queue: str, count: int) -> Received: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    count: int
+    on_received: Callable[[Received], None]
+    on_failed: Callable[[Exception], None]
+
+
+class Receiver:
+    """Receives from queues, one receive of a queue at a time.
+
+    ``call_soon`` calls back in the event loop, and must be safe to be called from another thread. ``taken`` is called
+    in the queue's thread with what was received, before the event loop hears of it; when it returns False, nobody is
+    told.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        call_soon: Callable[..., object],
+        taken: Callable[[str, Received], bool],
+    ) -> None:
+        self._receive = receive
+        self._call_soon = call_soon
+        self._taken = taken
+        self._jobs: dict[str, SimpleQueue[Job | None]] = {}
+
+    def start(self, queue: str, job: Job) -> None:
+        """Begins one receive; its end calls one of the job's callbacks in the event loop."""
+        if queue not in self._jobs:
+            jobs: SimpleQueue[Job | None] = SimpleQueue()
+            self._jobs[queue] = jobs
+            threading.Thread(target=self._run, args=(queue, jobs), name=f"sqs-receive-{queue}", daemon=True).start()
+        self._jobs[queue].put(job)
+
+    def close(self) -> None:
+        """Ends the threads, each with the receive that is under way."""
+        jobs, self._jobs = self._jobs, {}
+        for each in jobs.values():
+            each.put(None)
+
+    def _run(self, queue: str, jobs: SimpleQueue[Job | None]) -> None:
+        while (job := jobs.get()) is not None:
+            try:
+                received = self._receive(queue, job.count)
+                if self._taken(queue, received):
+                    self._call_soon(job.on_received, received)
+            except Exception as exc:
+                self._call_soon(job.on_failed, exc)
+
+
+def in_flight(received: Received, now: float, visibility_timeout_s: float) -> list[InFlightMessage]:
+    return [
+        InFlightMessage(received.url, message, received_at=now, hidden_until=now + visibility_timeout_s)
+        for message in received.messages
+    ]

@@ -1,0 +1,231 @@
+"""Where each message in flight ends: deleted, released, dead-lettered, or deferred. The first of them counts.
+
+A message is deleted when its work is done (``pipeline.sqs.settled`` says what proves that), or when the copy that takes
+its place was sent; never the other way round. All of it is sent in tens, by threads, so that nobody waits for the
+network. What could not be sent, or was lost with this process, SQS delivers again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from pipeline.aws.storage import NOT_XML
+from pipeline.core.backoff import Backoff
+from pipeline.sqs.settled import Effect
+from pipeline.sqs.transport.batcher import Batcher, Failure, failed_entries
+from pipeline.sqs.transport.delays import delay_s as whole_delay_s
+from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
+from pipeline.sqs.transport.redrive import RedrivePolicies
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+#: Longest that a done message waits for others before it is deleted; its visibility time-out is much longer.
+LINGER_S = 0.5
+#: Seconds until a message is delivered again whose work failed or was lost, by how often it was delivered.
+RETRY_BACKOFF = Backoff(2, 60)
+MAX_REASON_CHARS = 1000
+#: SQS's limit for the attributes of a message.
+MAX_ATTRIBUTES = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    message: InFlightMessage
+    after_s: int  # seconds until SQS delivers it again
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A copy is sent, then the message is deleted: to the dead-letter queue, or to its own with a delay."""
+
+    message: InFlightMessage
+    reason: str  # for the dead-letter queue
+    delay_s: float | None = None  # for its own queue
+    was_begun: bool = False  # then the copy tells its task so, as a second delivery would
+
+
+class Settlement:
+    """``on_settled`` is called with each message when its end is decided, and whether that is that its work is done.
+
+    Safe to be used from several threads.
+    """
+
+    def __init__(
+        self,
+        in_flight: InFlightMessages,
+        redrive: RedrivePolicies,
+        sqs: Callable[[], SQSClient],
+        *,
+        on_settled: Callable[[InFlightMessage, bool], None],
+    ) -> None:
+        self._in_flight = in_flight
+        self._redrive = redrive
+        self._on_settled = on_settled
+        self._sqs = sqs
+        message_url = attrgetter("message.url")
+        self.deletes: Batcher[InFlightMessage] = Batcher(
+            "sqs-deletes", send=self._delete, give_up=_log_not_deleted, key=attrgetter("url"), linger_s=LINGER_S
+        )
+        self.releases: Batcher[Release] = Batcher(
+            "sqs-releases", send=self._release, give_up=_log_not_released, key=message_url
+        )
+        self.moves: Batcher[Move] = Batcher("sqs-moves", send=self._move, give_up=_log_not_moved, key=message_url)
+        self._closes_at_exit = False
+
+    def ack(self, message: InFlightMessage) -> bool:
+        """The work is done: deletes the message. Like all of these: False when it was settled before."""
+        return self._settle(message, self.deletes, message, is_done=True)
+
+    def release(self, message: InFlightMessage, after_s: int = 0) -> bool:
+        """Not now, or not here: SQS delivers it again."""
+        return self._settle(message, self.releases, Release(message, after_s))
+
+    def fail(self, message: InFlightMessage, reason: str) -> Effect:
+        """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more."""
+        if self._redrive.is_last_receive(message.url, message.receives):
+            self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}")
+            return Effect.DEAD_LETTER
+        self.release(message, int(RETRY_BACKOFF.ceiling_s(message.receives)))
+        return Effect.RELEASE
+
+    def dead_letter(self, message: InFlightMessage, reason: str) -> bool:
+        """Never: moves it to its dead-letter queue, with the reason."""
+        return self._settle(message, self.moves, Move(message, reason))
+
+    def defer(self, message: InFlightMessage, delay_s: float, *, was_begun: bool = False) -> bool:
+        """Not before its time: puts a delayed copy in its place, which has used up no receives."""
+        return self._settle(message, self.moves, Move(message, "", delay_s, was_begun))
+
+    def close(self) -> None:
+        """Sends what is left, for at most some seconds. For the end of the process."""
+        for batcher in (self.moves, self.deletes, self.releases):  # a move ends in a delete
+            batcher.close()
+
+    def _settle(self, message: InFlightMessage, batcher: Batcher[Any], item: object, *, is_done: bool = False) -> bool:
+        if not self._in_flight.take(message):
+            return False
+        if not self._closes_at_exit:
+            self._closes_at_exit = True
+            atexit.register(self.close)
+        batcher.put(item)
+        self._on_settled(message, is_done)
+        return True
+
+    # What the threads send.
+
+    def _delete(self, batch: Sequence[InFlightMessage]) -> list[Failure[InFlightMessage]]:
+        reply = self._sqs().delete_message_batch(
+            QueueUrl=batch[0].url,
+            Entries=[{"Id": str(n), "ReceiptHandle": message.handle} for n, message in enumerate(batch)],
+        )
+        return failed_entries(reply, batch)
+
+    def _release(self, batch: Sequence[Release]) -> list[Failure[Release]]:
+        reply = self._sqs().change_message_visibility_batch(
+            QueueUrl=batch[0].message.url,
+            Entries=[
+                {"Id": str(n), "ReceiptHandle": item.message.handle, "VisibilityTimeout": item.after_s}
+                for n, item in enumerate(batch)
+            ],
+        )
+        return failed_entries(reply, batch)
+
+    def _move(self, batch: Sequence[Move]) -> list[Failure[Move]]:
+        # One by one: it is rare, and ten of them might be too large for one call.
+        failures = []
+        for item in batch:
+            try:
+                self._send_copy(item)
+            except Exception as exc:
+                failures.append(Failure(item, f"{type(exc).__name__}: {exc}"))
+            else:
+                self.deletes.put(item.message)
+        return failures
+
+    def _send_copy(self, item: Move) -> None:
+        message = item.message
+        if item.delay_s is not None:
+            sent = message.to_send()
+            if item.was_begun or message.receives > 1:
+                sent["MessageBody"] = as_redelivered(sent["MessageBody"])
+            self._sqs().send_message(QueueUrl=message.url, DelaySeconds=whole_delay_s(item.delay_s), **sent)
+            return
+        self._sqs().send_message(QueueUrl=self._redrive.of(message.url).url, **with_reason(message, item.reason))
+        logger.error(
+            "Message %s of %s is in the dead-letter queue now: %s",
+            message.message_id,
+            message.queue,
+            clean(item.reason),
+            extra=_extra("dead_lettered", message),
+        )
+
+
+def as_redelivered(body: str) -> str:
+    """A task message that says that it was delivered before; what is none stays as it is."""
+    try:
+        envelope = json.loads(body)
+        envelope["properties"]["delivery_info"]["redelivered"] = True
+    except (ValueError, KeyError, TypeError):
+        return body
+    return json.dumps(envelope, ensure_ascii=False)
+
+
+def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:
+    """What goes to the dead-letter queue: the message as it was sent, but for the reason of an earlier failure."""
+    sent = message.to_send()
+    others = {name: value for name, value in sent.get("MessageAttributes", {}).items() if name != "reason"}
+    kept = dict(list(others.items())[: MAX_ATTRIBUTES - 1])
+    return sent | {"MessageAttributes": kept | {"reason": {"DataType": "String", "StringValue": clean(reason)}}}
+
+
+def clean(reason: str) -> str:
+    """As a message attribute takes it."""
+    return NOT_XML.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
+
+
+def _extra(action: str, message: InFlightMessage) -> dict[str, Any]:
+    return {"action": action, "message_id": message.message_id, "queue": message.queue}
+
+
+def _log_not_deleted(failure: Failure[InFlightMessage]) -> None:
+    message = failure.item
+    logger.warning(
+        "Message %s of %s is done but could not be deleted (%s): SQS will deliver it once more",
+        message.message_id,
+        message.queue,
+        failure.reason,
+        extra=_extra("delete_failed", message),
+    )
+
+
+def _log_not_released(failure: Failure[Release]) -> None:
+    message = failure.item.message
+    logger.info(
+        "Message %s of %s could not be released (%s): it stays hidden until its visibility time-out",
+        message.message_id,
+        message.queue,
+        failure.reason,
+        extra=_extra("release_failed", message),
+    )
+
+
+def _log_not_moved(failure: Failure[Move]) -> None:
+    message, is_dead = failure.item.message, failure.item.delay_s is None
+    logger.log(
+        logging.ERROR if is_dead else logging.WARNING,
+        "Message %s of %s could not be %s (%s): SQS will deliver it again",
+        message.message_id,
+        message.queue,
+        "moved to the dead-letter queue" if is_dead else "deferred",
+        failure.reason,
+        extra=_extra("dead_letter_failed" if is_dead else "defer_failed", message),
+    )

@@ -1,0 +1,118 @@
+"""Celery's request, which settles its message by how the task ended: ``pipeline.sqs.settled`` has the table.
+
+The message is settled first, whatever Celery makes of the ending: its own decisions come after, find that it is
+acknowledged, and only tell those who watch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery.exceptions import InvalidTaskError
+from celery.worker import request
+from celery.worker.state import task_ready
+
+from pipeline.sqs.settled import Decision, Effect, on_raise, on_return, raised
+from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.inflight import InFlightMessage
+from pipeline.sqs.transport.settlement import Settlement
+
+#: What Celery's request raises for a body that is not built as its protocol says.
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+logger = logging.getLogger(__name__)
+
+
+class Request(request.Request):
+    """Also checks the task's arguments before a process gets them."""
+
+    acknowledged: bool  # Celery's: whether it may still acknowledge or reject
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        try:
+            super().__init__(message, **options)
+        except MALFORMED as exc:
+            raise InvalidTaskError(f"malformed task message: {type(exc).__name__}: {exc}") from exc
+        if self.task.typing:
+            try:
+                self.task.__header__(*self.args, **self.kwargs)
+            except TypeError as exc:
+                raise InvalidTaskError(f"{self.task.name} does not take these arguments: {exc}") from exc
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a subclass for each task, whose own ``on_success`` acknowledges what it has not looked at."""
+        super().__init_subclass__(**kwargs)
+        cls.on_success = Request.on_success  # type: ignore[method-assign]
+
+    # How a task can end, as Celery tells it.
+
+    def on_success(self, failed__retval__runtime: tuple[Any, Any, float], **_kwargs: Any) -> None:
+        failed, result, runtime = failed__retval__runtime
+        if failed:
+            self.on_failure(result, return_ok=True)
+        elif self._settle(on_return, result) is Effect.DELETE:
+            task_ready(self, successful=True)
+            self.send_event("task-succeeded", result=result, runtime=runtime)
+        else:
+            task_ready(self)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        effect = self._settle(on_raise, exc_info)
+        if isinstance(raised(exc_info), MemoryError):
+            task_ready(self)  # of the process that ran it; Celery would take it for the worker's own, and stop
+            return
+        is_told = send_failed_event and effect in (Effect.DELETE, Effect.DEAD_LETTER)
+        super().on_failure(exc_info, send_failed_event=is_told, return_ok=return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        if not soft:
+            self._settle(Decision, Effect.RELEASE, f"it took longer than its hard time limit, {timeout:g} s")
+        super().on_timeout(soft, timeout)
+
+    # What becomes of the message.
+
+    def _settle(self, decide: Callable[..., Decision], *ending: Any) -> Effect | None:
+        """Returns what became of the message; None when it was settled before.
+
+        Whatever happens here, the message is not in flight afterwards: one that could not be settled is visible again
+        when its time-out is over.
+        """
+        parts: Parts = self.message.channel.parts
+        message = parts.in_flight.find(self.message.delivery_tag)
+        if self.acknowledged or message is None:
+            self.acknowledged = True
+            return None
+        try:
+            decision = decide(*ending)
+            effect = self._apply(decision, parts.settlement, message)
+        finally:
+            parts.in_flight.take(message)
+            self.acknowledged = True  # Celery's own decision, which comes after this one, has no effect
+        if effect is not Effect.DELETE:
+            self._tell(effect, decision.reason)
+        return effect
+
+    def _apply(self, decision: Decision, settlement: Settlement, message: InFlightMessage) -> Effect:
+        match decision.effect:
+            case Effect.DELETE:
+                settlement.ack(message)
+            case Effect.DEFER:
+                settlement.defer(message, decision.delay_s, was_begun=True)
+            case Effect.DEAD_LETTER:
+                settlement.dead_letter(message, f"rejected by {self.name}: {decision.reason}")
+            case Effect.RELEASE:
+                return settlement.fail(message, f"{self.name}: {decision.reason}")
+        return decision.effect
+
+    def _tell(self, effect: Effect, reason: str) -> None:
+        self.send_event("task-rejected", requeue=effect is not Effect.DEAD_LETTER)
+        logger.warning(
+            "%s[%s] is not settled, so its message is %s: %s",
+            self.name,
+            self.id,
+            effect.value.replace("_", "-"),
+            reason,
+            extra={"action": effect.value, "task": self.name, "task_id": self.id},
+        )

@@ -1,0 +1,202 @@
+"""HEIC and AVIF: what decoding the picture would cost, from the boxes that say how it is put together.
+
+A picture can be derived from others: a grid of tiles, a turned one, an overlay of layers. Each refers to what it is
+made of, so that a file of a few kilobytes can ask for one big picture to be decoded hundreds of times.
+(ISO/IEC 14496-12, 8.11, and 23008-12, 6.6.)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
+from tasks.images.limits import Limits
+
+_CONTAINERS = (b"iprp", b"ipco")
+_DERIVED = ("grid", "iden", "iovl", "tmap")
+#: A grid has at most 256 by 256 tiles; iPhones make 48 of 512 by 512 pixels for 12 megapixels.
+_MAX_TILES = 1024
+_MAX_DEPTH = 4
+_MAX_BESIDE = 100
+#: Tiles may stand out over the edge of the picture, and alpha and a gain map are pictures too.
+_MAX_EXCESS = 2.0
+
+#: Colours as CICP numbers them (ITU-T H.273): primaries and transfer.
+Nclx = tuple[int, int]
+
+
+@dataclass(slots=True)
+class HeifFile:
+    primary: int = 0
+    kinds: dict[int, str] = field(default_factory=dict)  # item -> "hvc1", "av01", "grid", "iovl"…
+    made_of: dict[int, list[int]] = field(default_factory=dict)  # derived item -> the items it refers to
+    beside: list[int] = field(default_factory=list)  # alpha, depth and other pictures that belong to another item
+    properties: list[tuple[bytes, bytes]] = field(default_factory=list)
+    has: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of its properties, from 1
+    truncated: bool = False
+
+    def size(self, item: int) -> tuple[int, int]:
+        found = self._property(item, b"ispe")
+        return struct.unpack_from(">II", found, 4) if found is not None and len(found) >= 12 else (0, 0)
+
+    def nclx(self) -> Nclx | None:
+        """How the colours of the primary picture are numbered, where no profile describes them."""
+        found = self._property(self.primary, b"colr", b"nclx")
+        return struct.unpack_from(">HH", found, 4) if found is not None and len(found) >= 8 else None
+
+    def _property(self, item: int, kind: bytes, begins: bytes = b"") -> bytes | None:
+        for index in self.has.get(item, ()):
+            if 0 < index <= len(self.properties):
+                name, body = self.properties[index - 1]
+                if name == kind and body.startswith(begins):
+                    return body
+        return None
+
+
+def read(data: bytes) -> HeifFile:
+    """Raises ``DamagedImage`` or ``TruncatedImage``."""
+    file, described = HeifFile(), False
+    try:
+        for name, start, end in _boxes(data, 0, len(data)):
+            described = described or name in (b"meta", b"moov")
+            file.truncated = file.truncated or end > len(data)
+            if name == b"meta":
+                if end > len(data):
+                    raise TruncatedImage("The file ends within its description (meta).")
+                _read_meta(data, start + 4, end, file)
+    except (struct.error, IndexError) as exc:
+        raise DamagedImage("The boxes that describe the picture (meta) make no sense.") from exc
+    file.truncated = file.truncated or not described
+    return file
+
+
+def check(name: str, file: HeifFile, limits: Limits) -> None:
+    """Raises ``UnsupportedImage`` or ``ImageTooLarge``."""
+    if not file.kinds:
+        return  # a sequence without a still picture; or nothing that makes sense: the decoder says which
+    shown = file.size(file.primary)
+    own = max(shown[0] * shown[1], 1)
+    asked = {item: _coded_pixels(name, file, item, 0) for item in (file.primary, *file.beside[:_MAX_BESIDE])}
+    limits.check_pixels(shown, name)
+    for item, coded in asked.items():
+        if file.kinds.get(item) not in _DERIVED or coded <= own * _MAX_EXCESS + (1 << 20):
+            continue
+        raise ImageTooLarge(
+            f"The {name} puts together {coded:,} pixels to show {own:,}; the limit is {_MAX_EXCESS:g} times, and fixed."
+        )
+
+
+def _coded_pixels(name: str, file: HeifFile, item: int, depth: int) -> int:
+    """Of all that has to be decoded for this item, as often as it is referred to."""
+    kind = file.kinds.get(item, "")
+    if kind == "iovl":
+        raise UnsupportedImage(f"The {name} is an overlay of layers (iovl), which is not read.")
+    width, height = file.size(item)
+    if kind not in _DERIVED:
+        return width * height
+    parts = file.made_of.get(item, [])
+    if kind == "tmap":  # a gain map over a picture: the decoder shows the picture
+        parts = parts[:1]
+    if depth >= _MAX_DEPTH:
+        raise ImageTooLarge(f"The {name} derives pictures from pictures {depth} times; the limit is fixed.")
+    if len(parts) > _MAX_TILES:
+        raise ImageTooLarge(f"The {name} is a grid of {len(parts)} tiles; the limit is {_MAX_TILES}, and fixed.")
+    once = {part: _coded_pixels(name, file, part, depth + 1) for part in set(parts)}
+    return sum(once[part] for part in parts)
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, and where the contents begin and end, which may be beyond what there is."""
+    while at + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        finish = end if size == 0 else at + size
+        if finish < start:
+            return
+        yield name, start, finish
+        at = finish
+
+
+def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
+    for name, start, finish in _boxes(data, at, end):
+        if name in _CONTAINERS:
+            if name == b"ipco":
+                file.properties = [(kind, data[a:b]) for kind, a, b in _boxes(data, start, finish)]
+            else:
+                _read_meta(data, start, finish, file)
+        elif name == b"pitm":
+            file.primary = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)[0]
+        elif name == b"iinf":
+            first = start + (8 if data[start] else 6)
+            for kind, a, _ in _boxes(data, first, finish):
+                if kind == b"infe" and data[a] >= 2:
+                    wide = data[a] >= 3
+                    (item,) = struct.unpack_from(">I" if wide else ">H", data, a + 4)
+                    named = a + (10 if wide else 8)
+                    file.kinds[item] = data[named : named + 4].decode("latin-1")
+        elif name == b"iref":
+            _read_references(data, start, finish, file)
+        elif name == b"ipma":
+            _read_associations(data, start, file)
+        elif name == b"iloc":
+            file.truncated = file.truncated or _reaches(data, start) > len(data)
+
+
+def _read_references(data: bytes, start: int, finish: int, file: HeifFile) -> None:
+    letter = "I" if data[start] else "H"
+    for kind, a, _ in _boxes(data, start + 4, finish):
+        if kind == b"auxl":
+            file.beside.append(*struct.unpack_from(f">{letter}", data, a))
+        if kind == b"dimg":
+            item, count = struct.unpack_from(f">{letter}H", data, a)
+            parts = struct.unpack_from(f">{count}{letter}", data, a + struct.calcsize(f">{letter}H"))
+            file.made_of.setdefault(item, []).extend(parts)
+
+
+def _read_associations(data: bytes, start: int, file: HeifFile) -> None:
+    version, wide = data[start], data[start + 3] & 1
+    (count,) = struct.unpack_from(">I", data, start + 4)
+    at = start + 8
+    for _ in range(min(count, 100_000)):
+        (item,) = struct.unpack_from(">I" if version else ">H", data, at)
+        at += 4 if version else 2
+        number = data[at]
+        at += 1
+        indices = struct.unpack_from(f">{number}{'H' if wide else 'B'}", data, at)
+        at += number * (2 if wide else 1)
+        file.has.setdefault(item, []).extend(index & (0x7FFF if wide else 0x7F) for index in indices)
+
+
+def _reaches(data: bytes, start: int) -> int:
+    """How long the file must be to hold all of the items that lie in it (ISO/IEC 14496-12, 8.11.3)."""
+    version = data[start]
+    offset_bytes, length_bytes = data[start + 4] >> 4, data[start + 4] & 15
+    base_bytes, index_bytes = data[start + 5] >> 4, data[start + 5] & 15 if version in (1, 2) else 0
+    at = start + 6
+    count = int.from_bytes(data[at : at + (4 if version == 2 else 2)], "big")
+    at += 4 if version == 2 else 2
+    reach = 0
+    for _ in range(min(count, 100_000)):
+        at += 4 if version == 2 else 2
+        method = 0
+        if version in (1, 2):
+            method, at = data[at + 1] & 15, at + 2
+        at += 2
+        base = int.from_bytes(data[at : at + base_bytes], "big")
+        at += base_bytes
+        extents = int.from_bytes(data[at : at + 2], "big")
+        at += 2
+        for _ in range(extents):
+            at += index_bytes
+            offset = int.from_bytes(data[at : at + offset_bytes], "big")
+            at += offset_bytes
+            length = int.from_bytes(data[at : at + length_bytes], "big")
+            at += length_bytes
+            if method == 0 and at <= len(data):
+                reach = max(reach, base + offset + length)
+    return reach

@@ -1,0 +1,103 @@
+"""The alarms' stack beside the pipeline's: made, changed and removed with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.__main__ import cli
+from pipeline.aws import clients
+from pipeline.deploy import account, buckets, changes, drain
+from pipeline.deploy.command import TEMPLATE
+from pipeline.local.stack import Emulator
+from tests.stack.template import emulated, load
+from tests.support.account import empty_account
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An empty account, which this process's clients are pointed at."""
+    empty_account(emulator)
+    for name in set(os.environ) - set(emulator.environ()):
+        monkeypatch.delenv(name)
+    for name, value in emulator.environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(changes, "POLL_S", 0)
+    monkeypatch.setattr(drain, "POLL_S", 0)
+    clients.forget_clients()
+    yield emulator
+    clients.forget_clients()
+
+
+@pytest.fixture
+def run(cloud: Emulator, tmp_path: Path) -> Run:
+    """A verb on the stack `photos`: the emulated part of its template, and the alarms as they are."""
+    template = tmp_path / "batch.json"
+    template.write_text(emulated(load()))
+    shutil.copy(TEMPLATE.with_name("alarms.yaml"), tmp_path)
+
+    def invoke(verb: str, *arguments: str) -> Result:
+        options = ["--template", str(template), "--unchecked"] if verb == "deploy" else []
+        return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
+
+    return invoke
+
+
+def parameters(stack: str) -> dict[str, str]:
+    found = account.describe(stack)
+    assert found is not None
+    return account.parameters_of(found)
+
+
+def test_a_deployment_makes_the_alarms_and_each_parameter_finds_its_stack(run: Run, cloud: Emulator) -> None:
+    result = run("deploy", "--image", "i", "-p", "AlarmEmail=me@example.com", "-p", "MaxWorkers=7", "--yes")
+    assert result.exit_code == 0, result.output
+    found = parameters("photos-alarms")
+    assert (found["Pipeline"], found["AlarmEmail"], found["MaxWorkers"]) == ("photos", "me@example.com", "7")
+    assert parameters("photos")["MaxWorkers"] == "7"
+    assert "AlarmEmail" not in parameters("photos")
+    (topic,) = cloud.client("sns").list_topics()["Topics"][-1:]
+    assert topic["TopicArn"].endswith(":photos-alarms")
+
+
+def test_alarms_keep_what_is_not_given_and_follow_the_pipeline(run: Run) -> None:
+    run("deploy", "--image", "i", "-p", "AlarmEmail=me@example.com", "-p", "MaxTaskAge=900", "--yes")
+    result = run("deploy", "-p", "MaxWorkers=9", "-p", "MaxFailures=3", "--yes")
+    assert result.exit_code == 0, result.output
+    found = parameters("photos-alarms")
+    assert [found[name] for name in ("AlarmEmail", "MaxTaskAge", "MaxWorkers", "MaxFailures")] == [
+        "me@example.com",
+        "900",
+        "9",
+        "3",
+    ]
+
+
+def test_a_dry_run_makes_no_alarms(run: Run) -> None:
+    result = run("deploy", "--image", "i", "-p", "AlarmEmail=me@example.com", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert account.describe("photos-alarms") is None
+
+
+@pytest.mark.parametrize("name", ["AlarmMail", "Pipeline"])
+def test_what_no_template_takes_is_refused(run: Run, name: str) -> None:
+    result = run("deploy", "--image", "i", "-p", f"{name}=x", "--yes")
+    assert (result.exit_code, f"no parameter {name}" in result.output) == (1, True)
+    assert account.describe("photos") is None
+
+
+def test_teardown_removes_the_alarms_too(run: Run) -> None:
+    run("deploy", "--image", "i", "--yes")
+    assert account.describe("photos-alarms") is not None
+    result = run("teardown", "--yes", "--no-drain")
+    assert result.exit_code == 0, result.output
+    assert account.describe("photos-alarms") is None
+    assert account.describe("photos") is None
+    assert buckets.exists("photos-input-123456789012-us-east-1")

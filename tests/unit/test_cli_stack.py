@@ -1,0 +1,131 @@
+"""``--stack``: a verb works with the settings of the stack's workers, and with no others."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pipeline.__main__ import cli
+from pipeline.cli.base import Asking, Group
+from pipeline.cli.stack import of_stack
+from pipeline.core.settings import Settings
+from tests.support.answers import Answers, Refused
+
+CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/photos"
+#: They take no settings, or make or remove the stack itself.
+WITHOUT = {"local", "settings", "health"}
+
+
+def stack(**outputs: str) -> dict[str, Any]:
+    entries = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
+    return {
+        "Stacks": [{"StackName": "photos", "StackStatus": "UPDATE_COMPLETE", "CreationTime": 0, "Outputs": entries}]
+    }
+
+
+def definition(role: str, **environ: str) -> dict[str, Any]:
+    variables = [{"name": name, "value": value} for name, value in environ.items()]
+    return {"taskDefinition": {"containerDefinitions": [{"name": role, "environment": variables}]}}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    answers = Answers(monkeypatch)
+    definitions = {
+        "worker:7": definition(
+            "worker", QUEUE_PREFIX="photos-", RESIZE_BOX="640x480", THUMB_BOX="64x64", AWS_DEFAULT_REGION="eu-west-1"
+        ),
+        "bridge:3": definition("bridge", QUEUE_PREFIX="photos-", KEY_PREFIX="2026/", THUMB_BOX="1x1"),
+    }
+    answers.on("cloudformation.DescribeStacks", stack(ClusterName="photos"))
+    answers.on(
+        "ecs.DescribeServices",
+        lambda asked: {
+            "services": [
+                {"serviceName": name, "taskDefinition": {"w": "worker:7", "b": "bridge:3"}[name.split("-")[-1][0]]}
+                for name in asked["services"]
+            ]
+        },
+    )
+    answers.on("ecs.DescribeTaskDefinition", lambda asked: definitions[asked["taskDefinition"]])
+    return answers
+
+
+def asked(*arguments: str, command: type[click.Command] = click.Command) -> tuple[Any, dict[str, Any]]:
+    seen: dict[str, Any] = {}
+
+    @click.command(cls=command)
+    @of_stack
+    def look() -> None:
+        seen["settings"] = Settings.from_env()
+        seen["region"] = os.environ.get("AWS_DEFAULT_REGION")
+
+    group = Group()
+    group.add_command(look)
+    return CliRunner().invoke(group, ["look", *arguments]), seen
+
+
+def test_settings_are_the_workers_and_the_bridges_and_nobody_elses(
+    aws: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIZE_BOX", "9x9")
+    monkeypatch.setenv("OUTPUT_FORMAT", "webp")  # of this shell; the workers have the default
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    before = dict(os.environ)
+    result, seen = asked("--stack", "photos")
+    assert result.exit_code == 0, result.output
+    settings = seen["settings"]
+    assert (settings.resize_box, settings.thumb_box) == ((640, 480), (64, 64))
+    assert (settings.queue_prefix, settings.key_prefix) == ("photos-", "2026/")
+    assert settings.output_format == Settings().output_format
+    assert seen["region"] == "us-east-1"  # where the verb looks is the caller's business
+    assert dict(os.environ) == before
+
+
+def test_without_the_option_nothing_is_asked(aws: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIZE_BOX", "999x999")
+    _, seen = asked()
+    assert seen["settings"].resize_box == (999, 999)
+    assert aws.calls == []
+
+
+def test_in_a_shared_cluster_the_services_are_called_as_the_stack_says(aws: Answers) -> None:
+    outputs = {"ClusterName": "shared", "WorkerServiceName": "photos-worker", "BridgeServiceName": "photos-bridge"}
+    aws.on("cloudformation.DescribeStacks", stack(**outputs))
+    result, _ = asked("--stack", "photos")
+    assert result.exit_code == 0, result.output
+    assert aws.made("ecs.DescribeServices") == [{"cluster": "shared", "services": ["photos-bridge", "photos-worker"]}]
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "message"),
+    [
+        ("cloudformation.DescribeStacks", Refused("ValidationError"), "there is no stack photos"),
+        ("cloudformation.DescribeStacks", stack(), "has no output ClusterName"),
+        ("ecs.DescribeServices", {"services": []}, "has no service bridge in cluster photos"),
+        ("ecs.DescribeTaskDefinition", Refused("AccessDeniedException"), "may not call DescribeTaskDefinition"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "status"), [(click.Command, 1), (Asking, 2)])
+def test_what_cannot_be_read_is_one_sentence_and_the_verbs_own_status(
+    aws: Answers, operation: str, answer: Any, message: str, kind: type[click.Command], status: int
+) -> None:
+    aws.on(operation, answer)
+    result, seen = asked("--stack", "photos", command=kind)
+    assert (result.exit_code, message in result.output, seen) == (status, True, {}), result.output
+
+
+def verbs(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found |= verbs(command, f"{name} ") if isinstance(command, click.Group) else {before + name: command}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(verbs(cli)) - WITHOUT))
+def test_every_verb_takes_a_stack(name: str) -> None:
+    assert any("--stack" in parameter.opts for parameter in verbs(cli)[name].params)
