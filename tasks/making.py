@@ -182,6 +182,7 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         key,
         artifact.data,
         content_type=artifact.content_type,
+        cache_control=job.app.settings.cache_control,
         source=source,
         made=replace(original.provenance, recipe=plan.recipe, key_suffix=artifact.suffix),
         facts=artifact.metadata,

@@ -141,6 +141,7 @@ def write(
     *,
     content_type: str,
     metadata: Mapping[str, str],
+    cache_control: str | None = None,
     new: bool = False,
     replaces: str | None = None,
 ) -> str:
@@ -149,12 +150,14 @@ def write(
     ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
     Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
     """
-    condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
+    options: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
     if replaces is not None:
-        condition = {"IfMatch": f'"{replaces}"'}
+        options = {"IfMatch": f'"{replaces}"'}
+    if cache_control is not None:
+        options["CacheControl"] = cache_control
     with storage_errors("write", f"s3://{bucket}/{key}"):
         answer = clients.s3().put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **condition
+            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **options
         )
     return answer["ETag"].strip('"')
 

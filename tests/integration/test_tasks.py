@@ -210,3 +210,17 @@ def test_a_failure_whose_record_can_t_be_written_waits_and_is_a_dead_letter_afte
 def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:
     with pytest.raises(Reject, match="write s3://bucket/key"):
         run(resize, "nonsense")
+
+
+@pytest.mark.parametrize("header", [None, "public, max-age=300"])
+def test_renditions_say_how_long_they_may_be_cached_and_records_do_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, header: str | None
+) -> None:
+    monkeypatch.setattr(app, "settings", settings.model_copy(update={"cache_control": header}))
+    name = f"cached-{header is None}.jpg"
+    run(thumbnail, run(resize, put(name, jpeg())))
+    assert [output(f"{folder}/{name}")[1].get("CacheControl") for folder in ("resized", "thumbs")] == [header] * 2
+    with pytest.raises(NotAnImage):
+        run(resize, put(f"broken-{name}", b"nothing"))
+    record = clients.s3().head_object(Bucket=OUTPUT_BUCKET, Key=f"failed/broken-{name}.json")
+    assert "CacheControl" not in record
