@@ -1,13 +1,15 @@
 # One image for the bridge, the workers and Flower; the command chooses:
 #   python -m bridge | python -m pipeline.worker | celery -A pipeline flower
-# To pin the base: docker build --build-arg BASE=python@sha256:… (of python:3.13-slim-trixie).
+# To pin the base to a digest, which a tag is not (its packages are renewed under the same name):
+#   docker build --build-arg BASE=python@sha256:… .
+# where `docker buildx imagetools inspect python:3.13-slim-trixie` prints the digest.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 COPY requirements.txt /tmp/requirements.txt
-# Wheels only: nothing is compiled, so nothing to compile with is needed. pip itself stays behind.
+# Wheels only, and only those whose hash is locked: nothing is compiled. pip itself stays behind.
 RUN python -m venv /opt/pipeline \
- && /opt/pipeline/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /tmp/requirements.txt \
+ && /opt/pipeline/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r /tmp/requirements.txt \
  && /opt/pipeline/bin/python -m pip uninstall --quiet --yes pip
 COPY pyproject.toml /srv/pyproject.toml
 COPY pipeline /srv/pipeline

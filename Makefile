@@ -11,36 +11,44 @@ BENCH_STEPS := end_to_end dollars charts report readme
 # As the extra of pyproject.toml, whose marker pip-compile would lose.
 SIMD := cykooz-resizer>=4.0; sys_platform != 'linux' or platform_machine == 'x86_64'
 BROWSER_READY := $(VENV)/.browser-ready
+# What is installed is what was locked, byte for byte: pip refuses a file whose hash is another. pip itself comes with Python.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --unsafe-package pip --strip-extras --no-emit-index-url --no-emit-find-links
+# Looks for known vulnerabilities, and writes the bill of materials; apart, as they look at other environments.
+AUDIT := .venv-audit
+AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser check worker bridge flower settings lock clean
+.PHONY: help demo test bench browser check worker bridge flower settings lock sbom audit-dependencies clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements-dev.txt pins into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@
 
 $(CHECKOV_READY): requirements-checkov.txt
 	@test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
 	@echo "Installing checkov, for a test of the templates, into $(CHECKOV) ..."
-	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt && touch $@ || \
+	@$(CHECKOV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-checkov.txt && touch $@ || \
 		echo "checkov could not be installed; its test is skipped (and fails in CI)."
 
 $(BROWSER_READY): $(READY) requirements-browser.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-browser.txt
 	@touch $@
 
 # Without npm, or offline, the benchmarks say which rows are missing.
 $(BENCH_READY): $(READY) pyproject.toml benchmarks/contenders/package.json
 	@echo "Installing what only the benchmarks need ..."
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' > $(VENV)/bench.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt -r $(VENV)/bench.txt
+	@# A constraint with hashes would ask for one of everything; the benchmarks' own extra is not pinned.
+	@sed -n 's/^\([a-zA-Z0-9].*[^ \]\) *\\$$/\1/p' requirements-dev.txt > $(VENV)/pins.txt
+	@$(BIN)/python $(PIP_INSTALL) --constraint $(VENV)/pins.txt -r $(VENV)/bench.txt
 	@! command -v npm >/dev/null || npm install --prefix benchmarks/contenders --no-package-lock --no-audit --no-fund --silent || true
 	@touch $@
 
@@ -75,10 +83,23 @@ settings: $(READY) ## Renew the table of settings in README.md
 	$(BIN)/python -m pipeline settings --write README.md
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
-	echo "$(SIMD)" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt pyproject.toml -
-	echo "$(SIMD)" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --unsafe-package pip --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
-	echo "selenium>=4.40" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --constraint requirements-dev.txt --output-file requirements-browser.txt -
-	echo "checkov>=3.3" | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-checkov.txt -
+	echo "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
+	echo "$(SIMD)" | $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
+	echo "selenium>=4.40" | $(LOCK) --constraint requirements-dev.txt --output-file requirements-browser.txt -
+	echo "checkov>=3.3" | $(LOCK) --output-file requirements-checkov.txt -
+	printf 'pip-audit>=2.10\ncyclonedx-bom>=7.5\n' | $(LOCK) --output-file requirements-audit.txt -
+
+$(AUDIT_READY): requirements-audit.txt
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-audit.txt
+	@touch $@
+
+sbom: $(AUDIT_READY) ## Write sbom.json, the bill of materials of the container's Python packages (CycloneDX)
+	@PYTHONWARNINGS=ignore $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON --output-file sbom.json requirements.txt
+	@echo "sbom.json: what requirements.txt pins, with hashes. The base image's own packages are not in it."
+
+audit-dependencies: $(AUDIT_READY) ## Look for known vulnerabilities of what is pinned (asks PyPI's advisory service)
+	@for file in requirements.txt requirements-dev.txt; do echo "== $$file"; $(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit 1; done
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(CHECKOV) benchmarks/contenders/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) $(AUDIT) sbom.json benchmarks/contenders/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -148,6 +148,12 @@ class Settings(BaseModel):
         description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`. "
         "`auto`, which the container image sets, takes it where it can be used.",
     )
+    cache_control: str | None = Field(
+        None,
+        pattern=r"^[ -~]{1,200}$",
+        description="`Cache-Control` header of the renditions that are written, for example `public, max-age=300`; "
+        "those that are there keep theirs. Unset: none.",
+    )
     max_pixels: int = Field(
         100_000_000, ge=1, le=500_000_000, description="Pixels of an original; larger ones are refused undecoded."
     )

@@ -126,7 +126,11 @@ ENTRIES: tuple[Entry, ...] = (
         says="is gone",
     ),
     # What can't be run here.
-    Look("make (demo|test|check|bench|settings|lock)", "sets up a virtual environment first", looks.target),
+    Look(
+        "make (demo|test|check|bench|settings|lock|sbom|audit-dependencies)",
+        "sets up a virtual environment first",
+        looks.target,
+    ),
     Look("docker .*", "needs a daemon and a registry", looks.docker),
     Look("aws .*", "needs an account", looks.aws),
     Look(r"python -m pipeline live-check.*", "needs ECS; tests/stack runs it without", looks.nothing),

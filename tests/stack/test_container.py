@@ -29,8 +29,25 @@ def _container(task: str) -> dict[str, Any]:
 def test_nothing_is_installed_or_built_in_the_final_image() -> None:
     assert all(line.startswith(("install -d ", "python -m compileall ")) for line in _instructions(FINAL, "RUN"))
     assert _instructions(FINAL, "COPY") == ["--from=build /opt/pipeline /opt/pipeline", "--from=build /srv /srv"]
-    assert "--only-binary :all:" in BUILD
+    assert "--only-binary :all: --require-hashes" in BUILD
     assert "pip uninstall" in BUILD
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: str(path.name))
+def test_every_pin_has_its_hashes(path: Path) -> None:
+    entries = re.split(r"\n(?=[a-zA-Z0-9])", path.read_text(encoding="utf-8"))
+    pins = [entry for entry in entries if not entry.startswith("#")]
+    assert pins
+    assert [entry.splitlines()[0] for entry in pins if "==" not in entry or "--hash=sha256:" not in entry] == []
+
+
+def test_whatever_make_installs_from_a_lock_is_checked_against_it() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [
+        line for line in text.splitlines() if re.search(r"(-m pip install|PIP_INSTALL\)).* -r requirements", line)
+    ]
+    assert len(installs) == 4
+    assert [line for line in installs if "--require-hashes" not in line] == []
 
 
 def test_all_byte_code_is_in_the_image_since_none_can_be_written_where_it_runs() -> None:
