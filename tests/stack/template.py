@@ -76,6 +76,7 @@ EMULATED = (
     "AWS::SecretsManager::Secret",  # which a role names
     "AWS::Logs::LogGroup",
     "AWS::ECS::Cluster",
+    "AWS::Events::Rule",
 )
 
 
