@@ -28,6 +28,9 @@ _TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_
 TEMPLATE = next((folder for folder in _TEMPLATES if folder.is_dir()), _TEMPLATES[0]) / "batch.yaml"
 DEFAULT_STACK = "batch-images"
 
+#: Where a bucket is there already, none is made under the name that the other parameter would give.
+_INSTEAD = {"InputBucketName": "ExistingInputBuckets", "OutputBucketName": "ExistingOutputBucket"}
+
 #: What S3 says of a queue that it may not send to.
 _TOO_EARLY = "Unable to validate the following destination configurations"
 
@@ -74,7 +77,10 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         defaults = {name: value for name, value in declared.items() if value is not None}
         _preflight(wanted, defaults | values, here, console)
     rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
-    kept = buckets.to_take_over(rendered.buckets, stack) if existing is None else frozenset()
+    made = {
+        parameter: name for parameter, name in rendered.buckets.items() if not values.get(_INSTEAD.get(parameter, ""))
+    }
+    kept = buckets.to_take_over(made, stack) if existing is None else frozenset()
     for bucket in sorted(kept):
         console.print(f"Bucket {bucket} was left by an earlier stack of this name; it is taken over as it is.")
     proposal = Proposal(
@@ -196,6 +202,13 @@ def _inputs(
     keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
         values["InputKmsKeyArns"] = keys
+    if output := values.get("ExistingOutputBucket"):
+        key = inputs.look(output, here).key
+        if key is not None and "OutputKmsKeyArn" in declared and not values.get("OutputKmsKeyArn"):
+            values["OutputKmsKeyArn"] = key
+            console.print(
+                f"Bucket {output} is encrypted with {key}, which the workers get leave to use.", soft_wrap=True
+            )
     if found and "EventBridgeSwitchedOn" in declared:
         values["EventBridgeSwitchedOn"] = inputs.recorded(values.get("EventBridgeSwitchedOn", ""), found)
     return found

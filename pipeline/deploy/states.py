@@ -73,6 +73,8 @@ def after_failure(stack: str, status: str) -> str:
     """What to do after a deployment that ended in this state."""
     if status == "UPDATE_ROLLBACK_COMPLETE":
         return "What ran before runs again; correct the cause, and deploy again."
+    if status == ROLLED_BACK:
+        return "The creation failed, so nothing of it ever ran: correct the cause, and deploy again, which removes it."
     try:
         of(stack, status)
     except PipelineError as exc:

@@ -107,6 +107,17 @@ def test_what_follows_from_the_buckets_becomes_parameters(aws: Answers, key: str
     assert values["EventBridgeSwitchedOn"] == "old,one,two"
 
 
+def test_an_output_bucket_that_is_there_has_to_be_and_its_key_becomes_a_parameter(aws: Answers) -> None:
+    Bucket(aws)
+    aws.on("s3.GetBucketEncryption", encrypted(KEY))
+    values = {"ExistingOutputBucket": "site"}
+    assert _inputs(values, {"OutputKmsKeyArn": ""}, HERE, Console(file=io.StringIO())) == []
+    assert values["OutputKmsKeyArn"] == KEY
+    aws.on("s3.HeadBucket", Refused("404", 404))
+    with pytest.raises(PipelineError, match="bucket site does not exist"):
+        _inputs(values, {}, HERE, Console(file=io.StringIO()))
+
+
 def test_what_was_on_before_is_not_recorded_as_ours(aws: Answers) -> None:
     Bucket(aws, EventBridgeConfiguration={})
     values = {"ExistingInputBuckets": "one"}

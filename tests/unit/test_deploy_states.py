@@ -48,4 +48,5 @@ def test_an_update_that_could_not_go_back_is_continued() -> None:
 
 def test_after_an_update_that_went_back_what_ran_before_runs() -> None:
     assert "runs again" in states.after_failure("photos", "UPDATE_ROLLBACK_COMPLETE")
-    assert "teardown" in states.after_failure("photos", "ROLLBACK_COMPLETE")
+    assert "deploy again, which removes it" in states.after_failure("photos", "ROLLBACK_COMPLETE")
+    assert "teardown" in states.after_failure("photos", "ROLLBACK_FAILED")

@@ -17,23 +17,25 @@ MIN_RECEIVES = 3
 
 def guarantees(settings: Settings) -> Iterator[Guarantee]:
     """Of what the settings name; none where they name nothing."""
-    if settings.input_bucket is None or settings.output_bucket is None:
+    if not settings.input_buckets or settings.output_bucket is None:
         return
-    source = settings.input_bucket
     for name in QUEUES:
         yield Guarantee(
             f"queue {settings.queue_prefix}{name}",
             "nothing would be processed, or what kills its worker would come back for ever",
             lambda _, name=name: _queue(settings, name),  # type: ignore[misc]
         )
-    yield Guarantee(
-        f"bucket {source}",
-        "uploads could not be read, or a removed one not be told from a forbidden one",
-        lambda _: _readable(source),
-    )
-    yield Guarantee(
-        f"events of {source}", "uploads would not be processed by themselves", lambda _: _told(settings, source)
-    )
+    for source in settings.input_buckets:
+        yield Guarantee(
+            f"bucket {source}",
+            "uploads could not be read, or a removed one not be told from a forbidden one",
+            lambda _, source=source: _readable(source),  # type: ignore[misc]
+        )
+        yield Guarantee(
+            f"events of {source}",
+            "uploads would not be processed by themselves",
+            lambda _, source=source: _told(settings, source),  # type: ignore[misc]
+        )
 
 
 def _attributes(settings: Settings, name: str) -> dict[str, Any]:
