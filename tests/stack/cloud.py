@@ -54,7 +54,9 @@ class Cloud:
         given = {"Image": "i", "VpcId": "vpc-1", "SubnetIds": "subnet-1"} | parameters
         entries = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
         self.client("cloudformation").create_stack(
-            StackName=PSEUDO["AWS::StackName"], TemplateBody=emulated(self.stack.template), Parameters=entries
+            StackName=PSEUDO["AWS::StackName"],
+            TemplateBody=emulated(self.stack.template, "AWS::Events::Rule"),
+            Parameters=entries,
         )
         bucket = self.stack.resources().get("InputBucket", {}).get("Properties")
         if bucket is None:
