@@ -36,7 +36,7 @@ def main() -> int:
         bridge = Bridge(
             settings,
             clients.sqs(),
-            partial(assign, careful=FailedKeys(settings).may_have_failed),
+            partial(assign, check_existing=FailedKeys(settings).may_have_failed),
             heartbeat,
             Routes.load(settings),
         )

@@ -41,8 +41,8 @@ def render(data: bytes) -> bytes:
 
 
 @app.task(name="examples.first_page", bind=True, base=ObjectTask)
-def first_page(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    return derive(self, source, FIRST_PAGE, render, careful=careful)
+def first_page(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
+    return derive(self, source, FIRST_PAGE, render)
 
 
 ROUTES = [Route(name="pdf", match_suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]

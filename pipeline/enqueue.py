@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipeline.core.settings import Settings
 
 RECONCILE = "tasks.reconcile"
+#: Set in a task's argument, and in its result for the next task, where something may be stored of the object already.
+CHECK_EXISTING = "check_existing"
 FIND_ROUTE = "tasks.find_route"
 
 
@@ -49,20 +51,21 @@ def check_bucket(settings: Settings, source: Source) -> None:
         raise MessageError(f"{source.uri}: {foreign}")
 
 
-def work(app: PipelineApp, source: Source, *, route: str | None = None, careful: bool = False) -> Signature:
+def work(app: PipelineApp, source: Source, *, route: str | None = None, check_existing: bool = False) -> Signature:
     """The chain of tasks that one object is due, by its route; nothing is sent yet.
 
-    ``careful``: there may be a failure record of it, or results; what is enqueued without an event is always.
+    ``check_existing``: there may be a failure record of it, or results; for what is enqueued without an event, the
+    tasks know that by themselves.
     Raises ``MessageError`` when no route is named and none takes it, and as ``check_bucket`` does.
     """
     from celery import chain
 
     check_bucket(app.settings, source)
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
-    known = {"careful": True} if careful else {}
+    known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
     first, *others = app.routes.resolve(source, route).tasks
     return chain(
-        app.signature(first, args=(source.to_json(),), kwargs=known, options=shown),
+        app.signature(first, args=(known,), options=shown),
         *(app.signature(name, options=shown) for name in others),
         app=app,
     )
@@ -121,13 +124,16 @@ class NotEnqueued(TransientError):
 
 
 def process_many(
-    sources: Iterable[Source], *, app: PipelineApp | None = None, careful: Callable[[str], bool] = lambda _: False
+    sources: Iterable[Source],
+    *,
+    app: PipelineApp | None = None,
+    check_existing: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``.
 
-    ``careful`` is asked for each key: see ``work``.
+    ``check_existing`` is asked for each key: see ``work``.
     """
-    assign((Assignment(source) for source in sources), app=app, careful=careful)
+    assign((Assignment(source) for source in sources), app=app, check_existing=check_existing)
 
 
 def reconcile_many(sources: Iterable[Source], *, app: PipelineApp | None = None, thorough: bool = False) -> None:
@@ -141,7 +147,7 @@ def assign(
     assignments: Iterable[Assignment],
     *,
     app: PipelineApp | None = None,
-    careful: Callable[[str], bool] = lambda _: False,
+    check_existing: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """As ``process_many``, for all purposes in the same calls."""
     app = _default_app() if app is None else app
@@ -150,7 +156,7 @@ def assign(
         source = assignment.source
         match assignment.purpose:
             case Purpose.PROCESS:
-                return work(app, source, route=assignment.route, careful=careful(source.key))
+                return work(app, source, route=assignment.route, check_existing=check_existing(source.key))
             case Purpose.RECONCILE:
                 return reconciliation(app, source)
             case Purpose.FIND_ROUTE:

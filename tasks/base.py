@@ -1,16 +1,21 @@
-"""What every task about one object has in common: how its errors end, and what is looked at again."""
+"""What every task about one object has in common: how it ends.
+
+A message is deleted only for a proof (``pipeline.sqs.settled``): the task returned one of the outcomes, or its failure
+is settled since its record is in place, or its retry is published. Nothing in here catches what may go wrong while an
+ending is carried out. Whatever that is, it leaves the message, which is delivered again.
+"""
 
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from pipeline import enqueue
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import (
     MessageError,
     ObjectChanged,
@@ -18,34 +23,70 @@ from pipeline.core.errors import (
     OwnOutput,
     PermanentError,
     PipelineError,
+    ServiceUnavailable,
     TransientError,
 )
-from pipeline.core.names import failure_key
 from pipeline.core.source import Source
+from pipeline.enqueue import check_bucket
 from pipeline.sqs.monitoring.task_result import Report
 from pipeline.sqs.settled import settled
 from tasks import failures
-from tasks.convergence import FOLLOW_UP_S, State, reconcile
+from tasks.cleanup import look_later, reconcile_now
+from tasks.job import Job
+from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
-#: Outcomes in a task's result. All but the first two end its chain: there is nothing left to make.
-DONE = "done"
-DUPLICATE = "duplicate"
-SUPERSEDED = "superseded"
-GONE = "gone"
-SKIPPED = "skipped"
+#: SQS's limit for DelaySeconds.
+MAX_DELAY_S = 900
+#: Tries beyond MAX_RETRIES of what can't be recorded either: about two and a half days, at 7.5 to 15 minutes each. The
+#: stack's queues keep a message for seven, and each try is a new message.
+MAX_WAITS = 300
+#: What says that there is nothing left to make, and the outcome that it means.
+_NO_WORK: dict[type[PipelineError], Outcome] = {
+    ObjectGone: Outcome.GONE,
+    ObjectChanged: Outcome.SUPERSEDED,
+    OwnOutput: Outcome.SKIPPED,
+}
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an exception means for the object, and whether trying again may help."""
+
+    error: Exception  # that its record tells of
+    try_again: bool
+    retryable: bool  # by a person, later
+
+    @classmethod
+    def of(cls, exc: Exception, source: Source, soft_time_limit_s: int) -> Failure:
+        match exc:
+            case PermanentError():
+                return cls(exc, try_again=False, retryable=False)
+            case TransientError():
+                return cls(exc, try_again=True, retryable=True)
+            case MemoryError():  # Celery takes it as the whole worker's, and stops it
+                return cls(TransientError(f"{source.uri}: out of memory"), try_again=True, retryable=True)
+            case SoftTimeLimitExceeded():
+                error = TransientError(f"{source.uri} took longer than SOFT_TIME_LIMIT_S={soft_time_limit_s}")
+                return cls(error, try_again=False, retryable=True)
+            case _:
+                return cls(exc, try_again=False, retryable=False)
 
 
 class ObjectTask(Task):
-    """A task about one object. Its body calls ``settle`` with the work to do."""
+    """A task about one object. Its body calls ``run_with_policy`` with the work to do."""
 
-    throws = (PipelineError,)  # told by ``settle``; Celery need not print their tracebacks
+    throws = (PipelineError,)  # told by ``run_with_policy``; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises ``TypeError`` for what is no result: then nothing says that the work is done."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
         result = self.run(*args, **kwargs)
+        if not isinstance(result, dict) or result.get("outcome") not in _OUTCOMES:
+            raise TypeError(f"{self.name} returned {type(result).__name__} without an outcome: return derive's result")
         # In a worker the result is also shown, in logs and events: there it has a short repr.
         return result if self.request.is_eager else Report(result)
 
@@ -55,119 +96,91 @@ class ObjectTask(Task):
         delivery = self.request.delivery_info or {}
         return self.request.retries > 0 or bool(delivery.get("redelivered"))
 
-    def settle(self, source: Source, work: Callable[[], dict[str, Any]], *, record: bool = True) -> dict[str, Any]:
-        """Does the work and decides how its errors end; returns the task's result.
+    def parse(self, argument: Any, *, check_existing: bool = False) -> Job:
+        """What the task's argument asks for; one that can't be understood goes to the dead-letter queue."""
+        try:
+            return Job.parse(self, argument, check_existing=check_existing)
+        except MessageError as exc:
+            raise Reject(str(exc), requeue=False) from exc
+
+    def run_with_policy(
+        self, source: Source, work: Callable[[], dict[str, Any]], *, record: bool = True
+    ) -> dict[str, Any]:
+        """Does the work and carries out how it ends; returns the task's result.
 
         - object gone or overwritten: a result that says so, and the chain ends;
-        - transient: retried later with back-off and jitter; after the last try, a failure record;
-        - permanent, or unexpected: a failure record at once;
-        - the record can't be written: the message is left to SQS, which delivers it again
-          and in the end moves it to the dead-letter queue; it goes there at once where there is to be no record.
+        - transient: tried again later with back-off and jitter; after the last try, a failure record;
+        - a service that fails for the record as well: waits until it is there again, up to ``MAX_WAITS`` times;
+        - permanent, or unexpected: a failure record at once; where there is to be no record, what is permanent goes to
+          the dead-letter queue;
+        - whatever is raised while that is carried out: the message is left to SQS.
         """
         try:
-            enqueue.check_bucket(self.app.settings, source)
+            check_bucket(self.app.settings, source)
         except MessageError as exc:
             raise Reject(str(exc), requeue=False) from exc
         try:
-            return self._attempt(source, work)
-        except PermanentError as exc:
-            return self._failed(source, exc, exc, retryable=False, record=record)
-        except (TransientError, MemoryError) as exc:
-            # Celery takes a MemoryError as the whole worker's, and stops it.
-            error = exc if isinstance(exc, TransientError) else TransientError(f"{source.uri}: out of memory")
-            max_retries = self.app.settings.max_retries
-            if self.request.retries < max_retries:
-                raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=max_retries) from exc
-            return self._failed(source, error, exc, retryable=True, record=record)
-        except SoftTimeLimitExceeded as exc:
-            limit_s = self.app.settings.soft_time_limit_s
-            error = TransientError(f"{source.uri} took longer than SOFT_TIME_LIMIT_S={limit_s}")
-            return self._failed(source, error, exc, retryable=True, record=record)
-        except Exception as exc:
-            return self._failed(source, exc, exc, retryable=False, record=record)
-
-    def _attempt(self, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        try:
             return work()
-        except ObjectGone as exc:
-            return self._outdated(GONE, source, exc)
-        except ObjectChanged as exc:
-            return self._outdated(SUPERSEDED, source, exc)
-        except OwnOutput as exc:
-            return self._ended(SKIPPED, source, exc)
+        except Exception as exc:
+            return self._end(source, exc, record=record)
 
-    def look(self, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False) -> State:
-        """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
+    def _end(self, source: Source, exc: Exception, *, record: bool) -> dict[str, Any]:
+        """Carries out how the work ends; raises where it is not done."""
+        if type(exc) in _NO_WORK:
+            return self._nothing_to_make(source, exc)
+        if isinstance(exc, MessageError):
+            raise Reject(str(exc), requeue=False) from exc
+        failure = Failure.of(exc, source, self.app.settings.soft_time_limit_s)
+        if failure.try_again and self.request.retries < self.app.settings.max_retries:
+            self._try_again(failure.error)
+        if not record:
+            if isinstance(exc, ServiceUnavailable):
+                self._outlast(exc)
+            if not isinstance(exc, PipelineError):
+                raise exc
+            logger.error("failed: %s: %s", source.uri, failure.error, extra=self._extra("failed", source))
+            raise Reject(str(failure.error), requeue=False) from exc
+        try:
+            written = failures.record(self, source, failure.error, retryable=failure.retryable)
+        except (ObjectGone, ObjectChanged) as changed:  # nobody needs the record of an old version
+            return self._nothing_to_make(source, changed)
+        except ServiceUnavailable as unwritten:
+            self._outlast(ServiceUnavailable(f"{failure.error} Its failure record could not be written: {unwritten}"))
+        try:
+            reconcile_now(self.app, written.source, again=True)  # removes what earlier versions left
+        except TransientError:
+            look_later(self.app, written.source)
+        settled(self, "failed", written.uri)
+        logger.warning("failed: %s: %s", source.uri, failure.error, extra=self._extra("failed", source))
+        raise failure.error from (None if failure.error is exc else exc)
 
-        ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object
-        when nothing is stored of its current version, even when an event of that version must be on its way;
-        ``thorough``: see ``reconcile``. Raises ``TransientError``.
-        """
-        state = reconcile(source, self.app.routes, thorough=thorough)
-        if state.current is not None and state.needs_work and (always or state.removed):
-            found = state.current
-            now = Source(source.bucket, source.key, version_id=found.version_id, etag=found.etag, size=found.size)
-            try:
-                due = enqueue.work(self.app, now)
-            except MessageError as exc:
-                logger.info("skipped: %s", exc, extra={"action": SKIPPED, "key": source.key, "task": self.name})
-            else:
-                enqueue.send(due)
-        if again or state.removed:
-            enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
-        return state
-
-    def _outdated(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
-        state = self.look(source, again=True)
-        if state.removed:
-            logger.info("removed what was outdated: %s", ", ".join(state.removed), extra={"action": "removed"})
-        return self._ended(outcome, source, exc)
-
-    def _ended(self, outcome: str, source: Source, exc: PipelineError) -> dict[str, Any]:
-        logger.info("%s: %s", outcome, exc, extra={"action": outcome, "key": source.key, "task": self.name})
+    def _nothing_to_make(self, source: Source, exc: Exception) -> dict[str, Any]:
+        outcome = _NO_WORK[type(exc)]  # type: ignore[index]
+        if outcome is not Outcome.SKIPPED:
+            state = reconcile_now(self.app, source, again=True)
+            if state.removed:
+                logger.info("removed what was outdated: %s", ", ".join(state.removed), extra={"action": "removed"})
+        logger.info("%s: %s", outcome.value, exc, extra=self._extra(outcome.value, source))
         if self.request.chain:
             self.request.chain.clear()
-        return {"outcome": outcome, "source": source.to_json()}
+        return {"outcome": outcome.value, "source": source.to_json()}
+
+    def _try_again(self, error: Exception) -> NoReturn:
+        """Publishes the retry; what Celery raises then is the proof of it."""
+        most = self.app.settings.max_retries + MAX_WAITS
+        raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=most)
+
+    def _outlast(self, error: Exception) -> NoReturn:
+        """Neither the work nor its record can be done, so it is not this object's trouble: waits, in SQS.
+
+        No receives are used up by that, and no dead letter is made before it has lasted for days.
+        """
+        if self.request.retries >= self.app.settings.max_retries + MAX_WAITS:
+            raise Reject(f"tried {self.request.retries + 1} times, at last: {error}", requeue=False)
+        self._try_again(error)
 
     def _backoff_s(self) -> float:
-        """Doubles with each retry up to 15 minutes (SQS's longest delay), with full jitter on the upper half."""
-        ceiling_s = min(self.app.settings.retry_backoff_s * 2**self.request.retries, 900)
-        return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 - jitter, not a secret
+        return Backoff(self.app.settings.retry_backoff_s, MAX_DELAY_S).pause_s(self.request.retries + 1)
 
-    def _failed(
-        self, source: Source, error: Exception, cause: BaseException, *, retryable: bool, record: bool
-    ) -> dict[str, Any]:
-        """Raises ``error`` when its record is safe; returns a result when the object is another one by now."""
-        extra = {"action": "failed", "key": source.key, "task": self.name}
-        if not record:
-            logger.error("failed: %s: %s", source.uri, error, extra=extra)
-            raise Reject(str(error), requeue=False) from cause
-        try:
-            try:
-                self.look_after(failures.record(self, source, error, retryable=retryable))
-            except ObjectGone as exc:
-                return self._outdated(GONE, source, exc)
-            except ObjectChanged as exc:
-                return self._outdated(SUPERSEDED, source, exc)
-        except PipelineError as unwritten:
-            reason = f"{error} Its failure record could not be written: {unwritten}"
-            logger.exception("failed: %s: %s", source.uri, reason, extra=extra)
-            raise Reject(reason, requeue=True) from cause
-        settled(self, "failed", failure_key(source.key))
-        logger.warning("failed: %s: %s", source.uri, error, extra=extra)
-        raise error from (None if error is cause else cause)
-
-    def look_after(self, source: Source) -> None:
-        """After a failure: removes what earlier versions left, now and once more later."""
-        try:
-            self.look(source, again=True)
-        except TransientError:
-            enqueue.send(enqueue.reconciliation(self.app, source, second_look=True), countdown_s=FOLLOW_UP_S)
-
-
-def parse_source(value: Any) -> Source:
-    """The source of a task's argument; one that can't be understood goes to the dead-letter queue."""
-    try:
-        return Source.parse(value)
-    except MessageError as exc:
-        raise Reject(str(exc), requeue=False) from exc
+    def _extra(self, action: str, source: Source) -> dict[str, str]:
+        return {"action": action, "key": source.key, "task": self.name}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from celery import Task
@@ -19,18 +20,26 @@ from pipeline.core.errors import PermanentError, PipelineError, TransientError
 from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
-from tasks.convergence import MAX_TURNS, as_it_is_now
+from tasks.convergence import MAX_TURNS, resolve_current
 
 
-def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Source:
-    """Writes what went wrong with one object, and what to do about it; returns the version that it is about.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A failure record that is in place."""
+
+    uri: str
+    source: Source  # the version that it is about
+
+
+def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Written:
+    """Writes what went wrong with one object, and what to do about it.
 
     Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
     record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged; and
     ``Reject`` when its name is that of another bucket's object: that is in the way for good.
     """
     with suppress(TransientError):  # that the store can't be asked may be the failure
-        source = as_it_is_now(source)
+        source = resolve_current(source)
     reason, advice = _explained(task.name, exc, retryable)
     body = {
         "reason": reason,
@@ -44,15 +53,15 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": task.request.retries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    name = failure_key(source.key)
+    bucket, name = task.app.settings.required("output_bucket"), failure_key(source.key)
     _write(
-        task.app.settings.required("output_bucket"),
+        bucket,
         name,
         json.dumps(body, indent=2, ensure_ascii=False).encode(),
         source,
         Provenance.of(source).metadata() | key_metadata(name, source.key) | {"reason": reason},
     )
-    return source
+    return Written(f"s3://{bucket}/{name}", source)
 
 
 def _write(bucket: str, name: str, data: bytes, source: Source, metadata: Mapping[str, str]) -> None:

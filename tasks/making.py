@@ -1,31 +1,48 @@
-"""From an object to one output of it, stored once and of its newest version: what every task of a route does.
+"""From an object to one output of it: decide, read, make, write. What every task of a route does, as one line.
 
-``derive`` is a whole task in one call. ``from_original`` and ``store`` are its parts, for tasks that need more.
+``derive`` is a whole task in one call, for tasks that are a function from bytes to bytes. ``produce`` takes a ``Plan``,
+for those that need to know more.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.aws import storage
 from pipeline.aws.storage import Found
 from pipeline.core.errors import OwnOutput
-from pipeline.core.names import failure_key, stored_name
+from pipeline.core.names import stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output
 from pipeline.core.source import Source
-from tasks.base import DUPLICATE, ObjectTask, parse_source
-from tasks.convergence import Sight, as_it_is_now, put
+from pipeline.enqueue import CHECK_EXISTING
+from tasks.base import ObjectTask
+from tasks.cleanup import remove_outdated
+from tasks.convergence import FreshnessCheck, resolve_current, write_newest
 from tasks.images.limits import Limits
+from tasks.job import Job
+from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Original:
+    """What was read, and of which version of which object it is."""
+
+    data: bytes
+    found: Found  # what the store says of it
+    metadata: Mapping[str, str]
+    source: Source  # the object itself, also where a rendition of it was read
+    provenance: Provenance
+    freshness: FreshnessCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
     """What a task made of an object's bytes, before it is stored."""
 
     data: bytes
@@ -34,6 +51,35 @@ class Made:
     metadata: Mapping[str, str] = field(default_factory=dict)  # to be stored with it
     read: Mapping[str, Any] = field(default_factory=dict)  # facts about the object, for the task's result
     facts: Mapping[str, Any] = field(default_factory=dict)  # facts about what was made, for the task's result
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one task makes its output of one object."""
+
+    folder: str
+    suffixes: tuple[str, ...]  # what its name may have behind the object's key, the likeliest first
+    recipe: str
+    make: Callable[[Original], Artifact]  # may raise anything: see ``ObjectTask.run_with_policy``
+    previous: Source | None = None  # read what the task before this one stored, instead of the object
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is stored now."""
+
+    outcome: Outcome
+    source: Source
+    rendition: Mapping[str, Any]
+    read: Mapping[str, Any] | None = None  # facts about what was read; None where it was not needed
+
+    def to_json(self, *, check_existing: bool) -> dict[str, Any]:
+        """The task's result, which the next task of the chain is given."""
+        known: dict[str, Any] = {"outcome": self.outcome.value, "source": self.source.to_json()}
+        if self.read is not None:
+            known["read"] = dict(self.read)
+        known["rendition"] = dict(self.rendition)
+        return known | {CHECK_EXISTING: True} if check_existing else known
 
 
 def derive(
@@ -50,144 +96,123 @@ def derive(
     is tried again, a ``PermanentError`` from ``make`` ends as a failure record with its advice, and so does
     any other exception. An object of more than MAX_BYTES is refused unread.
 
-    ``source`` and ``careful`` are the task's own arguments: ``s3://bucket/key``, the JSON of a ``Source``, or the
-    result of the task before it in a chain. Returns the task's result.
+    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task
+    before it in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
     """
-    before = source if isinstance(source, dict) and "rendition" in source else None
-    wanted = parse_source(source if before is None else before["source"])
-    careful = careful or task.is_repeated or (not wanted.from_event if before is None else "careful" in before)
 
-    def made(data: bytes) -> Made:
-        return Made(make(data), output.content_type, output.append_suffix)
+    def made(original: Original) -> Artifact:
+        return Artifact(make(original.data), output.content_type, output.append_suffix)
 
-    def work() -> dict[str, Any]:
-        result = from_original(
-            task, wanted, output.folder, (output.append_suffix,), output.recipe, made, careful=careful
-        )
-        tidy(task, parse_source(result["source"]), result["rendition"]["key"], careful=careful)
-        return result | {"careful": True} if careful else result
-
-    return task.settle(wanted, work)
+    plan = Plan(output.folder, (output.append_suffix,), output.recipe, made)
+    return produce(task, source, lambda _: plan, check_existing=careful)
 
 
-def from_original(
-    task: ObjectTask,
-    wanted: Source,
-    folder: str,
-    endings: Sequence[str],
-    recipe: str,
-    make: Callable[[bytes], Made],
-    *,
-    careful: bool,
+def produce(
+    task: ObjectTask, argument: Any, plan: Callable[[Job], Plan], *, check_existing: bool = False
 ) -> dict[str, Any]:
-    """Reads exactly that version, makes something of it, and stores it in the folder; returns the task's result.
+    """The way of a task, from its argument to its result. ``plan`` is asked once, for the object at hand."""
+    job = task.parse(argument, check_existing=check_existing)
+    return task.run_with_policy(job.source, lambda: _work(job, plan(job)))
 
-    ``endings``: what its name may have behind the object's key. ``careful``: look first whether it is there.
-    Raises what ``make``, ``storage.read`` and ``store`` raise, and ``OwnOutput``.
+
+def _work(job: Job, plan: Plan) -> dict[str, Any]:
+    result = existing_result(job, plan)
+    if result is None:
+        original = read(job, plan)
+        result = write(job, plan, original, plan.make(original))
+    if job.is_last:
+        remove_outdated(job, result.source, result.rendition["key"])
+    return result.to_json(check_existing=job.check_existing)
+
+
+def existing_result(job: Job, plan: Plan) -> Result | None:
+    """Decides whether there is anything to make: the result when it is stored already.
+
+    A fresh upload is not looked for. Raises ``OwnOutput``, and what ``resolve_current`` raises.
     """
-    settings = task.app.settings
-    bucket = settings.required("output_bucket")
-    if task.app.routes.is_output(wanted.bucket, wanted.key):
-        raise OwnOutput(f"{wanted.uri} was written by the pipeline")
-    if careful:
-        # Also because an earlier try may have written late, and ended before it could look.
-        there = already(bucket, folder, as_it_is_now(wanted), recipe, endings)
-        if there is not None:
-            return there
-    sight = Sight(lambda: is_current(wanted.bucket, wanted.key, stored.found.etag))
-    stored = storage.read(wanted, check_bytes=Limits.from_settings(settings).check_bytes)
-    found = stored.found
-    origin = replace(wanted, etag=found.etag, version_id=found.version_id, size=found.size)
-    made = make(stored.data)
-    provenance = Provenance.of(origin, modified=found.modified.isoformat(), recipe=recipe, suffix=made.suffix)
-    return store(task, origin, stored_name(folder, wanted.key, made.suffix), made, provenance, found.size, sight)
-
-
-def already(bucket: str, folder: str, source: Source, recipe: str, endings: Sequence[str]) -> dict[str, Any] | None:
-    """The result when the output is there already; saves reading the original."""
-    for ending in endings:
-        there = storage.head(bucket, stored_name(folder, source.key, ending))
+    if job.app.routes.is_output(job.source.bucket, job.source.key):
+        raise OwnOutput(f"{job.source.uri} was written by the pipeline")
+    if not job.check_existing:
+        return None
+    # Also because an earlier try may have written late, and ended before it could look.
+    source = resolve_current(job.source) if plan.previous is None else job.source
+    bucket = job.app.settings.required("output_bucket")
+    for suffix in plan.suffixes:
+        there = storage.head(bucket, stored_name(plan.folder, source.key, suffix))
         if there is None:
             continue
         made = Provenance.read(there.metadata)
-        if made.is_for(source.bucket, ending) and (made.etag, made.recipe) == (source.etag, recipe):
+        if made.is_for(source.bucket, suffix) and (made.etag, made.recipe) == (source.etag, plan.recipe):
+            logger.info(
+                "duplicate: %s is %s/%s already",
+                source.uri,
+                bucket,
+                there.key,
+                extra={"action": Outcome.DUPLICATE.value, "key": source.key, "task": job.task_name},
+            )
             return _duplicate(bucket, source, there)
     return None
 
 
-def store(
-    task: ObjectTask,
-    origin: Source,
-    key: str,
-    made: Made,
-    provenance: Provenance,
-    read_bytes: int,
-    sight: Sight,
-) -> dict[str, Any]:
-    """Stores one output, and returns the task's result. Raises ``ObjectChanged``, ``NameTaken``, ``TransientError``."""
-    bucket = task.app.settings.required("output_bucket")
-    wrote, etag = put(
+def read(job: Job, plan: Plan) -> Original:
+    """Reads exactly the version that the job names. Raises what ``storage.read`` raises, and ``ImageTooLarge``."""
+    wanted = job.source if plan.previous is None else plan.previous
+    # From before the reading: a write is judged by how long ago the object was seen.
+    freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
+    stored = storage.read(wanted, check_bytes=Limits.from_settings(job.app.settings).check_bytes)
+    found = stored.found
+    if plan.previous is None:
+        source = replace(job.source, etag=found.etag, version_id=found.version_id, size=found.size)
+        provenance = Provenance.of(source, modified=found.modified.isoformat())
+    else:
+        provenance = Provenance.read(stored.metadata)
+        source = replace(
+            job.source, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer
+        )
+    return Original(stored.data, found, stored.metadata, source, provenance, freshness)
+
+
+def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Result:
+    """Stores what was made. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
+    source = original.source
+    bucket = job.app.settings.required("output_bucket")
+    key = stored_name(plan.folder, source.key, artifact.suffix)
+    outcome, etag = write_newest(
         bucket,
         key,
-        made.data,
-        content_type=made.content_type,
-        cache_control=task.app.settings.cache_control,
-        source=origin,
-        made=provenance,
-        facts=made.metadata,
-        sight=sight,
+        artifact.data,
+        content_type=artifact.content_type,
+        cache_control=job.app.settings.cache_control,
+        source=source,
+        made=replace(original.provenance, recipe=plan.recipe, key_suffix=artifact.suffix),
+        facts=artifact.metadata,
+        freshness=original.freshness,
     )
-    size = "{width}x{height}".format_map(made.facts) if "width" in made.facts else f"{len(made.data)} bytes"
+    is_sized = "width" in artifact.facts
+    size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{len(artifact.data)} bytes"
     logger.info(
         "%s: %s -> %s/%s %s",
-        wrote.value,
-        origin.uri,
+        outcome.value,
+        source.uri,
         bucket,
         key,
         size,
-        extra={"action": wrote.value, "key": origin.key, "task": task.name},
+        extra={"action": outcome.value, "key": source.key, "task": job.task_name},
     )
-    return {
-        "outcome": wrote.value,
-        "source": origin.to_json(),
-        "read": {**made.read, "bytes": read_bytes},
-        "rendition": _described(bucket, key, etag, made.facts, len(made.data), made.content_type),
-    }
+    rendition = _described(bucket, key, etag, artifact.facts, len(artifact.data), artifact.content_type)
+    return Result(outcome, source, rendition, {**artifact.read, "bytes": original.found.size})
 
 
-def tidy(task: ObjectTask, origin: Source, key: str, *, careful: bool) -> None:
-    """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
-    as ``key``."""
-    bucket = task.app.settings.required("output_bucket")
-    possible = [
-        outputs
-        for route in task.app.routes.match_key(origin.key)
-        for outputs in route.output_sets(origin.key, task.app.settings)
-    ]
-    beside = [outputs for outputs in possible if all(output.name(origin.key) != key for output in outputs)]
-    others = [first.name(origin.key) for first, *_ in beside]
-    if careful:
-        others.append(failure_key(origin.key))
-    if task.is_repeated or any(storage.head(bucket, other) is not None for other in others):
-        task.look(origin)
-
-
-def is_current(bucket: str, key: str, etag: str | None) -> bool:
-    now = storage.head(bucket, key)
+def _is_current(wanted: Source, etag: str) -> bool:
+    now = storage.head(wanted.bucket, wanted.key)
     return now is not None and now.etag == etag
 
 
-def _duplicate(bucket: str, source: Source, there: Found) -> dict[str, Any]:
-    logger.info(
-        "duplicate: %s is %s/%s already", source.uri, bucket, there.key, extra={"action": DUPLICATE, "key": source.key}
-    )
+def _duplicate(bucket: str, source: Source, there: Found) -> Result:
     width, _, height = (there.metadata or {}).get("pixels", "").partition("x")
     facts = {"width": int(width), "height": int(height)} if width and height else {}
-    return {
-        "outcome": DUPLICATE,
-        "source": source.to_json(),
-        "rendition": _described(bucket, there.key, there.etag, facts, there.size, there.content_type),
-    }
+    rendition = _described(bucket, there.key, there.etag, facts, there.size, there.content_type)
+    return Result(Outcome.DUPLICATE, source, rendition)
 
 
 def _described(

@@ -6,43 +6,38 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
-from celery.exceptions import Reject
-
-from pipeline.aws import storage
 from pipeline.celery import app
+from pipeline.core.errors import MessageError
 from pipeline.core.names import stored_name
-from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
-from tasks.base import DUPLICATE, ObjectTask, parse_source
-from tasks.convergence import Sight
+from tasks.base import ObjectTask
+from tasks.cleanup import reconcile_now
 from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
-from tasks.making import Made, already, from_original, is_current, store, tidy
+from tasks.job import Job
+from tasks.making import Artifact, Original, Plan, produce
+from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
 
+# ``careful`` is what version 0.1 enqueued: the flag is in the argument now.
 @app.task(name="tasks.resize", bind=True, base=ObjectTask)
 def resize(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
     """Makes ``resized/<key>`` of one object, within RESIZE_BOX.
 
     ``source``: ``s3://bucket/key``, or the JSON form of a ``Source``. The result names the outcome,
     the source, and (when done) the sizes in pixels and bytes of what was read and of the rendition.
-    ``careful``: this is not a fresh upload, so look first at what is there.
     """
-    wanted = parse_source(source)
-    careful = careful or self.is_repeated or not wanted.from_event
+    settings = self.app.settings
+    recipe = Recipe.from_settings(settings, settings.resize_box)
 
-    def work() -> dict[str, Any]:
-        settings = self.app.settings
-        recipe = Recipe.from_settings(settings, settings.resize_box)
-        result = _from_original(self, wanted, RESIZED_PREFIX, recipe, Recipes.from_settings(settings).resized, careful)
-        return result | {"careful": True} if careful else result
+    def plan(job: Job) -> Plan:
+        return _from_object(job, RESIZED_PREFIX, recipe, Recipes.from_settings(settings).resized)
 
-    return self.settle(wanted, work)
+    return produce(self, source, plan, check_existing=careful)
 
 
 @app.task(name="tasks.thumbnail", bind=True, base=ObjectTask)
@@ -52,24 +47,15 @@ def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = Fa
     After ``resize`` in a chain, ``source`` is its result, and the thumbnail is made from that rendition, so
     that the original is read and decoded once. Otherwise it is what ``resize`` takes, and the original is read.
     """
-    before = source if isinstance(source, dict) and "rendition" in source else None
-    origin = parse_source(before["source"] if before is not None else source)
-    careful = careful or self.is_repeated or (not origin.from_event if before is None else "careful" in before)
+    settings = self.app.settings
+    recipe, name = Recipe.from_settings(settings, settings.thumb_box), Recipes.from_settings(settings).thumb
 
-    resized = None if before is None else _resized(self, origin, before)
+    def plan(job: Job) -> Plan:
+        if job.previous is None:
+            return _from_object(job, THUMBS_PREFIX, recipe, name)
+        return _from_resized(job, job.previous, recipe, name)
 
-    def work() -> dict[str, Any]:
-        settings = self.app.settings
-        recipe = Recipe.from_settings(settings, settings.thumb_box)
-        thumb = Recipes.from_settings(settings).thumb
-        if before is None or resized is None:
-            result = _from_original(self, origin, THUMBS_PREFIX, recipe, thumb, careful)
-        else:
-            result = _from_resized(self, origin, before, *resized, recipe, thumb, careful)
-        tidy(self, parse_source(result["source"]), result["rendition"]["key"], careful=careful)
-        return result
-
-    return self.settle(origin, work)
+    return produce(self, source, plan, check_existing=careful)
 
 
 @app.task(name="tasks.reconcile", bind=True, base=ObjectTask)
@@ -83,84 +69,57 @@ def reconcile(
     Everything is looked at once more later, unless this is the ``second_look`` and it found nothing to remove.
     ``thorough``: also removes what DELETE_RENDITIONS would keep, and what earlier settings have left.
     """
-    wanted = parse_source(source)
+    wanted = self.parse(source).source
 
     def work() -> dict[str, Any]:
-        state = self.look(wanted, again=not second_look, always=True, thorough=thorough)
-        action = "removed" if state.removed else "reconciled"
+        state = reconcile_now(self.app, wanted, again=not second_look, always=True, thorough=thorough)
+        outcome = Outcome.REMOVED if state.removed else Outcome.RECONCILED
         logger.info(
             "%s: %s: %s",
-            action,
+            outcome.value,
             wanted.uri,
             ", ".join(state.removed) or "nothing to remove",
-            extra={"action": action, "key": wanted.key, "task": self.name},
+            extra={"action": outcome.value, "key": wanted.key, "task": self.name},
         )
-        return {"outcome": action, "source": wanted.to_json(), "removed": list(state.removed)}
+        return {"outcome": outcome.value, "source": wanted.to_json(), "removed": list(state.removed)}
 
-    return self.settle(wanted, work, record=False)
+    return self.run_with_policy(wanted, work, record=False)
 
 
-def _from_original(
-    task: ObjectTask, wanted: Source, prefix: str, recipe: Recipe, recipe_name: str, careful: bool
-) -> dict[str, Any]:
-    settings = task.app.settings
+def _from_object(job: Job, folder: str, recipe: Recipe, recipe_name: str) -> Plan:
+    settings = job.app.settings
     limits = Limits.from_settings(settings)
 
-    def make(data: bytes) -> Made:
-        rendition = render(data, recipe, limits)
+    def make(original: Original) -> Artifact:
+        rendition = render(original.data, recipe, limits)
         source = {
             "source-size": f"{rendition.source_width}x{rendition.source_height}",
-            "source-bytes": str(len(data)),
+            "source-bytes": str(len(original.data)),
         }
         if rendition.salvaged is not None:
             source["salvaged"] = rendition.salvaged
-        return _made(rendition, suffix(wanted.key, rendition.content_type, settings), source)
+        return _artifact(rendition, suffix(job.source.key, rendition.content_type, settings), source)
 
-    return from_original(task, wanted, prefix, suffixes(wanted.key, settings), recipe_name, make, careful=careful)
-
-
-def _resized(task: ObjectTask, origin: Source, before: dict[str, Any]) -> tuple[Source, str]:
-    """The rendition that the task before has left, and what its name has behind the object's key."""
-    found = Source(**{name: before["rendition"][name] for name in ("bucket", "key", "etag")})
-    for ending in SUFFIXES:
-        if found.bucket == task.app.settings.output_bucket and found.key == stored_name(
-            RESIZED_PREFIX, origin.key, ending
-        ):
-            return found, ending
-    raise Reject(f"{found.uri} is no rendition of {origin.uri}", requeue=False)
+    return Plan(folder, suffixes(job.source.key, settings), recipe_name, make)
 
 
-def _from_resized(
-    task: ObjectTask,
-    origin: Source,
-    before: dict[str, Any],
-    resized: Source,
-    ending: str,
-    recipe: Recipe,
-    recipe_name: str,
-    careful: bool,
-) -> dict[str, Any]:
-    if careful or before["outcome"] == DUPLICATE:
-        there = already(resized.bucket, THUMBS_PREFIX, origin, recipe_name, (ending,))
-        if there is not None:
-            return there
-    limits = Limits.from_settings(task.app.settings)
-    sight = Sight(lambda: is_current(resized.bucket, resized.key, resized.etag))
-    stored = storage.read(resized, check_bytes=limits.check_bytes)
-    provenance = Provenance.read(stored.metadata)
-    origin = replace(origin, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer)
-    known = {
-        fact: stored.metadata[fact] for fact in ("source-size", "source-bytes", "salvaged") if fact in stored.metadata
-    }
-    made = _made(render(stored.data, recipe, limits), ending, known | {"made-from": stored.found.etag})
-    provenance = replace(provenance, recipe=recipe_name)
-    return store(
-        task, origin, stored_name(THUMBS_PREFIX, origin.key, ending), made, provenance, stored.found.size, sight
-    )
+def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -> Plan:
+    by_name = {stored_name(RESIZED_PREFIX, job.source.key, ending): ending for ending in SUFFIXES}
+    if resized.key not in by_name:
+        raise MessageError(f"{resized.uri} is no rendition of {job.source.uri}")
+    ending = by_name[resized.key]
+    limits = Limits.from_settings(job.app.settings)
+
+    def make(original: Original) -> Artifact:
+        facts = ("source-size", "source-bytes", "salvaged")
+        known = {fact: original.metadata[fact] for fact in facts if fact in original.metadata}
+        return _artifact(render(original.data, recipe, limits), ending, known | {"made-from": original.found.etag})
+
+    return Plan(THUMBS_PREFIX, (ending,), recipe_name, make, previous=resized)
 
 
-def _made(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Made:
-    return Made(
+def _artifact(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Artifact:
+    return Artifact(
         rendition.data,
         rendition.content_type,
         ending,

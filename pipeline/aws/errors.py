@@ -37,6 +37,8 @@ _INVALID = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+#: Answers of a service that wants less to do; S3's has HTTP status 503, that of others 400.
+_BUSY = {"RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling", "ThrottlingException"}
 #: For a queue or topic that is not there; with and without the prefix of SQS's older protocol.
 _MISSING_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 _MISSING_TOPIC = {"NotFound", "NotFoundException"}
@@ -55,6 +57,12 @@ def status(exc: ClientError) -> int | None:
 def is_denied(exc: ClientError) -> bool:
     """Whether these credentials, which are known, may not do it."""
     return (code(exc) in _DENIED or status(exc) == 403) and code(exc) not in _INVALID
+
+
+def may_be_everybodys(exc: ClientError) -> bool:
+    """Whether the answer may be the same for every object: the service fails or is busy, or refuses who asks."""
+    known = status(exc)
+    return known is None or known >= 500 or known == 429 or code(exc) in _INVALID | _BUSY or is_denied(exc)
 
 
 def is_missing_queue(exc: ClientError) -> bool:

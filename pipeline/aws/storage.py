@@ -15,15 +15,27 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, status, told
+from pipeline.aws.errors import code, is_denied, may_be_everybodys, status, told
 from pipeline.core.batches import batches
-from pipeline.core.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.core.errors import (
+    KeyTooLong,
+    NotReadable,
+    ObjectChanged,
+    ObjectGone,
+    PipelineError,
+    ServiceUnavailable,
+    TransientError,
+)
 from pipeline.core.source import Source
 
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
 #: What XML 1.0 can't carry, and so DeleteObjects can't name. (By what is in it: the complement takes 7 ms to compile.)
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+#: What no object is called, so that asking for it tells whether these credentials may ask at all.
+NOBODY = ".batch-image-pipeline/no-such-object"
+#: Verbs that may be denied for one object alone. Writing and deleting is done in folders of the pipeline's own.
+_OF_ONE = ("read", "look at")
 #: The action that a policy must allow, where it isn't called as the operation is.
 _ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
 _ACTIONS |= {"DeleteObjects": "DeleteObject"}
@@ -117,7 +129,7 @@ def current(bucket: str, key: str) -> Found | None:
                 clients.s3().head_bucket(Bucket=bucket)
             except ClientError as exc:
                 if status(exc) == 404:
-                    raise TransientError(_no_bucket(bucket)) from exc
+                    raise ServiceUnavailable(_no_bucket(bucket)) from exc
                 raise
     return found
 
@@ -196,7 +208,7 @@ def storage_errors(verb: str, uri: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, verb, uri) from exc
     except (BotoCoreError, OSError) as exc:
-        raise TransientError(f"could not {verb} {uri}: {told(exc)}") from exc
+        raise ServiceUnavailable(f"could not {verb} {uri}: {told(exc)}") from exc
 
 
 def _no_bucket(bucket: str) -> str:
@@ -206,7 +218,7 @@ def _no_bucket(bucket: str) -> str:
 def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
     bucket = uri.removeprefix("s3://").partition("/")[0]
     if code(exc) == "NoSuchBucket":
-        return TransientError(f"could not {verb} {uri}: {_no_bucket(bucket)}")
+        return ServiceUnavailable(f"could not {verb} {uri}: {_no_bucket(bucket)}")
     if verb == "read" and (read := _of_reading(exc, uri)) is not None:
         return read
     if verb == "write" and (written := _of_writing(exc, uri)) is not None:
@@ -214,10 +226,25 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
     if is_denied(exc):
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
-        return TransientError(
-            f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}"
-        )
-    return TransientError(f"could not {verb} {uri}: {told(exc)}")
+        kind = TransientError if verb in _OF_ONE and not _is_barred(uri) else ServiceUnavailable
+        return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
+    kind = ServiceUnavailable if may_be_everybodys(exc) else TransientError
+    return kind(f"could not {verb} {uri}: {told(exc)}")
+
+
+def _is_barred(uri: str) -> bool:
+    """Whether these credentials may read nothing beside an object that they may not read.
+
+    Of what does not exist, S3 says so (404) to those who may read there, and refuses (403) the others.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        clients.s3().head_object(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
+    except ClientError as exc:
+        return status(exc) != 404
+    except (BotoCoreError, OSError):
+        return True
+    return False
 
 
 def _of_reading(exc: ClientError, uri: str) -> PipelineError | None:

@@ -42,8 +42,8 @@ class Route:
     - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
       suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
       look into the object: see ``pipeline.aws.content``;
-    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON) and
-      perhaps ``careful=True``, each other one the result of the one before it;
+    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
+      each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.
     """
 

@@ -18,7 +18,7 @@ from pipeline.core.names import failure_key
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from tasks.images.render import Recipe, render
 from tests.support import own_route
-from tests.support.pipeline_model import INPUT, Attempt, PipelineModel
+from tests.support.pipeline_model import INPUT, INTERRUPTS, Attempt, PipelineModel
 
 #: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
 STEPS = 10
@@ -55,7 +55,7 @@ CONTENTS = {
 }
 
 
-TROUBLE = ["crash", "lease", "fault", "wait", "delete", "undo", "repeat"]
+TROUBLE = ["crash", "lease", "fault", "interrupt", "outage", "wait", "delete", "undo", "repeat"]
 
 
 ENDINGS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
@@ -156,6 +156,10 @@ class Convergence(RuleBasedStateMachine):
             moves += [partial(model.go, attempt, "crash")] * ("crash" in trouble)
             moves += [partial(model.lose_lease, attempt)] * ("lease" in trouble)
             moves += [partial(self.fault, attempt, "fail"), partial(self.fault, attempt, "lose")] * ("fault" in trouble)
+            if "interrupt" in trouble:
+                moves += [partial(self.fault, attempt, order) for order in INTERRUPTS]
+        if "outage" in trouble and model.attempts:
+            moves += [self.begin_or_end_outage] * 2
         if model.tasks and "wait" in trouble:
             moves += [partial(self.wait, seconds) for seconds in (5, 59, 61, 91, 91, 91)]
         if self.left:
@@ -180,6 +184,9 @@ class Convergence(RuleBasedStateMachine):
     def fault(self, attempt: Attempt, order: str) -> None:
         self.faults = True
         self.model.go(attempt, order)
+
+    def begin_or_end_outage(self) -> None:
+        self.model.is_outage = not self.model.is_outage
 
     def wait(self, seconds: int) -> None:
         self.model.clock += seconds

@@ -74,7 +74,7 @@ def run(cloud: Emulator, tmp_path: Path) -> Run:
     template.write_text(emulated(load()))
 
     def invoke(verb: str, *arguments: str) -> Result:
-        options = ["--template", str(template)] if verb == "deploy" else []
+        options = ["--template", str(template)] if verb in ("deploy", "doctor") else []
         return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
 
     return invoke
@@ -165,6 +165,19 @@ def test_a_bucket_of_somebody_else_is_neither_taken_over_nor_deleted(run: Run, c
     result = run("teardown", "--yes", "--delete-data")
     assert result.exit_code == 0, result.output
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [INPUT]
+
+
+def test_doctor_tells_the_same_and_changes_nothing(run: Run, cloud: Emulator) -> None:
+    result = run("doctor", "--image", "registry/image:1")
+    assert result.exit_code == 0, result.output
+    assert "ok       routes: subnet-" in result.stdout
+    assert "nothing is wrong; 1 could not be asked." in result.stdout  # the registry
+    result = run("doctor", "--image", "x", "-p", "MinWorkers=30", "--json")
+    assert result.exit_code == 1
+    wrong = {each["what"] for each in json.loads(result.stdout) if each["level"] == "bad"}
+    assert wrong == {"image name", "workers"}
+    assert account.describe("photos") is None
+    assert run("doctor").exit_code == 2  # no image: it could not be found out
 
 
 def test_network_stack_gives_the_network(run: Run, cloud: Emulator) -> None:

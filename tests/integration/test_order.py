@@ -13,7 +13,7 @@ from pipeline.core.source import Source
 from pipeline.enqueue import process, work
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S
 from tests.integration.test_convergence import PICTURES, check
-from tests.support.pipeline_model import INPUT, OUTPUT, Attempt, PipelineModel
+from tests.support.pipeline_model import INPUT, INTERRUPTS, OUTPUT, Attempt, PipelineModel
 
 KEY, SCAN = "a.png", "b/c.tif"
 
@@ -94,11 +94,11 @@ def test_a_repeated_event_writes_nothing(model: PipelineModel) -> None:
 
 def test_a_message_delivered_again_reads_no_original(model: PipelineModel) -> None:
     up(model, "red")
-    first = until(model, started(model), "delete the message")
+    first = until(model, started(model), "settle the message")
     model.lose_lease(first)
     requests(model)
     again = model.receive(first.message)
-    until(model, again, "delete the message")
+    until(model, again, "settle the message")
     assert requests(model) == {"HeadObject": 2}
 
 
@@ -148,7 +148,7 @@ def test_a_late_failure_of_an_older_version_leaves_no_record(model: PipelineMode
     model.settle_others(late)
     before = model.stored()
     requests(model)
-    until(model, late, "delete the message")
+    until(model, late, "settle the message")
     assert model.stored() == before
     assert "PutObject" not in requests(model)
 
@@ -315,14 +315,14 @@ def test_a_changed_recipe_is_redone_by_hand_and_only_that(
     assert after["thumbs/a.png"] != before["thumbs/a.png"]
 
 
-def test_a_rendition_is_never_an_original(model: PipelineModel) -> None:
+def test_a_rendition_that_is_copied_into_the_input_bucket_is_a_photo(model: PipelineModel) -> None:
     up(model, "red")
     model.settle()
     made = model.stored()["resized/a.png"]
     copied = model.s3.put(INPUT, "copy.png", made.data or b"", metadata=made.metadata)
     work(app, Source(INPUT, "copy.png", etag=copied.etag)).apply_async()
     model.settle()
-    assert set(model.stored()) == {"resized/a.png", "thumbs/a.png"}
+    assert {"resized/copy.png", "thumbs/copy.png"} < set(model.stored())
 
 
 def test_a_name_that_is_taken_is_a_failure_and_harms_nobody(model: PipelineModel) -> None:
@@ -340,6 +340,18 @@ def test_a_name_that_is_taken_is_a_failure_and_harms_nobody(model: PipelineModel
     assert model.stored() == scan
 
 
+@pytest.mark.parametrize("name", ["red", "text"])
+def test_a_key_that_leaves_no_room_for_folders_ends_as_any_other(model: PipelineModel, name: str) -> None:
+    key = "x" * 1018 + ".png"
+    model.upload(key, PICTURES[name])
+    model.settle()
+    folders = {"red": ("resized/", "thumbs/"), "text": ("failed/",)}[name]
+    assert [stored.partition("/")[0] + "/" for stored in sorted(model.stored())] == list(folders)
+    model.delete(key)
+    model.settle()
+    assert model.stored() == {}
+
+
 def test_a_publish_that_fails_does_not_lose_the_rest_of_the_chain(model: PipelineModel) -> None:
     up(model, "red")
     attempt = until(model, started(model), "publish tasks.thumbnail")
@@ -347,6 +359,51 @@ def test_a_publish_that_fails_does_not_lose_the_rest_of_the_chain(model: Pipelin
     finish(model, attempt)
     model.settle()
     check(model, KEY, faults=False)
+
+
+def test_a_process_that_can_t_find_its_queue_does_not_lose_the_rest_of_the_chain(model: PipelineModel) -> None:
+    up(model, "red")
+    attempt = until(model, started(model), "GetQueueUrl")
+    model.go(attempt, "fail")
+    assert attempt.at == "settle the message: released"
+    model.settle()
+    check(model, KEY, faults=False)
+
+
+@pytest.mark.parametrize("order", sorted(INTERRUPTS))
+@pytest.mark.parametrize("where", ["HeadObject a.png", "PutObject failed/", "HeadObject thumbs/"])
+def test_a_failure_that_is_interrupted_while_it_is_recorded_is_not_lost(
+    model: PipelineModel, where: str, order: str
+) -> None:
+    up(model, "text")
+    attempt = until(model, started(model), where)
+    model.go(attempt, order)
+    until(model, attempt, "settle the message")
+    assert attempt.at == "settle the message: released"
+    model.settle()
+    check(model, KEY, faults=False)
+
+
+@pytest.mark.parametrize("name", ["red", "text"])
+def test_an_outage_costs_time_and_no_dead_letters(model: PipelineModel, name: str) -> None:
+    up(model, name)
+    attempt = started(model)
+    model.is_outage = True
+    for _ in range(50):
+        finish(model, attempt)
+        (message,) = model.tasks
+        assert message.receives == 0
+        model.clock = message.visible_at
+        again = model.receive(message)
+        assert again is not None
+        attempt = again
+    assert model.dead == []
+    assert model.clock > 5 * 3600
+    model.is_outage = False
+    finish(model, attempt)
+    model.settle()
+    check(model, KEY, faults=False)
+    assert model.dead == []
 
 
 def test_a_missing_input_bucket_removes_nothing(model: PipelineModel) -> None:

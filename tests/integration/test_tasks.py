@@ -17,6 +17,7 @@ from pipeline.core.errors import NotAnImage, TransientError
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from tasks import resize, thumbnail
+from tasks.base import MAX_WAITS
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -145,7 +146,7 @@ def broken(*_: object, **__: object) -> Any:
 
 def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("tasks.renditions.storage.read", broken)
+    monkeypatch.setattr("pipeline.aws.storage.read", broken)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     waits = []
     for retries in range(5):
@@ -161,7 +162,7 @@ def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("tasks.renditions.storage.read", broken)
+    monkeypatch.setattr("pipeline.aws.storage.read", broken)
     with pytest.raises(TransientError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)
     record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
@@ -191,12 +192,19 @@ def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert (record["reason"], record["error"]) == ("internal-error", "ZeroDivisionError")
 
 
-def test_a_failure_whose_record_can_t_be_written_is_delivered_again() -> None:
+def test_a_failure_whose_record_can_t_be_written_waits_and_is_a_dead_letter_after_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     source = put("text.jpg", b"I am no picture")
     clients.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
-    with pytest.raises(Reject) as caught:
-        run(resize, source)
-    assert caught.value.requeue is True  # in the end SQS moves it to the dead-letter queue
+    last = app.settings.max_retries + MAX_WAITS
+    for retries in (0, app.settings.max_retries, last - 1):
+        with pytest.raises(Retry):
+            run(resize, source, retries)
+    with pytest.raises(Reject, match=f"tried {last + 1} times, at last: .* record could not be written") as caught:
+        run(resize, source, last)
+    assert caught.value.requeue is False
 
 
 def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:

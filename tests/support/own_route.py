@@ -35,18 +35,18 @@ def length(data: bytes) -> bytes:
 
 
 @app.task(name="own.upper", bind=True, base=ObjectTask, shared=False)
-def make_upper(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    return derive(self, source, UPPER, upper, careful=careful)
+def make_upper(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
+    return derive(self, source, UPPER, upper)
 
 
 @app.task(name="own.length", bind=True, base=ObjectTask, shared=False)
-def make_length(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    return derive(self, source, LENGTH, length, careful=careful)
+def make_length(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
+    return derive(self, source, LENGTH, length)
 
 
 @app.task(name="own.magic", bind=True, base=ObjectTask, shared=False)
-def make_magic(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    return derive(self, source, MAGIC, upper, careful=careful)
+def make_magic(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
+    return derive(self, source, MAGIC, upper)
 
 
 ROUTES = (

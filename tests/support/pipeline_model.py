@@ -1,7 +1,8 @@
 """The pipeline at one step a time: the real bridge and the real tasks on modelled S3 and SQS.
 
-A task runs in a thread of its own that halts before each request to S3, before each publish, and before its
-message is deleted. The test says who goes on, who crashes there, whose request fails, and how time passes.
+A task runs in a thread of its own that halts before each request to S3 and to SQS, and before its message is
+settled. The test says who goes on, who crashes there or is told to stop, whose request fails, and how time passes.
+What a task publishes goes through the real channel; a cold one has yet to find its queue.
 """
 
 # ruff: noqa: N803 - named as boto3's arguments are
@@ -12,31 +13,31 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo
 from botocore.exceptions import EndpointConnectionError
+from celery import signals
 from celery.app.trace import build_tracer
-from kombu.utils.json import dumps
+from celery.exceptions import SoftTimeLimitExceeded
 
 from bridge.consumer import Bridge
 from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.enqueue import assign
-from pipeline.sqs.transport.publishing import PublishError
+from pipeline.sqs.settled import Decision, Effect, carry, on_raise, on_return, raised
 from tests.support.s3_model import EPOCH, S3Model, Version, error
 
 INPUT, OUTPUT = "in", "out"
 MAX_RECEIVES = 5
-#: What Celery asks of a producer, besides publishing.
-NO_PRODUCER = SimpleNamespace(connection=SimpleNamespace(_reraise_as_library_errors=nullcontext))
+#: What may be raised in a task wherever it is.
+INTERRUPTS: dict[str, type[BaseException]] = {"soft limit": SoftTimeLimitExceeded, "no memory": MemoryError}
 
 
 class Crashed(BaseException):
@@ -68,13 +69,15 @@ class Attempt:
         self.serial = next(model.serials)
         self._model = model
         self._order = "go"
+        self._connection: Any = None
         self._resume = threading.Semaphore(0)
         self._halted = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, daemon=True)
         self._thread.start()
 
     def go(self, order: str = "go") -> None:
-        """Lets it do what it halted before: ``go``, ``crash``, ``fail`` it, or do it but ``lose`` the answer."""
+        """Lets it do what it halted before: ``go``, ``crash``, ``fail`` it, do it but ``lose`` the answer, or be
+        interrupted before it (a name of ``INTERRUPTS``)."""
         self._order = order
         self._resume.release()
         self._halted.acquire()
@@ -91,6 +94,8 @@ class Attempt:
             pass
         except BaseException as exc:
             self.error = exc
+        if self._connection is not None:
+            self._connection.release()
         self.finished = True
         self._halted.release()
 
@@ -101,7 +106,15 @@ class Attempt:
         self._resume.acquire()
         if self._order == "crash":
             raise Crashed
+        if self._order in INTERRUPTS and not where.startswith("settle"):  # that is done by the worker itself
+            raise INTERRUPTS[self._order]
         return self._order
+
+    def producer(self) -> Any:
+        """Of a process that has not published yet."""
+        if self._connection is None:
+            self._connection = app.connection_for_write()
+        return app.amqp.Producer(self._connection, auto_declare=False)
 
 
 @dataclass
@@ -134,8 +147,48 @@ class EventQueue:
         return {}
 
 
-def _bare(exc: BaseException) -> BaseException:
-    return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+class TaskQueue:
+    """As much of an SQS client as those need who publish tasks. ``model`` is the one of the running test."""
+
+    class exceptions:  # noqa: N801 - as boto3 calls it
+        QueueDoesNotExist = KeyError
+
+    def __init__(self) -> None:
+        self.model: PipelineModel | None = None
+
+    def get_queue_url(self, QueueName: str) -> dict[str, str]:
+        with self._stop("GetQueueUrl", QueueName):
+            return {"QueueUrl": f"https://sqs/1/{QueueName}"}
+
+    def send_message(self, MessageBody: str, DelaySeconds: int = 0, **_: Any) -> dict[str, Any]:
+        with self._stop("publish", json.loads(MessageBody)["headers"]["task"]):
+            self._add(MessageBody, DelaySeconds)
+        return {"MessageId": "m"}
+
+    def send_message_batch(self, Entries: Sequence[Any], **_: Any) -> dict[str, Any]:
+        for entry in Entries:  # only the bridge's and the verbs'
+            self._add(entry["MessageBody"], entry.get("DelaySeconds", 0))
+        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in Entries]}
+
+    def _add(self, body: str, delay_s: float) -> None:
+        assert self.model is not None
+        envelope = json.loads(body)
+        headers = envelope["headers"]
+        self.model.tasks.append(TaskMessage(headers["task"], headers, envelope["body"], self.model.clock + delay_s))
+
+    @contextmanager
+    def _stop(self, operation: str, what: str) -> Iterator[None]:
+        attempt = None if self.model is None else getattr(self.model.here, "attempt", None)
+        order = "go" if attempt is None else attempt.halt(f"{operation} {what}")
+        if order == "fail":
+            raise error(operation, "InternalError", 500)
+        yield
+        if order == "lose":
+            raise EndpointConnectionError(endpoint_url="sqs")
+
+
+#: One for all tests: the app's connections keep it.
+TASK_QUEUE = TaskQueue()
 
 
 class PipelineModel:
@@ -153,6 +206,7 @@ class PipelineModel:
         self.events = EventQueue()
         self.tasks: list[TaskMessage] = []
         self.dead: list[TaskMessage] = []
+        self.is_outage = False  # S3 fails for everybody
         self.attempts: list[Attempt] = []
         self.past_events: list[str] = []
         self.here = threading.local()
@@ -164,8 +218,11 @@ class PipelineModel:
         monkeypatch.setattr("pipeline.aws.clients.s3", lambda: self.s3)
         monkeypatch.setattr("tasks.convergence.monotonic", lambda: self.clock)
         monkeypatch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
-        monkeypatch.setattr(app, "producer_or_acquire", lambda producer=None: nullcontext(NO_PRODUCER))
-        monkeypatch.setattr(app.amqp, "send_task_message", self._publish)
+        TASK_QUEUE.model = self
+        self._warm = app.producer_or_acquire
+        monkeypatch.setattr("pipeline.aws.clients.sqs", lambda **_: TASK_QUEUE)
+        monkeypatch.setattr(app, "producer_or_acquire", self._producer)
+        signals.task_failure.connect(carry, weak=False)
         warnings.filterwarnings("ignore", message="Exception raised outside body")  # Celery's, of a publish that failed
         app.loader.import_default_modules()
         app.finalize()
@@ -173,7 +230,7 @@ class PipelineModel:
         self._bridge = Bridge(
             self.settings,
             self.events,  # type: ignore[arg-type]
-            lambda due: assign(due, app=app, careful=failed_keys.may_have_failed),
+            lambda due: assign(due, app=app, check_existing=failed_keys.may_have_failed),
         )
 
     # What people do.
@@ -246,38 +303,49 @@ class PipelineModel:
     def execute(self, attempt: Attempt) -> None:
         """Runs a message as a worker does; in the attempt's thread."""
         message = attempt.message
+        decision, _ = self.run(message)
+        attempt.halt(f"settle the message: {decision.effect.value}")
+        if message.holder is attempt and message in self.tasks:  # else the receipt handle is of an earlier receive
+            self._settle(message, decision)
+
+    def run(self, message: TaskMessage) -> tuple[Decision, BaseException | None]:
+        """Runs the task as a pool process does; what its worker decides then, and what was raised."""
         args, kwargs, embed = json.loads(message.body)
         if message.name not in self._tracers:
             self._tracers[message.name] = build_tracer(message.name, app.tasks[message.name], app=app, hostname="model")
         request = message.headers | embed | {"delivery_info": {"redelivered": message.receives > 1}, "is_eager": False}
-        result, info, _, _ = self._tracers[message.name](message.headers["id"], args, kwargs, request)
-        if isinstance(result, ExceptionInfo) and isinstance(_bare(result.exception), PublishError):
-            return  # as pipeline.sqs.worker.consumer has it: not acknowledged
-        attempt.halt("delete the message")
-        if message.holder is not attempt or message not in self.tasks:
-            return  # the receipt handle is of an earlier receive
-        rejected = info.retval if info is not None and info.state == "REJECTED" else None
-        if rejected is not None and rejected.requeue:
+        info: Any
+        try:
+            result, info, _, shown = self._tracers[message.name](message.headers["id"], args, kwargs, request)
+        except Crashed:
+            raise
+        except BaseException:  # the pool tells the worker
+            result = info = ExceptionInfo()
+        return (on_raise(result), raised(result)) if info else (on_return(shown), None)
+
+    def _settle(self, message: TaskMessage, decision: Decision) -> None:
+        """As a worker does."""
+        if decision.effect is Effect.RELEASE:
+            message.visible_at = self.clock + 2.0**message.receives
             return
         self.tasks.remove(message)
-        if rejected is not None:
+        if decision.effect is Effect.DEAD_LETTER:
             self.dead.append(message)
+        elif decision.effect is Effect.DEFER:
+            self.tasks.append(replace(message, visible_at=self.clock + decision.delay_s, receives=0, holder=None))
 
-    def _publish(self, _producer: Any, name: str, message: Any, **_options: Any) -> None:
+    def _producer(self, producer: Any = None) -> Any:
+        """A worker's processes have each their own; every other one of them is cold."""
         attempt = getattr(self.here, "attempt", None)
-        if attempt is not None and attempt.halt(f"publish {name}") != "go":
-            raise PublishError([])
-        headers = json.loads(dumps(message.headers))
-        delay_s = 0.0
-        if headers.get("eta"):
-            delay_s = (datetime.fromisoformat(headers["eta"]) - datetime.now(UTC)).total_seconds()
-        self.tasks.append(TaskMessage(name, headers, dumps(message.body), self.clock + delay_s))
+        if attempt is None or attempt.serial % 2:
+            return self._warm(producer)
+        return nullcontext(attempt.producer())
 
     @contextmanager
     def _s3_stop(self, operation: str, key: str) -> Iterator[None]:
         attempt = getattr(self.here, "attempt", None)
         order = "go" if attempt is None else attempt.halt(f"{operation} {key}")
-        if order == "fail":
+        if order == "fail" or (attempt is not None and self.is_outage):
             raise error(operation, "SlowDown", 503)
         yield
         if order == "lose":
@@ -287,6 +355,7 @@ class PipelineModel:
 
     def settle(self) -> None:
         """Lets everything that is under way end; redrives dead letters, as an operator would."""
+        self.is_outage = False
         for attempt in list(self.attempts):
             while not attempt.finished:
                 self.go(attempt)

@@ -9,7 +9,15 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.aws import storage
 from pipeline.aws.listing import UnorderedListing, list_objects
-from pipeline.core.errors import KeyTooLong, NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
+from pipeline.core.errors import (
+    KeyTooLong,
+    NotReadable,
+    ObjectChanged,
+    ObjectGone,
+    PipelineError,
+    ServiceUnavailable,
+    TransientError,
+)
 from pipeline.core.source import Source
 from tests.support.s3_model import EPOCH, S3Model, error
 
@@ -48,19 +56,19 @@ def listing() -> Any:
         (read, "GetObject", "", 404, ObjectGone, "was deleted"),
         (read, "GetObject", "PreconditionFailed", 412, ObjectChanged, "was overwritten"),
         (read, "GetObject", "InvalidObjectState", 403, NotReadable, "archived"),
-        (read, "GetObject", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
-        (read, "GetObject", "AccessDenied", 403, TransientError, "need s3:GetObject on s3://b/k"),
-        (read, "GetObject", "SlowDown", 503, TransientError, "answered 503 SlowDown"),
+        (read, "GetObject", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
+        (read, "GetObject", "AccessDenied", 403, ServiceUnavailable, "need s3:GetObject on s3://b/k"),
+        (read, "GetObject", "SlowDown", 503, ServiceUnavailable, "answered 503 SlowDown"),
         (write, "PutObject", "PreconditionFailed", 412, storage.Conflict, "somebody else"),
         (write, "PutObject", "ConditionalRequestConflict", 409, storage.Conflict, "somebody else"),
         (write, "PutObject", "NoSuchKey", 404, storage.Conflict, "somebody else"),
-        (write, "PutObject", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
+        (write, "PutObject", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
         (write, "PutObject", "KeyTooLongError", 400, KeyTooLong, "longer than S3 allows"),
-        (write, "PutObject", "AccessDenied", 403, TransientError, "need s3:PutObject on s3://b/k"),
-        (head, "HeadObject", "403", 403, TransientError, "need s3:GetObject on s3://b/k"),
-        (head, "HeadObject", "503", 503, TransientError, "answered 503"),
-        (listing, "ListObjectsV2", "AccessDenied", 403, TransientError, "need s3:ListBucket on bucket b"),
-        (listing, "ListObjectsV2", "NoSuchBucket", 404, TransientError, "bucket b does not exist"),
+        (write, "PutObject", "AccessDenied", 403, ServiceUnavailable, "need s3:PutObject on s3://b/k"),
+        (head, "HeadObject", "403", 403, ServiceUnavailable, "need s3:GetObject on s3://b/k"),
+        (head, "HeadObject", "503", 503, ServiceUnavailable, "answered 503"),
+        (listing, "ListObjectsV2", "AccessDenied", 403, ServiceUnavailable, "need s3:ListBucket on bucket b"),
+        (listing, "ListObjectsV2", "NoSuchBucket", 404, ServiceUnavailable, "bucket b does not exist"),
     ],
 )
 def test_what_an_answer_means(
@@ -74,6 +82,25 @@ def test_what_an_answer_means(
 ) -> None:
     monkeypatch.setattr("pipeline.aws.clients.s3", lambda: failing(error(operation, code, status)))
     with pytest.raises(kind, match=says) as caught:
+        act()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("act", [read, head])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, TransientError), (403, ServiceUnavailable), (503, ServiceUnavailable)]
+)
+def test_an_object_that_alone_is_denied_is_told_from_a_policy(
+    monkeypatch: pytest.MonkeyPatch, act: Any, status: int, kind: type[PipelineError]
+) -> None:
+    """By asking for what does not exist beside it."""
+
+    def answer(Key: str, **_: Any) -> None:  # noqa: N803 - boto3's
+        raise error("GetObject", "AccessDenied", 403) if Key == "k" else error("HeadObject", "", status)
+
+    client = type("S3", (), {"get_object": staticmethod(answer), "head_object": staticmethod(answer)})
+    monkeypatch.setattr("pipeline.aws.clients.s3", lambda: client)
+    with pytest.raises(kind, match="need s3:GetObject on s3://b/k") as caught:
         act()
     assert type(caught.value) is kind
 

@@ -1,0 +1,138 @@
+"""What is stored of an object and should not be: found by comparing it with the object as it is now, and removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline import enqueue
+from pipeline.aws import storage
+from pipeline.aws.storage import Found
+from pipeline.core.errors import MessageError
+from pipeline.core.names import FAILED_PREFIX, failure_key
+from pipeline.core.provenance import Provenance
+from pipeline.core.routes import Output, Routes
+from pipeline.core.source import Source
+from tasks.convergence import FOLLOW_UP_S
+from tasks.matching import output_sets
+from tasks.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.celery import PipelineApp
+    from tasks.job import Job
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What ``reconcile`` found and left behind."""
+
+    current: Found | None  # the source
+    is_complete: bool  # all that its route leaves is there, of the current version
+    has_failed: bool  # a failure record of the current version is there
+    removed: tuple[str, ...]
+
+    @property
+    def needs_work(self) -> bool:
+        """Nothing is stored of the current version: it has still to be processed, or to be processed again."""
+        return self.current is not None and not (self.is_complete or self.has_failed)
+
+
+def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> State:
+    """Removes what the output bucket holds of an object and should not: see the module's text.
+
+    ``thorough``: also under the names that it has with other settings or routes, and also where the object is gone
+    and DELETE_RENDITIONS is off. Raises ``TransientError``.
+    """
+    settings = routes.settings
+    bucket = settings.required("output_bucket")
+    current = storage.current(source.bucket, source.key)
+    held = _held(bucket, source, routes.outputs(source.key, ever=thorough or current is None))
+    results: list[frozenset[str]] = []
+    if current is not None:
+        now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
+        results = [frozenset(output.name(source.key) for output in result) for result in output_sets(routes, now)]
+    remove_orphans = thorough or settings.delete_renditions
+    wrong, is_complete, has_failed = classify(current, held, results, remove_orphans=remove_orphans)
+    if wrong:
+        storage.delete(bucket, wrong)
+    return State(current, is_complete, has_failed, tuple(wrong))
+
+
+def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, Provenance]:
+    """What is stored of this object, by key."""
+    held = {}
+    for output in outputs:
+        there = storage.head(bucket, output.name(source.key))
+        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
+            held[there.key] = made
+    record = storage.head(bucket, failure_key(source.key))
+    if record is not None and (made := Provenance.read(record.metadata)).is_of(source.bucket):
+        held[record.key] = made
+    return held
+
+
+def classify(
+    current: Found | None, held: Mapping[str, Provenance], results: Sequence[frozenset[str]], *, remove_orphans: bool
+) -> tuple[list[str], bool, bool]:
+    """What of the held is wrong; whether any of ``results`` (keys) is whole; whether the current version has failed."""
+    records = [key for key in held if key.startswith(FAILED_PREFIX)]
+    if current is None:
+        return (list(held) if remove_orphans else records), False, False
+    right = {key for key, made in held.items() if key not in records and made.etag == current.etag}
+    complete = {key for result in results if result <= right for key in result}
+    if complete:
+        # Also renditions of earlier versions, which got other names, and a record of a failure since repaired.
+        return [key for key in held if key not in complete], True, False
+    # A failure before anything was known of the version counts as the current one's, until that is done.
+    failed = [key for key in records if held[key].etag in (None, current.etag)]
+    if failed:
+        return [key for key in held if key not in right and key not in failed], False, True
+    # What is left of an earlier version stays until that of the current one replaces it.
+    return records, False, False
+
+
+def reconcile_now(
+    app: PipelineApp, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False
+) -> State:
+    """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
+
+    ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object
+    when nothing is stored of its current version, even when an event of that version must be on its way;
+    ``thorough``: see ``reconcile``. Raises ``TransientError``.
+    """
+    state = reconcile(source, app.routes, thorough=thorough)
+    if state.current is not None and state.needs_work and (always or state.removed):
+        found = state.current
+        now = Source(source.bucket, source.key, version_id=found.version_id, etag=found.etag, size=found.size)
+        try:
+            due = enqueue.work(app, now)
+        except MessageError as exc:
+            logger.info("skipped: %s", exc, extra={"action": Outcome.SKIPPED.value, "key": source.key})
+        else:
+            enqueue.send(due)
+    if again or state.removed:
+        look_later(app, source)
+    return state
+
+
+def look_later(app: PipelineApp, source: Source) -> None:
+    """Enqueues the second look. Raises ``TransientError``."""
+    enqueue.send(enqueue.reconciliation(app, source, second_look=True), countdown_s=FOLLOW_UP_S)
+
+
+def remove_outdated(job: Job, source: Source, key: str) -> None:
+    """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
+    as ``key``."""
+    bucket = job.app.settings.required("output_bucket")
+    settings, routes = job.app.settings, job.app.routes.match_key(source.key)
+    possible = [outputs for route in routes for outputs in route.output_sets(source.key, settings)]
+    beside = [outputs for outputs in possible if all(output.name(source.key) != key for output in outputs)]
+    others = [first.name(source.key) for first, *_ in beside]
+    if job.check_existing:
+        others.append(failure_key(source.key))
+    if job.is_repeated or any(storage.head(bucket, other) is not None for other in others):
+        reconcile_now(job.app, source)

@@ -1,0 +1,62 @@
+"""The first stage: what a task's message asks for, understood once. Nothing behind it sees raw arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline.core.errors import MessageError
+from pipeline.core.source import Source
+from pipeline.enqueue import CHECK_EXISTING
+from tasks.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.celery import PipelineApp
+    from tasks.base import ObjectTask
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One object, and what is known of the work on it."""
+
+    app: PipelineApp
+    task_name: str
+    source: Source  # the object, and the version of it where that is known
+    previous: Source | None  # what the task before this one in the chain stored
+    check_existing: bool  # look at what is stored before working: this may not be the first try
+    is_repeated: bool  # an earlier try of this very message may have written
+    is_last: bool  # of its chain
+
+    @classmethod
+    def parse(cls, task: ObjectTask, argument: Any, *, check_existing: bool = False) -> Self:
+        """``argument``: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task before in the chain.
+
+        Raises ``MessageError``.
+        """
+        known: Mapping[str, Any] = argument if isinstance(argument, dict) else {}
+        is_result = "rendition" in known
+        source = Source.parse(known.get("source") if is_result else argument)
+        previous = None
+        if is_result:
+            previous = _stored(known["rendition"])
+            if not task.app.routes.is_output(previous.bucket, previous.key):
+                raise MessageError(f"{previous.uri} was not stored by a task of the pipeline")
+            check_existing = check_existing or known.get("outcome") == Outcome.DUPLICATE.value
+        elif not source.from_event:  # enqueued by a person or a program
+            check_existing = True
+        return cls(
+            app=task.app,
+            task_name=task.name,
+            source=source,
+            previous=previous,
+            check_existing=check_existing or bool(known.get(CHECK_EXISTING)) or task.is_repeated,
+            is_repeated=task.is_repeated,
+            is_last=not task.request.chain,
+        )
+
+
+def _stored(rendition: Any) -> Source:
+    if not isinstance(rendition, dict):
+        raise MessageError(f"the rendition of a task's result is a JSON object, not {rendition!r}")
+    return Source.parse({name: rendition.get(name) for name in ("bucket", "key", "etag")})
