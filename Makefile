@@ -19,7 +19,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser check worker bridge flower settings lock sbom audit-dependencies clean
+.PHONY: help demo test bench browser referee check worker bridge flower settings lock sbom audit-dependencies clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install 
 
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
+
+referee: $(READY) ## Compare what is rendered with libvips, on a public corpus
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pyvips==3.2.0 pyvips-binary==8.18.7
+	@$(BIN)/python -m benchmarks.referee out/referee
 
 check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .

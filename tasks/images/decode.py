@@ -45,7 +45,8 @@ pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=Fa
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a worker has a process for each core
 # `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,
 # at the largest size that the settings allow.
-Image.MAX_IMAGE_PIXELS = 500_000_000
+MAX_EVER = 500_000_000
+Image.MAX_IMAGE_PIXELS = MAX_EVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,10 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = F
     """
     limits.check_bytes(len(data))
     name = identify(data)
-    if name == "JPEG":
-        return _decode_jpeg(data, box, limits, ycbcr)
-    opened = _READERS[name](data, limits)
+    with _damage_reported(name):  # also in what is parsed here
+        if name == "JPEG":
+            return _decode_jpeg(data, box, limits, ycbcr)
+        opened = _READERS[name](data, limits)
     size = opened.image.size
     target = _target(size, box, opened.turn)
     return Decoded(
@@ -246,7 +248,7 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=[name])
     except Image.DecompressionBombError as exc:
-        raise ImageTooLarge(f"{_one_line(exc)} The limit is {Image.MAX_IMAGE_PIXELS:,}, and fixed.") from exc
+        raise ImageTooLarge(f"The {name} has more than {2 * MAX_EVER:,} pixels, which no setting allows.") from exc
 
 
 @contextmanager

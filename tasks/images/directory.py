@@ -42,14 +42,14 @@ def read(data: bytes, max_pages: int) -> Directory:
     try:
         (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
         tags, types, following = _entries(data, at, order, big)
-    except struct.error as exc:
+    except (struct.error, OverflowError) as exc:
         raise TruncatedImage("The TIFF file ends before or within its directory.") from exc
     pages = 1
     while following and pages <= max_pages:  # a chain in a circle is too long as well
         pages += 1
         try:
             following = _next(data, following, order, big)
-        except struct.error:
+        except (struct.error, OverflowError):
             break
     return Directory(order, big, tags, types, pages > max_pages)
 
@@ -58,7 +58,7 @@ def read_at(data: bytes, at: int, like: Directory) -> Directory | None:
     """Another directory of the file, if there is one."""
     try:
         tags, types, _ = _entries(data, at, like.order, like.big)
-    except (struct.error, TruncatedImage, DamagedImage):
+    except (struct.error, OverflowError, TruncatedImage, DamagedImage):
         return None
     return Directory(like.order, like.big, tags, types)
 

@@ -255,3 +255,10 @@ def test_a_private_tag_as_long_as_the_file_costs_nothing() -> None:
     at = data.index(struct.pack("<HHI", 37724, 3, 2))
     patched = data[:at] + struct.pack("<HHII", 37724, 7, len(layers), len(data)) + data[at + 12 :] + layers
     assert render(patched, WHOLE).source_width == 12
+
+
+@pytest.mark.parametrize("at", [2**64 - 1, 2**63, 2**40])
+def test_a_directory_beyond_any_file(at: int) -> None:
+    data = tiff(SIZE, [bytes(96)], big=True)
+    with pytest.raises(TruncatedImage, match="directory"):
+        render(data[:8] + struct.pack("<Q", at) + data[16:], WHOLE)
