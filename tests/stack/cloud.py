@@ -40,7 +40,7 @@ class Cloud:
         self.endpoint = self._gate.stdout.readline().strip()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.input_bucket, self.output_bucket = (
-            stack.resolve({"Ref": f"{side}Bucket"}) for side in ("Input", "Output")
+            stack.resolve(stack.template["Outputs"][f"{side}BucketName"]["Value"]) for side in ("Input", "Output")
         )
 
     def client(self, service: str, who: str = "deployer") -> Any:
@@ -49,17 +49,19 @@ class Cloud:
         )
         return session.client(service, endpoint_url=self.endpoint)
 
-    def deploy(self) -> None:
-        parameters = [
-            {"ParameterKey": "Image", "ParameterValue": "i"},
-            {"ParameterKey": "VpcId", "ParameterValue": "vpc-1"},
-            {"ParameterKey": "SubnetIds", "ParameterValue": "subnet-1"},
-        ]
+    def deploy(self, **parameters: str) -> None:
+        """``parameters``: those that the stack was made with, in the form in which CloudFormation takes them."""
+        given = {"Image": "i", "VpcId": "vpc-1", "SubnetIds": "subnet-1"} | parameters
+        entries = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
         self.client("cloudformation").create_stack(
-            StackName=PSEUDO["AWS::StackName"], TemplateBody=emulated(self.stack.template), Parameters=parameters
+            StackName=PSEUDO["AWS::StackName"],
+            TemplateBody=emulated(self.stack.template, "AWS::Events::Rule"),
+            Parameters=entries,
         )
+        bucket = self.stack.resources().get("InputBucket", {}).get("Properties")
+        if bucket is None:
+            return
         # What the emulator's CloudFormation leaves out.
-        bucket = self.stack.properties("InputBucket")
         s3 = self.client("s3")
         s3.put_bucket_versioning(Bucket=self.input_bucket, VersioningConfiguration=bucket["VersioningConfiguration"])
         queues = [
@@ -79,6 +81,10 @@ class Cloud:
 
     def guard(self, granted: dict[str, tuple[Grant, ...]]) -> None:
         self._control("grants", grants_as_json(granted))
+
+    def encrypt(self, keys: dict[str, str]) -> None:
+        """From now on what is read from or written to these buckets needs their key of KMS."""
+        self._control("keys", json.dumps(keys).encode())
 
     def calls(self) -> list[tuple[str, Call, bool]]:
         return [(who, Call(action, on), allowed) for who, action, on, allowed in self._control("calls", None)]

@@ -48,6 +48,7 @@ class Gate:
     def __init__(self, server: Application) -> None:
         self._server = server
         self._grants: dict[str, tuple[Grant, ...]] = {}
+        self._keys: dict[str, str] = {}  # bucket → the key of KMS that its objects are encrypted with
         self._calls: dict[tuple[str, Call, bool], None] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +62,7 @@ class Gate:
         if who not in self._grants:
             return self._server(environ, start_response)  # the person who deploys
         service = _service(environ["HTTP_AUTHORIZATION"])
-        for call in _calls(service, environ, body):
+        for call in [*_calls(service, environ, body), *self._kms(service, environ)]:
             if not self._allowed(who, call):
                 return _deny(service, who, call, start_response)
         if service == "s3":
@@ -75,6 +76,17 @@ class Gate:
         with self._lock:
             self._calls[who, call, allowed] = None
         return allowed
+
+    def _kms(self, service: str, environ: Environ) -> list[Call]:
+        """What S3 asks of KMS on the caller's behalf, for an object under a key.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html (permissions).
+        """
+        _, bucket, *rest = unquote(environ["PATH_INFO"]).split("/", 2)
+        action = {"GET": "kms:Decrypt", "PUT": "kms:GenerateDataKey"}.get(environ["REQUEST_METHOD"])
+        if service != "s3" or bucket not in self._keys or not (rest and rest[0]) or action is None:
+            return []
+        return [Call(action, self._keys[bucket])]
 
     def _s3(self, who: str, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """S3 says that an object is missing only to those who may list its bucket; to others it is forbidden."""
@@ -95,6 +107,8 @@ class Gate:
                 who: tuple(Grant(sid, action, tuple(resources)) for sid, action, resources in grants)
                 for who, grants in given.items()
             }
+        elif path == "/_gate/keys":
+            self._keys = json.loads(body)
         else:
             with self._lock:
                 reply = [[who, call.action, call.resource, allowed] for who, call, allowed in self._calls]

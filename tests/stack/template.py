@@ -79,10 +79,14 @@ EMULATED = (
 )
 
 
-def emulated(template: Mapping[str, Any]) -> str:
-    """The emulated part of a template, as JSON; buckets are kept by the one policy for it that emulators know."""
+def emulated(template: Mapping[str, Any], *more: str) -> str:
+    """The emulated part of a template, as JSON; buckets are kept by the one policy for it that emulators know.
+
+    ``more``: types of resources besides. An update by the emulator makes what a condition excludes, so rules are not
+    among those that are always there.
+    """
     resources = {}
-    for kind in EMULATED:
+    for kind in (*EMULATED, *more):
         for name, resource in of_type(template, kind).items():
             kept = {key: value for key, value in resource.items() if key != "DependsOn"}
             if "DeletionPolicy" in kept:

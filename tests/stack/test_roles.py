@@ -32,6 +32,7 @@ ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole", "flower": "FlowerRole"}
 
 #: What a role may do although no run on an emulator can show that it does; and why it must.
 UNSEEN: dict[tuple[str, ...], str] = {
+    ("bridge", "sqs:ChangeMessageVisibility"): "an event that could not be handed on comes back after a back-off",
     ("worker", "ecs:UpdateTaskProtection"): "the agent's endpoint asks ECS on the worker's behalf",
     (
         "worker",
