@@ -15,7 +15,8 @@ from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
 from tasks.base import ObjectTask
 from tasks.cleanup import reconcile_now
-from tasks.images.render import Limits, Recipe, Recipes, Rendition, render
+from tasks.images.apart import render
+from tasks.images.render import Limits, Recipe, Recipes, Rendition
 from tasks.job import Job
 from tasks.making import Artifact, Original, Plan, produce
 from tasks.outcome import Outcome

@@ -163,6 +163,16 @@ class Settings(BaseModel):
     max_frames: int = Field(
         2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
     )
+    max_memory_mb: int = Field(
+        800,
+        ge=100,
+        le=16_000,
+        description="Megabytes that decoding one image may take beside what its process has anyway; raise it with "
+        "`MAX_PIXELS` and `MAX_BYTES`.",
+    )
+    max_cpu_s: int = Field(
+        60, ge=1, le=3600, description="Seconds of CPU time that one image may take; a file that takes more is refused."
+    )
 
     # Convergence: what happens to the renditions of objects that change.
     delete_renditions: bool = Field(

@@ -36,10 +36,18 @@ class Limits:
     max_pixels: int = 100_000_000
     max_bytes: int = 100_000_000
     max_frames: int = 2_000
+    max_memory_mb: int = 800  # the last two bind where the image is rendered apart (tasks.images.apart)
+    max_cpu_s: int = 60
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        return cls(settings.max_pixels, settings.max_bytes, settings.max_frames)
+        return cls(
+            settings.max_pixels,
+            settings.max_bytes,
+            settings.max_frames,
+            settings.max_memory_mb,
+            settings.max_cpu_s,
+        )
 
     def check_bytes(self, size: int) -> None:
         """Who knows the size beforehand can save the download."""

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.deploy import account, buckets, changes, drain
-from pipeline.deploy.command import TEMPLATE
+from pipeline.deploy.wanted import TEMPLATE
 from pipeline.local.stack import Emulator
 from tests.stack.template import emulated, load
 from tests.support.account import empty_account
