@@ -12,7 +12,7 @@ import click
 from pipeline.cli.base import Asking
 
 if TYPE_CHECKING:
-    from pipeline.deploy.command import Wanted
+    from pipeline.deploy.wanted import Wanted
 
 Decorated = Callable[..., Any]
 
@@ -51,7 +51,7 @@ def _pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
-    from pipeline.deploy.command import TEMPLATE, Wanted
+    from pipeline.deploy.wanted import TEMPLATE, Wanted
 
     if (what["vpc"] is None) != (what["subnets"] is None):
         raise click.UsageError("--vpc and --subnets belong together.")

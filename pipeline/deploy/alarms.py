@@ -20,8 +20,7 @@ from pipeline.deploy import account, changes, shown, states
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.follow import Follower
 
-#: Behind the pipeline's own name.
-SUFFIX = "-alarms"
+SUFFIX = shown.ALARMS
 FILE = "alarms.yaml"
 
 

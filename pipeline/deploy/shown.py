@@ -11,6 +11,9 @@ from pipeline.deploy.changes import ChangeSet
 from pipeline.deploy.follow import Event, Follower
 from pipeline.deploy.witness import Witness
 
+#: What the stack of the alarms is called, behind the pipeline's own name.
+ALARMS = "-alarms"
+
 
 def changes(proposed: ChangeSet, console: Console) -> None:
     """A table; what is lost or replaced comes first, in red."""
@@ -59,8 +62,8 @@ def follow(follower: Follower, total: int | None, console: Console, witness: Wit
 
 def next_steps(stack: str, console: Console) -> None:
     """The stack's outputs, and what to try first."""
-    found = account.describe(stack)
-    outputs = [] if found is None else found.get("Outputs", [])
+    found, alarms = account.describe(stack), account.describe(stack + ALARMS)
+    outputs = [output for each in (found, alarms) if each is not None for output in each.get("Outputs", [])]
     console.print("\nDone.")
     for output in sorted(outputs, key=lambda output: output["OutputKey"]):
         console.print(f"[bold]{output['OutputKey']}[/]: {escape(output.get('Description', ''))}", soft_wrap=True)

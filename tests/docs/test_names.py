@@ -36,7 +36,12 @@ FOREIGN = {
 #: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 IAM_ONLY = {"s3:ListBucket"}
 #: Options of others than the verbs.
-OTHERS = {"--quick": "the benchmarks'", "--cpu-per-image": "benchmarks.scaling's"}
+OTHERS = {
+    "--build-arg": "docker's",
+    "--require-hashes": "pip's",
+    "--quick": "the benchmarks'",
+    "--cpu-per-image": "benchmarks.scaling's",
+}
 PACKAGES = ("pipeline", "tasks", "bridge", "tests", "benchmarks")
 SPANS = [span for page in PAGES for span in spans(page)]
 

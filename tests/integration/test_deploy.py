@@ -19,10 +19,10 @@ from pipeline.aws import clients
 from pipeline.aws.errors import plainly
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, drain
-from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.follow import Event, Follower
 from pipeline.deploy.preflight import permissions, quota
 from pipeline.deploy.shown import follow, next_steps
+from pipeline.deploy.wanted import TEMPLATE
 from pipeline.local.stack import Emulator
 from pipeline.operations.verdicts import ok
 from tests.stack.iam import Call, Grant, as_list

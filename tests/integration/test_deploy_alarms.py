@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.deploy import account, buckets, changes, drain
-from pipeline.deploy.command import TEMPLATE
+from pipeline.deploy import account, buckets, changes, drain, shown
+from pipeline.deploy.wanted import TEMPLATE
 from pipeline.local.stack import Emulator
 from tests.stack.template import emulated, load
 from tests.support.account import empty_account
@@ -101,3 +103,16 @@ def test_teardown_removes_the_alarms_too(run: Run) -> None:
     assert account.describe("photos-alarms") is None
     assert account.describe("photos") is None
     assert buckets.exists("photos-input-123456789012-us-east-1")
+
+
+def test_the_end_of_a_deployment_tells_where_the_dashboard_is(run: Run, cloud: Emulator) -> None:
+    run("deploy", "--image", "i", "--yes")
+    # Not through a change set: the server computes outputs only here.
+    client = cloud.client("cloudformation")
+    client.delete_stack(StackName="photos-alarms")
+    body = TEMPLATE.with_name("alarms.yaml").read_text()
+    values = [{"ParameterKey": "Pipeline", "ParameterValue": "photos"}]
+    client.create_stack(StackName="photos-alarms", TemplateBody=body, Parameters=values)
+    text = io.StringIO()
+    shown.next_steps("photos", Console(file=text, width=400))
+    assert "#dashboards:name=photos" in text.getvalue()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.deploy.account import Account
-from pipeline.deploy.command import TEMPLATE
 from pipeline.deploy.preflight import image, network, permissions, quota, values
+from pipeline.deploy.wanted import TEMPLATE
 from pipeline.operations.verdicts import Level, Verdict, lines, status
 from tests.support.answers import Answers, Refused
 

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.deploy import reasons
-from pipeline.deploy.command import Wanted, _remove_failed, told
+from pipeline.deploy.carrying_out import remove_failed, told
 from pipeline.deploy.follow import StackFailed
+from pipeline.deploy.wanted import Wanted
 from pipeline.deploy.witness import Finding, Witness
 from tests.support.answers import Answers, Refused
 
@@ -237,5 +238,5 @@ def test_a_creation_that_was_rolled_back_is_removed_by_the_next_deployment(
     aws.on("cloudformation.DescribeStacks", described)
     aws.on("cloudformation.DescribeStackEvents", events)
     aws.on("cloudformation.DeleteStack", {})
-    _remove_failed(Wanted("photos", {}, yes=True), Console(file=io.StringIO()))
+    remove_failed(Wanted("photos", {}, yes=True), Console(file=io.StringIO()))
     assert bool(aws.made("cloudformation.DeleteStack")) == removed

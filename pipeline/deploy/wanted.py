@@ -1,0 +1,92 @@
+"""A deployment as it was asked for, and the values of the template's parameters that follow from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.core.errors import PipelineError
+from pipeline.deploy import account, states
+
+_TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_name("templates"))
+#: In a checkout, at its top; in an installed package, which has none there, beside this module.
+TEMPLATE = next((folder for folder in _TEMPLATES if folder.is_dir()), _TEMPLATES[0]) / "batch.yaml"
+
+#: Buckets are called after the stack, the account and the region, and S3 takes 63 characters.
+MAX_NAME_CHARS = 28
+_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A deployment as it was asked for. ``given``: values of the template's parameters."""
+
+    stack: str
+    given: Mapping[str, str]
+    template: Path = TEMPLATE
+    network: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    service_role: str | None = None
+    input_buckets: tuple[str, ...] = ()  # that are there already
+    yes: bool = False
+    dry_run: bool = False
+    unchecked: bool = False  # without the preflight
+
+
+def check_name(stack: str) -> None:
+    """Raises ``PipelineError`` for one that buckets and queues can't be called after."""
+    if not _NAME.fullmatch(stack):
+        raise PipelineError(
+            f"{stack!r} can't be the stack's name, since buckets and queues are called after it: "
+            f"use lower-case letters, digits and hyphens, at most {MAX_NAME_CHARS}"
+        )
+
+
+def read_template(template: Path) -> str:
+    """Its text. Raises ``PipelineError``."""
+    try:
+        return template.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise PipelineError(
+            f"{template}: cannot be read: {exc.strerror}; deploy from a copy of the repository"
+        ) from exc
+
+
+def existing_stack(stack: str) -> dict[str, Any] | None:
+    """None where there is none. Raises ``PipelineError`` where it can't be changed."""
+    found = account.describe(stack)
+    state = states.of(stack, None if found is None else found["StackStatus"])
+    return None if state is states.State.NEW else found
+
+
+def parameter_values(
+    wanted: Wanted, declared: Mapping[str, str | None], existing: dict[str, Any] | None, console: Console
+) -> dict[str, str]:
+    """What is given, else what the stack has, else the network to be found. Raises ``PipelineError`` for what lacks."""
+    values = dict(wanted.given)
+    if wanted.input_buckets:
+        values["ExistingInputBuckets"] = ",".join(wanted.input_buckets)
+    unknown = sorted(set(values) - set(declared))
+    if unknown:
+        raise PipelineError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(sorted(declared))}")
+    if wanted.network is not None:
+        values = account.network_of(wanted.network).parameters() | values
+    if existing is not None:
+        before = account.parameters_of(existing)
+        values = {name: value for name, value in before.items() if name in declared} | values
+    elif "VpcId" not in values:
+        found = account.default_network()
+        console.print(f"No network was given: the default VPC {found.vpc} with its {len(found.subnets)} subnets.")
+        values = found.parameters() | values
+    missing = sorted(name for name, default in declared.items() if default is None and name not in values)
+    if missing:
+        raise PipelineError(
+            f"{', '.join(missing)} must be given: --image for the container image (docs/deploy.md says how to push "
+            "one), --vpc and --subnets for the network"
+        )
+    return values
