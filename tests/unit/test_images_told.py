@@ -247,3 +247,16 @@ def test_memory_that_is_not_there_is_the_files_fault(monkeypatch: pytest.MonkeyP
     with pytest.raises(ImageTooLarge, match="more memory") as caught:
         render(FILES["png"], BOX, Limits())
     assert caught.value.reason == "too-large"
+
+
+def test_a_photo_with_a_gain_map_keeps_its_base_picture() -> None:
+    """Ultra HDR: XMP says so, and a second, smaller JPEG behind the first one has the gains. Nobody needs either."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
+    gains = Image.linear_gradient("L").resize((24, 16))
+    base = render(encoded(quadrants(), "JPEG"), BOX).data
+    behind = encoded(quadrants(), "JPEG", xmp=xmp) + encoded(gains, "JPEG")
+    listed = encoded(quadrants(), "MPO", xmp=xmp, save_all=True, append_images=[gains.convert("RGB")])
+    for data in (behind, listed):
+        rendition = render(data, BOX)
+        assert rendition.data == base
+        assert rendition.salvaged is None
