@@ -161,7 +161,7 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
 def live_check(
     stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
 ) -> None:
-    """Prove a deployed stack: images in, renditions out, back to rest.
+    """Prove a deployed stack: images in, renditions out.
 
     Uploads small images, follows queues and workers until every image has both renditions and the workers are back
     at their minimum, and removes what it uploaded and what was made of it. It costs some cents, and needs none of the

@@ -137,7 +137,7 @@ def routes(uri: str | None) -> None:
     help="Seconds to wait for a message of S3 or SNS.",
 )
 def check(as_json: bool, patience_s: float) -> None:
-    """Try out what the pipeline relies on, on any endpoint.
+    """Try out what the pipeline relies on.
 
     Writes some small objects below check/ in OUTPUT_BUCKET (without it to a bucket of its own), makes some queues, a
     topic and a bucket, and removes all of it. Takes half a minute and costs less than a cent. Exit status: 0 all of it
@@ -184,7 +184,7 @@ def adopt(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Look at a full bucket, tell what it would take, then process it.
+    """Look at a full bucket, price it, then enqueue it.
 
     TARGET is s3://bucket or s3://bucket/prefix. Says how many objects there are, what would be made of them, what of a
     sample would fail and why, dollars and hours; asks; then enqueues them as `backfill` does. It can be stopped, and
