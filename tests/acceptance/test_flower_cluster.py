@@ -154,11 +154,16 @@ def test_the_pool_grows_and_shrinks_by_flower_s_buttons(cluster: Cluster) -> Non
         wait_until(lambda: len(stats()["two@test"]["pool"]["processes"]) == size, f"the pool has {size}")  # noqa: B023
 
 
+def assert_told(answer: Any, says: str) -> None:
+    """The worker's own words; or, where a busy machine takes longer than Flower waits, that it will be done."""
+    late = "it has not answered; it still does what it was told"
+    assert (answer.status == 200 and says in answer.text) or (answer.status == 403 and late in answer.text), answer.text
+
+
 def test_after_a_worker_has_answered_late_everybody_is_answered_again(cluster: Cluster) -> None:
     flower, two, control = cluster.flowers[0], ["two@test"], cluster.app.control
+    once = {"/api/worker/pool/grow/two@test?n=1": "Growing", "/api/worker/pool/shrink/two@test?n=1": "Shrinking"}
     buttons = {
-        "/api/worker/pool/grow/two@test?n=1": "Growing",
-        "/api/worker/pool/shrink/two@test?n=1": "Shrinking",
         "/api/task/rate-limit/tiny.nothing?workername=two@test&ratelimit=7/m": "new rate limit set",
         "/api/worker/queue/cancel-consumer/two@test?queue=tasks": "no longer consuming from tasks",
         "/api/worker/queue/add-consumer/two@test?queue=tasks": "add consumer tasks",
@@ -176,26 +181,31 @@ def test_after_a_worker_has_answered_late_everybody_is_answered_again(cluster: C
         assert control.inspect(two, timeout=10).ping() == {"two@test": {"ok": "pong"}}
         (reply,) = control.rate_limit("tiny.nothing", "6/m", destination=two, reply=True, timeout=10)
         assert "ok" in reply["two@test"]
+        for path, says in once.items():
+            assert_told(flower.post(path), says)
         for path, says in buttons.items():
-            answer = flower.post(path)
-            assert (answer.status, says in answer.text) == (200, True), answer.text
+            wait_until(lambda path=path, says=says: says in flower.post(path).text, says)
 
     def processes() -> int:
         known = flower.get("/api/workers?refresh=1&workername=two@test").json()["two@test"]
         return len(known["stats"]["pool"]["processes"])
 
     assert "7/m" in str(control.inspect(two, timeout=10).registered("rate_limit"))
-    assert processes() == 2  # it has also grown by the command that was answered late
-    assert flower.post("/api/worker/pool/shrink/two@test?n=1").status == 200
+    wait_until(lambda: processes() == 2, "it has also grown by the command that was answered late")
+    assert_told(flower.post("/api/worker/pool/shrink/two@test?n=1"), "Shrinking")
     wait_until(lambda: processes() == 1, "it has shrunk")
 
 
 def test_the_pool_restarts_by_flower_s_button(cluster: Cluster) -> None:
     stats = cluster.app.control.inspect(["two@test"], timeout=10).stats
     before = stats()["two@test"]["pool"]["processes"]
-    answer = cluster.flowers[1].post("/api/worker/pool/restart/two@test")
-    assert answer.status == 200, answer.text
-    wait_until(lambda: not set(stats()["two@test"]["pool"]["processes"]) & set(before), "other processes run")
+    assert_told(cluster.flowers[1].post("/api/worker/pool/restart/two@test"), "Restarting")
+
+    def others_run() -> bool:
+        known = stats()  # None where it has not answered: it is restarting
+        return known is not None and not set(known["two@test"]["pool"]["processes"]) & set(before)
+
+    wait_until(others_run, "other processes run")
 
 
 def test_the_broker_page_shows_depths_and_dead_letters(cluster: Cluster) -> None:
