@@ -9,6 +9,17 @@ import click
 from pipeline.cli.base import Asking
 from pipeline.cli.stack import of_stack
 
+#: What `backfill` and `adopt` have in common: from where, since when, and how fast.
+_start_after = click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
+_newer_than = click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
+_max_queued = click.option(
+    "--max-queued",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Wait while so many messages are in the tasks queue.",
+)
+
 
 @click.command(cls=Asking)
 @of_stack
@@ -79,15 +90,9 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 @click.command()
 @of_stack
 @click.argument("target")
-@click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
-@click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
-@click.option(
-    "--max-queued",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Wait while so many messages are in the tasks queue.",
-)
+@_start_after
+@_newer_than
+@_max_queued
 @click.option("--dry-run", is_flag=True, help="Print what would be enqueued, one URI a line, and enqueue nothing.")
 def backfill(target: str, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> None:
     """Enqueue objects that are in a bucket already.
@@ -156,15 +161,9 @@ def check(as_json: bool, patience_s: float) -> None:
 @of_stack
 @click.argument("target")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
-@click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
-@click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
-@click.option(
-    "--max-queued",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Wait while so many messages are in the tasks queue.",
-)
+@_start_after
+@_newer_than
+@_max_queued
 @click.option(
     "--vcpus",
     default=20.0,
