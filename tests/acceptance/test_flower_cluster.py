@@ -155,7 +155,7 @@ def test_the_pool_grows_and_shrinks_by_flower_s_buttons(cluster: Cluster) -> Non
 
 
 def pressed(flower: Any, path: str, says: str) -> int:
-    """Presses a button until the worker's own words are there; returns how often. Each press is done, a late one too."""
+    """Presses a button until the worker's own words are there; returns how often. A late press is done, too."""
     answers: list[Any] = []
 
     def answered() -> bool:
