@@ -23,8 +23,8 @@ from kombu.transport import SQS
 from kombu.transport.SQS.exceptions import UndefinedQueueException
 
 from pipeline.aws import clients, queues
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.core.errors import ConfigError
-from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, DUE_WITHIN_S, delay_s, remaining_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, receives
 from pipeline.sqs.transport.polling import Poller
