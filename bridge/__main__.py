@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from pipeline.sqs.health import Heartbeat
 
 
 def main() -> int:
+    ArgumentParser(
+        prog="python -m bridge",
+        description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
+        "variables: python -m pipeline settings lists them.",
+    ).parse_args()
     gc.disable()  # next to nothing of what is loaded now is garbage
     log.setup()
     try:
