@@ -81,7 +81,7 @@ def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
     assert clients.sqs().meta.region_name == "eu-west-1"
     nowhere.delenv("AWS_REGION")
     clients.forget_clients()
-    with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
+    with pytest.raises(PipelineError, match="no AWS region is set: set AWS_REGION"):
         own_queues.url_of(Settings(), "tasks")
 
 
