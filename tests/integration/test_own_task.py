@@ -23,7 +23,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from pipeline.operations.audit.run import Audit, Repair
+from pipeline.operations.audit.audit import Audit, Repair
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
 from tasks.routing import find_route

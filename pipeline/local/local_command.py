@@ -18,8 +18,8 @@ from pipeline.core.console import progress
 from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
-from pipeline.local.flower import start as start_flower
-from pipeline.local.run import Result, Run, State, prepare
+from pipeline.local.flower_server import start as start_flower
+from pipeline.local.run import FileResult, FileState, Run, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
 #: Without a terminal, a line each this many files.
@@ -50,7 +50,7 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         _summary(console, results, page, seconds)
         if keep:
             _stay(console, stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
-    return 1 if any(result.state is State.FAILED for result in results) else 0
+    return 1 if any(result.state is FileState.FAILED for result in results) else 0
 
 
 @contextmanager
@@ -66,23 +66,23 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         clients.forget_clients()
 
 
-def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
+def _write_sheet(out: Path, results: Sequence[FileResult], seconds: float) -> Path:
     try:
         return sheet.write(out, results, seconds=seconds)
     except OSError as exc:
         raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
 
 
-def _collect(console: Console, run: Run, files: Sequence[File]) -> list[Result]:
+def _collect(console: Console, run: Run, files: Sequence[File]) -> list[FileResult]:
     """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere."""
-    results: list[Result] = []
-    counts = dict.fromkeys(State, 0)
+    results: list[FileResult] = []
+    counts = dict.fromkeys(FileState, 0)
     with progress("Files", len(files)) as bar:
         for result in run.process(files):
             results.append(result)
             counts[result.state] += 1
             text = " ".join(f"{count} {state.value}" for state, count in counts.items())
-            if result.state is State.FAILED:
+            if result.state is FileState.FAILED:
                 console.print(f"failed: {escape(result.key)}: {escape(result.reason)}", soft_wrap=True)
             if console.is_terminal:
                 bar(len(results), text)
@@ -91,7 +91,7 @@ def _collect(console: Console, run: Run, files: Sequence[File]) -> list[Result]:
     return results
 
 
-def _summary(console: Console, results: Sequence[Result], page: Path, seconds: float) -> None:
+def _summary(console: Console, results: Sequence[FileResult], page: Path, seconds: float) -> None:
     totals = sheet.totals(results)
     console.print(
         f"{totals.all} files in {seconds:.1f} s: {totals.done} done, {totals.failed} failed, {totals.skipped} skipped."
@@ -100,7 +100,7 @@ def _summary(console: Console, results: Sequence[Result], page: Path, seconds: f
 
 
 def _stay(
-    console: Console, stack: LocalStack, run: Run, results: list[Result], write_sheet: Callable[[], Path]
+    console: Console, stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]
 ) -> None:
     """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
     variables = stack.write_variables()
