@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from pipeline.core.health import Heartbeat, Role
 
 
 def main() -> int:
+    ArgumentParser(
+        prog="python -m bridge",
+        description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
+        "variables: python -m pipeline settings lists them.",
+    ).parse_args()
     gc.disable()  # next to nothing of what is loaded now is garbage
     log.setup()
     try:

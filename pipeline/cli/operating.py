@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli.base import Asking
+from pipeline.cli.base import Asking, ObjectUri, Place
 from pipeline.cli.stack import of_stack
 
 #: What `backfill` and `adopt` have in common: from where, since when, and how fast.
@@ -23,7 +23,7 @@ _max_queued = click.option(
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("target", required=False)
+@click.argument("target", required=False, type=Place())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
 @click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
@@ -67,7 +67,7 @@ def audit(
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("uri")
+@click.argument("uri", type=ObjectUri())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="Dead letters read of each queue."
@@ -89,7 +89,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 @click.command()
 @of_stack
-@click.argument("target")
+@click.argument("target", type=Place())
 @_start_after
 @_newer_than
 @_max_queued
@@ -113,7 +113,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
+@click.argument("uri", required=False, type=ObjectUri(), metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.
 
@@ -159,7 +159,7 @@ def check(as_json: bool, patience_s: float) -> None:
 
 @click.command()
 @of_stack
-@click.argument("target")
+@click.argument("target", type=Place())
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
 @_start_after
 @_newer_than

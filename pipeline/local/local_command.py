@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
+import click
+from rich.filesize import decimal
 
 from pipeline.aws import clients
-from pipeline.core.console import progress
+from pipeline.core.console import counted, printable, progress
 from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
@@ -31,25 +31,27 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
 
     Returns the exit status: 0 when all were done, 1 when some failed. Raises ``PipelineError``.
     """
-    console = Console(highlight=False)
     files = find(paths, leave_out=out)
     prepare(out)
     with ExitStack() as cleanup:
         logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-local-")))
-        console.print("Starting the emulator, the bridge and the worker ...")
+        click.echo("Starting the emulator, the bridge and the worker ...")
         stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
         if flower:
-            console.print(f"Flower: {start_flower(stack)}", soft_wrap=True)
+            click.echo(f"Flower: {start_flower(stack)}")
         # A route's rule for the content reads where the usual variables point.
         cleanup.enter_context(_environment(stack.environ()))
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
-        results = _collect(console, run, files)
-        seconds = time.monotonic() - started
-        page = _write_sheet(out, results, seconds)
-        _summary(console, results, page, seconds)
+        results: list[FileResult] = []
+        try:
+            _collect(run, files, results)
+        finally:  # an interrupted run accounts for what it has done
+            seconds = time.monotonic() - started
+            page = _write_sheet(out, results, seconds)
+            _summary(results, len(files), page, seconds)
         if keep:
-            _stay(console, stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
+            _stay(stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
     return 1 if any(result.state is FileState.FAILED for result in results) else 0
 
 
@@ -73,44 +75,59 @@ def _write_sheet(out: Path, results: Sequence[FileResult], seconds: float) -> Pa
         raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
 
 
-def _collect(console: Console, run: Run, files: Sequence[File]) -> list[FileResult]:
-    """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere."""
-    results: list[FileResult] = []
+def _collect(run: Run, files: Sequence[File], results: list[FileResult]) -> None:
+    """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere. Adds to ``results`` as they come."""
     counts = dict.fromkeys(FileState, 0)
+    size_bytes, started = 0, time.monotonic()
     with progress("Files", len(files)) as bar:
         for result in run.process(files):
             results.append(result)
             counts[result.state] += 1
-            text = " ".join(f"{count} {state.value}" for state, count in counts.items())
+            size_bytes += result.source_bytes
+            text = " ".join(f"{count} {state.value}" for state, count in counts.items() if count)
             if result.state is FileState.FAILED:
-                console.print(f"failed: {escape(result.key)}: {escape(result.reason)}", soft_wrap=True)
-            if console.is_terminal:
-                bar(len(results), text)
+                bar.line(f"failed: {result.key}: {result.reason}")
+            if sys.stderr.isatty():
+                rate = f", {decimal(int(size_bytes / (time.monotonic() - started)))}/s" if size_bytes else ""
+                bar(len(results), text + rate)
             elif len(results) % PLAIN_EVERY == 0 or len(results) == len(files):
-                console.print(f"{len(results)}/{len(files)} files: {text}")
-    return results
+                bar.line(f"{len(results)}/{len(files)} files: {text}")
 
 
-def _summary(console: Console, results: Sequence[FileResult], page: Path, seconds: float) -> None:
+def _summary(results: Sequence[FileResult], wanted: int, page: Path, seconds: float) -> None:
+    """What became of all files, why some were skipped, and how to go on after an interruption."""
     totals = sheet.totals(results)
-    console.print(
+    for reason, keys in _skipped(results).items():
+        click.echo(printable(f"skipped: {counted(len(keys), 'file')}, for example {keys[0]}: {reason}"))
+    click.echo(
         f"{totals.all} files in {seconds:.1f} s: {totals.done} done, {totals.failed} failed, {totals.skipped} skipped."
     )
-    console.print(f"Contact sheet: {page.resolve().as_uri()}", soft_wrap=True)
+    click.echo(f"Contact sheet: {page.resolve().as_uri()}")
+    if totals.all < wanted:
+        click.echo(
+            f"{counted(wanted - totals.all, 'file')} had not ended. What is done stays in {page.parent}; the same "
+            "command does all of it once more, or give it only the files that are left."
+        )
 
 
-def _stay(
-    console: Console, stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]
-) -> None:
+def _skipped(results: Sequence[FileResult]) -> dict[str, list[str]]:
+    """Keys of the skipped files, by reason."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.state is FileState.SKIPPED:
+            found.setdefault(result.reason, []).append(result.key)
+    return found
+
+
+def _stay(stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]) -> None:
     """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
     variables = stack.write_variables()
-    console.print(
+    click.echo(
         f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
         f"From another terminal: `source {variables}`, and for example\n"
         f"  aws s3 cp photo.jpg s3://{INPUT_BUCKET}/\n"
         f"  {sys.executable} -m pipeline audit\n"
-        f"  {sys.executable} -m celery -A pipeline inspect stats",
-        soft_wrap=True,
+        f"  {sys.executable} -m celery -A pipeline inspect stats"
     )
     try:
         while True:
@@ -118,6 +135,6 @@ def _stay(
                 results[:] = [other for other in results if other.key != result.key] + [result]
                 write_sheet()
                 detail = f": {result.reason}" if result.reason else ""
-                console.print(f"{result.state.value}: {escape(result.key + detail)}", soft_wrap=True)
+                click.echo(printable(f"{result.state.value}: {result.key}{detail}"))
     except KeyboardInterrupt:
-        console.print("Stopping ...")
+        click.echo("Stopping ...")
