@@ -50,7 +50,7 @@ def audit(
       python -m pipeline audit s3://uploads/2026/ --older-than 15m --json
       python -m pipeline audit --repair
     """
-    from pipeline.operations.audit.command import audit as run
+    from pipeline.operations.audit.audit_command import audit as run
 
     sys.exit(
         run(
@@ -125,7 +125,7 @@ def routes(uri: str | None) -> None:
       python -m pipeline routes
       python -m pipeline routes "s3://uploads/a b.pdf"
     """
-    from pipeline.operations.show_routes import show
+    from pipeline.operations.routes_command import show
 
     sys.exit(show(uri))
 
@@ -152,7 +152,7 @@ def check(as_json: bool, patience_s: float) -> None:
     Example:
       python -m pipeline check
     """
-    from pipeline.operations.check.command import check as run
+    from pipeline.operations.check.check_command import check as run
 
     sys.exit(run(as_json=as_json, patience_s=patience_s))
 
@@ -194,7 +194,7 @@ def adopt(
       python -m pipeline adopt s3://uploads --dry-run
       python -m pipeline adopt s3://uploads/2026/ --stack batch-images
     """
-    from pipeline.operations.adopt.command import adopt as run
+    from pipeline.operations.adopt.adopt_command import adopt as run
 
     sys.exit(
         run(

@@ -25,7 +25,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
       python -m pipeline local ~/Pictures --out out
     """
     try:
-        from pipeline.local.command import local as run
+        from pipeline.local.local_command import local as run
     except ImportError as exc:
         raise click.ClickException(f"{exc}: the embedded AWS is an extra, install batch-image-pipeline[local]") from exc
     sys.exit(run(paths, out, keep=keep, flower=flower))

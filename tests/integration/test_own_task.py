@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bridge.consumer import Bridge
-from bridge.disposition import Outcome
+from bridge.disposition import EventOutcome
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.celery import app, make_app
@@ -23,7 +23,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from pipeline.operations.audit.run import Audit, Repair
+from pipeline.operations.audit.audit import Audit, Repair
 from pipeline.s3 import storage
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
@@ -216,8 +216,8 @@ def bridge(settings: Settings) -> Bridge:
 def test_the_bridge_sends_each_object_to_its_tasks(settings: Settings) -> None:
     for key, data in ((KEY, b"text"), ("any/a", b"MAGIC!"), ("any/b", b"else"), ("c.png", png())):
         put(data, key)
-    wanted = [Outcome.DISPATCHED, Outcome.DISPATCHED, Outcome.SKIPPED, Outcome.DISPATCHED]
-    outcomes: list[Outcome] = []
+    wanted = [EventOutcome.DISPATCHED, EventOutcome.DISPATCHED, EventOutcome.SKIPPED, EventOutcome.DISPATCHED]
+    outcomes: list[EventOutcome] = []
     while len(outcomes) < len(wanted):
         outcomes += bridge(settings).step()
     assert sorted(outcomes, key=str) == sorted(wanted, key=str)
@@ -236,7 +236,7 @@ def test_an_event_stays_when_the_content_can_t_be_asked_for(
 
     put(b"MAGIC that can't be read", "any/unread")
     monkeypatch.setattr("pipeline.s3.storage.read_beginning", unavailable)
-    assert bridge(settings).step() == [Outcome.RETRY]
+    assert bridge(settings).step() == [EventOutcome.RETRY]
     assert depth("local-events") == (0, 1)
 
 
@@ -255,7 +255,7 @@ def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
     )  # not the app's, as when it is started
     put(b"MAGIC, asked for once", "any/once")
     monkeypatch.setattr("pipeline.s3.storage.read_beginning", beginning)
-    assert apart.step() == [Outcome.DISPATCHED]
+    assert apart.step() == [EventOutcome.DISPATCHED]
     assert [source.key for source in asked] == ["any/once"]
 
 

@@ -18,7 +18,7 @@ from pipeline.sqs.transport import batcher
 from pipeline.sqs.transport.channel import TaskChannel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
-from pipeline.sqs.transport.redrive import RedrivePolicies, RedrivePolicy
+from pipeline.sqs.transport.redrive_policy import RedrivePolicies, RedrivePolicy
 from pipeline.sqs.transport.settlement import Settlement, as_redelivered
 from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message

@@ -15,7 +15,7 @@ from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images import IMAGES
-from pipeline.operations.show_routes import show
+from pipeline.operations.routes_command import show
 from pipeline.s3.content import begins_with
 from pipeline.sqs.worker.startup import RouteCheck
 from tests.support import own_route

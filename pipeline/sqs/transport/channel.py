@@ -32,7 +32,7 @@ from pipeline.sqs.transport.pool import running_tags
 from pipeline.sqs.transport.prefetch import DEFAULT_PREFETCH_S, PrefetchController
 from pipeline.sqs.transport.publishing import PublishBatch, Publisher
 from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Received, Receiver, in_flight
-from pipeline.sqs.transport.redrive import RedrivePolicies
+from pipeline.sqs.transport.redrive_policy import RedrivePolicies
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.transport.visibility import (
     DEFAULT_STALLED_AFTER_S,

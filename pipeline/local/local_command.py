@@ -18,8 +18,8 @@ from pipeline.core.console import counted, printable, progress
 from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
-from pipeline.local.flower import start as start_flower
-from pipeline.local.run import Result, Run, State, prepare
+from pipeline.local.flower_server import start as start_flower
+from pipeline.local.run import FileResult, FileState, Run, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
 #: Without a terminal, a line each this many files.
@@ -43,7 +43,7 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         cleanup.enter_context(_environment(stack.environ()))
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
-        results: list[Result] = []
+        results: list[FileResult] = []
         try:
             _collect(run, files, results)
         finally:  # an interrupted run accounts for what it has done
@@ -52,7 +52,7 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
             _summary(results, len(files), page, seconds)
         if keep:
             _stay(stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
-    return 1 if any(result.state is State.FAILED for result in results) else 0
+    return 1 if any(result.state is FileState.FAILED for result in results) else 0
 
 
 @contextmanager
@@ -68,16 +68,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         clients.forget_clients()
 
 
-def _write_sheet(out: Path, results: Sequence[Result], seconds: float) -> Path:
+def _write_sheet(out: Path, results: Sequence[FileResult], seconds: float) -> Path:
     try:
         return sheet.write(out, results, seconds=seconds)
     except OSError as exc:
         raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
 
 
-def _collect(run: Run, files: Sequence[File], results: list[Result]) -> None:
+def _collect(run: Run, files: Sequence[File], results: list[FileResult]) -> None:
     """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere. Adds to ``results`` as they come."""
-    counts = dict.fromkeys(State, 0)
+    counts = dict.fromkeys(FileState, 0)
     size_bytes, started = 0, time.monotonic()
     with progress("Files", len(files)) as bar:
         for result in run.process(files):
@@ -85,7 +85,7 @@ def _collect(run: Run, files: Sequence[File], results: list[Result]) -> None:
             counts[result.state] += 1
             size_bytes += result.source_bytes
             text = " ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-            if result.state is State.FAILED:
+            if result.state is FileState.FAILED:
                 bar.line(f"failed: {result.key}: {result.reason}")
             if sys.stderr.isatty():
                 rate = f", {decimal(int(size_bytes / (time.monotonic() - started)))}/s" if size_bytes else ""
@@ -94,7 +94,7 @@ def _collect(run: Run, files: Sequence[File], results: list[Result]) -> None:
                 bar.line(f"{len(results)}/{len(files)} files: {text}")
 
 
-def _summary(results: Sequence[Result], wanted: int, page: Path, seconds: float) -> None:
+def _summary(results: Sequence[FileResult], wanted: int, page: Path, seconds: float) -> None:
     """What became of all files, why some were skipped, and how to go on after an interruption."""
     totals = sheet.totals(results)
     for reason, keys in _skipped(results).items():
@@ -110,16 +110,16 @@ def _summary(results: Sequence[Result], wanted: int, page: Path, seconds: float)
         )
 
 
-def _skipped(results: Sequence[Result]) -> dict[str, list[str]]:
+def _skipped(results: Sequence[FileResult]) -> dict[str, list[str]]:
     """Keys of the skipped files, by reason."""
     found: dict[str, list[str]] = {}
     for result in results:
-        if result.state is State.SKIPPED:
+        if result.state is FileState.SKIPPED:
             found.setdefault(result.reason, []).append(result.key)
     return found
 
 
-def _stay(stack: LocalStack, run: Run, results: list[Result], write_sheet: Callable[[], Path]) -> None:
+def _stay(stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]) -> None:
     """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
     variables = stack.write_variables()
     click.echo(
