@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.settings_list import Entry, listed
+from pipeline.core.settings_list import ListedSetting, listed
 
 
 def _box(value: Any) -> Any:
@@ -319,7 +319,7 @@ class Settings(BaseModel):
         return value
 
 
-def _sentence(error: Any, entries: Mapping[str, Entry]) -> str:
+def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"

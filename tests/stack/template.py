@@ -56,7 +56,10 @@ def load(name: str = "batch.yaml") -> dict[str, Any]:
 
 @cache
 def _loaded(name: str) -> dict[str, Any]:
-    text = (FOLDER / name).read_text(encoding="utf-8")
+    return parse((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Any]:
     template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     return template
 
