@@ -19,6 +19,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, shown, states
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.follow import Follower
+from pipeline.deploy.wanted import read_template
 
 SUFFIX = shown.ALARMS
 FILE = "alarms.yaml"
@@ -37,7 +38,7 @@ class Alarms:
         path = template.with_name(FILE)
         if not path.exists():
             return None
-        text = path.read_text(encoding="utf-8")
+        text = read_template(path)
         return cls(text, changes.parameters_of(text))
 
     def values(self, stack: str, given: Mapping[str, str]) -> dict[str, str]:

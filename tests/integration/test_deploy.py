@@ -22,7 +22,7 @@ from pipeline.deploy import account, changes, drain
 from pipeline.deploy.follow import Event, Follower
 from pipeline.deploy.preflight import permissions, quota
 from pipeline.deploy.shown import follow, next_steps
-from pipeline.deploy.wanted import TEMPLATE
+from pipeline.deploy.wanted import TEMPLATE, read_template
 from pipeline.local.stack import Emulator
 from pipeline.operations.verdicts import ok
 from tests.stack.iam import Call, Grant, as_list
@@ -441,7 +441,7 @@ def test_a_failure_is_told_with_its_first_cause(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outputs_and_next_steps_are_printed(cloud: Emulator) -> None:
-    body = TEMPLATE.read_text()
+    body = read_template(TEMPLATE)
     parameters = [{"ParameterKey": "Image", "ParameterValue": "i"}]
     parameters += [
         {"ParameterKey": name, "ParameterValue": value}

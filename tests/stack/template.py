@@ -49,7 +49,10 @@ _Loader.add_multi_constructor("!", _function)
 
 def load(name: str = "batch.yaml") -> dict[str, Any]:
     """The template as it is written, with its functions as ``{"Fn::…": …}``."""
-    text = (FOLDER / name).read_text(encoding="utf-8")
+    return parse((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Any]:
     template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     return template
 
