@@ -4,8 +4,8 @@ How: by setting the stack's wake alarm, whose action adds workers. The bridge ma
 else, so it can only ever add workers, as many as the policy's steps allow, within its cooldown and up to the service's
 maximum; ``ecs:UpdateService`` would also permit another task definition. The alarm's own metrics stay as the backup.
 
-For an alarm with a scaling policy, SetAlarmState needs StateReasonData, in the form in which CloudWatch itself gives it;
-the step is chosen by the datapoint in it.
+For an alarm with a scaling policy, SetAlarmState needs StateReasonData, in the form in which CloudWatch itself gives
+it; the step is chosen by the datapoint in it.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_SetAlarmState.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html (reasonData)
 
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -50,8 +50,8 @@ AGAIN_S = 180.0
 #: How the reason begins that stands in the alarm's history; ``live-check`` looks for it.
 REASON = "The bridge"
 
-_WAITING = "ApproximateNumberOfMessages"
-_HELD = "ApproximateNumberOfMessagesNotVisible"
+_WAITING: Final = "ApproximateNumberOfMessages"
+_HELD: Final = "ApproximateNumberOfMessagesNotVisible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class WakePolicy:
         self._is_published = False  # something has been, and no worker has been seen since
         self._late: list[float] = []  # what is left of LATE_S
         self._is_waiting = False  # tasks waited, and none was held, at the last look
-        self._asked = 0  # for how many workers, since tasks wait
-        self._asked_at = -math.inf
+        self._woken_at = -math.inf
+        self._asked = 0  # for how many workers since then
 
     def published(self, now: float) -> float | None:
         """Tasks have been published: seconds until the look that is due, None where none is."""
@@ -83,7 +83,11 @@ class WakePolicy:
         """By one look at the queue: how many tasks wait for a worker, and how many a worker holds."""
         if waiting and not held:
             return self._wake(now, waiting)
-        self._is_waiting, self._asked = False, 0
+        self._is_waiting = False
+        if held and waiting and now - self._woken_at < AGAIN_S:
+            # The first of the woken is there. More came meanwhile, and still count as asked for at once.
+            return self._ask(waiting)
+        self._asked = 0
         if held == 0 and self._late:
             return Decision(0, self._late.pop(0))
         if held or self._is_published:  # or what was published has gone: somebody took it
@@ -95,11 +99,15 @@ class WakePolicy:
         if not self._is_waiting:
             self._is_waiting = True
             return Decision(0, WAITING_S)
+        if now - self._woken_at >= AGAIN_S:
+            self._woken_at, self._asked = now, 0
+        return self._ask(waiting)
+
+    def _ask(self, waiting: int) -> Decision:
         needed = math.ceil(waiting / self._backlog_per_worker)
-        if needed <= self._asked and now - self._asked_at < AGAIN_S:
-            return Decision(0, WAITING_S)
-        self._asked, self._asked_at = needed, now
-        return Decision(needed, WAITING_S)
+        more = needed if needed > self._asked else 0
+        self._asked = max(needed, self._asked)
+        return Decision(more, WAITING_S)
 
 
 class WakeAlarm:

@@ -182,8 +182,8 @@ class Settings(BaseModel):
     wake_alarm: str | None = Field(
         None,
         max_length=255,
-        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker takes "
-        "any. Unset: it does not.",
+        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker "
+        "takes any. Unset: it does not.",
     )
     backlog_per_worker: int = Field(
         4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
