@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline.aws import clients
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
-from pipeline.core.health import Heartbeat, Role
+from pipeline.core.role import Role
+from pipeline.sqs.health import Heartbeat
 
 
 def main() -> int:

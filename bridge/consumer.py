@@ -13,14 +13,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
+from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
-from pipeline.core.health import Heartbeat
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued
+from pipeline.sqs.health import Heartbeat
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

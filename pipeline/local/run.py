@@ -15,10 +15,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 from PIL import Image
 
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
-from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
+from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings

@@ -10,8 +10,6 @@ from typing import Any
 
 import click
 
-from pipeline.aws import queues, storage
-from pipeline.aws.storage import Found
 from pipeline.core import console
 from pipeline.core.errors import ObjectChanged, ObjectGone, PipelineError
 from pipeline.core.names import failure_key
@@ -20,10 +18,13 @@ from pipeline.core.queue_names import QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.operations import own_queues
 from pipeline.operations.audit.classify import Facts, Status, classify, wanted
 from pipeline.operations.deadletters.deadletters_command import LetterReader
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.unreadable import unreadable
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 
 
 @dataclass(slots=True)
@@ -167,7 +168,7 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
     else:
         for line in _lines(found):
             click.echo(line)
-        waiting = queues.waiting(settings)
+        waiting = own_queues.waiting(settings)
         if waiting and found["status"] in ("missing", "stale"):
             click.echo(f"queues:     {console.counted(waiting, 'message')} waiting; it may be among them")
     return 1 if found["status"] in ("missing", "stale", "orphaned", "unreadable") else 0

@@ -12,8 +12,8 @@ import pytest
 from bridge.consumer import Bridge
 from bridge.disposition import EFFECTS, EventOutcome
 from pipeline.aws import clients
+from pipeline.aws.backoff import Backoff
 from pipeline.celery import make_app
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 from pipeline.enqueue import Assignment, NotEnqueued, assign

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aws.storage import Found
 from pipeline.images.names import SUFFIXES
 from pipeline.operations.audit.merge import MergedEntry, merge
+from pipeline.s3.storage import Found
 from tests.support.s3_model import EPOCH
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.transport import batcher
 from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
 from tests.support.waiting import wait_until

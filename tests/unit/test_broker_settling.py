@@ -13,7 +13,7 @@ from celery.worker import request, state
 from kombu.message import Message
 from kombu.transport import SQS, virtual
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.transport import batcher
 from pipeline.sqs.transport.channel import Channel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages

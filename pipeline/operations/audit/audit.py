@@ -14,8 +14,6 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from pipeline.aws.listing import list_objects
-from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError, TransientError
 from pipeline.core.names import FAILED_PREFIX, is_shortened
 from pipeline.core.routes import Route, Routes
@@ -24,6 +22,8 @@ from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.classify import Classifier, Finding, Status, others
 from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.operations.unreadable import unreadable
+from pipeline.s3.listing import list_objects
+from pipeline.s3.storage import Found
 
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64

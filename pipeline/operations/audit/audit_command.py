@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from pipeline.aws import queues
+from pipeline.aws.batches import batches
 from pipeline.celery import PipelineApp, make_app
 from pipeline.core import console
-from pipeline.core.batches import batches
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
 from pipeline.core.times import moment
 from pipeline.enqueue import process_many, reconcile_many
+from pipeline.operations import own_queues
 from pipeline.operations.audit.audit import Audit, AuditReport, Repair
 from pipeline.operations.audit.classify import Status
 
@@ -59,7 +59,7 @@ def audit(
             click.echo(json.dumps(as_dict(report), indent=2, ensure_ascii=False))
         else:
             _show(report)
-        waiting = queues.waiting(settings)
+        waiting = own_queues.waiting(settings)
         if waiting and not report.is_complete:
             console.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
         if repair:

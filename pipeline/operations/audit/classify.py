@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.names import failure_key, may_be_shortened
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Route, Routes
@@ -21,6 +19,8 @@ from pipeline.images import ImageRoute
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.merge import MergedEntry
 from pipeline.operations.audit.recipe_history import RecipeTimeline
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 
 #: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
 _SPOKEN_FOR = frozenset({RESIZED_PREFIX})

@@ -11,10 +11,10 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.aws.storage import Found
 from pipeline.core.names import FAILED_SUFFIX
 from pipeline.core.routes import Output
 from pipeline.images.names import SUFFIXES
+from pipeline.s3.storage import Found
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
 _END = "."

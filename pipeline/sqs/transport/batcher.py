@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pipeline.core.backoff import Backoff
-from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.batches import MAX_ENTRIES
 
 #: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
 #: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.

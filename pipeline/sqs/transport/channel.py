@@ -26,9 +26,9 @@ from kombu.transport.SQS.exceptions import UndefinedQueueException
 from kombu.transport.virtual.base import queue_declare_ok_t
 
 from pipeline.aws import clients, queues
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import is_missing
 from pipeline.core.errors import ConfigError
-from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.sqs.monitoring import names
 from pipeline.sqs.monitoring.fanout import DEFAULT_QUEUE_TTL_S, Fanout, reply_poll_s, replying
 from pipeline.sqs.monitoring.names import Kind

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import PipelineError
 from pipeline.sqs.transport.receiver import Received, ReceiveJob
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from kombu.utils.json import dumps
 
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
-from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pipeline.aws.storage import NOT_XML
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.xml import NOT_XML
 from pipeline.sqs.settled import Effect
 from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
 from pipeline.sqs.transport.delays import delay_s as whole_delay_s
