@@ -12,10 +12,10 @@ import logging
 from itertools import islice
 from time import monotonic
 
-from pipeline.aws.listing import list_objects
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
+from pipeline.s3.listing import list_objects
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import enqueue
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import MessageError
 from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.convergence import FOLLOW_UP_S
 from tasks.matching import output_sets
 from tasks.outcome import Outcome

@@ -45,7 +45,7 @@ class Route:
     - ``name``: for logs and for ``process(…, route=name)``;
     - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
       suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
-      look into the object: see ``pipeline.aws.content``;
+      look into the object: see ``pipeline.s3.content``;
     - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
       each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.

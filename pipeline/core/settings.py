@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import FAILED_PREFIX
-from pipeline.core.settings_list import Entry, listed
+from pipeline.core.settings_list import ListedSetting, listed
 
 
 def _box(value: Any) -> Any:
@@ -332,7 +332,7 @@ class Settings(BaseModel):
         return value
 
 
-def _sentence(error: Any, entries: Mapping[str, Entry]) -> str:
+def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"

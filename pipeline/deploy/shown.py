@@ -8,7 +8,7 @@ from rich.table import Table
 
 from pipeline.deploy import account
 from pipeline.deploy.changes import ChangeSet
-from pipeline.deploy.follow import Event, Follower
+from pipeline.deploy.follow import Follower, StackEvent
 from pipeline.deploy.witness import Witness
 
 #: What the stack of the alarms is called, behind the pipeline's own name.
@@ -36,7 +36,7 @@ def follow(follower: Follower, total: int | None, console: Console, witness: Wit
     under_way: dict[str, None] = {}
     with console.status("Waiting for CloudFormation ...") as spinner:
 
-        def report(event: Event) -> None:
+        def report(event: StackEvent) -> None:
             if not event.finished:
                 under_way[event.name] = None
             else:

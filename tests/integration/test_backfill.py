@@ -19,7 +19,6 @@ from click.testing import CliRunner
 import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.aws.storage import Found
 from pipeline.celery import PipelineApp
 from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.routes import Routes
@@ -30,6 +29,7 @@ from pipeline.local.stack import INPUT_BUCKET
 from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
 from pipeline.operations.unreadable import Unreadable
+from pipeline.s3.storage import Found
 from tests.support.queues import depth, headers, take_all, url
 from tests.support.s3_model import EPOCH
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.health import Role, Unhealthy, check, heartbeat_path
+from pipeline.core.role import Role
+from pipeline.sqs.health import Unhealthy, check, heartbeat_path
 from tests.support.stage import Stage, aws_server, stage
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.celery import app
-from pipeline.core.health import Role, heartbeat_path
+from pipeline.core.role import Role
+from pipeline.sqs.health import heartbeat_path
 from pipeline.sqs.worker.own_process import CollectorStep
 from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain

@@ -58,7 +58,7 @@ class Run:
     checked: subprocess.CompletedProcess[str]  # the live check, run against it
 
     def asked(self, who: str) -> set[Call]:
-        return {call for asker, call in self.calls if asker == who}
+        return {call for requester, call in self.calls if requester == who}
 
 
 def _event(cloud: Cloud, key: str) -> str:

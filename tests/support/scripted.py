@@ -12,8 +12,8 @@ from kombu import Connection
 
 from pipeline.sqs.transport.channel import Parts
 from pipeline.sqs.transport.polling import Poller
-from pipeline.sqs.transport.receiver import Job, Received
-from pipeline.sqs.transport.redrive import RedrivePolicy
+from pipeline.sqs.transport.receiver import Received, ReceiveJob
+from pipeline.sqs.transport.redrive_policy import RedrivePolicy
 from pipeline.sqs.transport.transport import Channel
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
@@ -58,7 +58,7 @@ class ScriptedChannel(Channel):
     hub: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.asked: list[Job] = []
+        self.asked: list[ReceiveJob] = []
         self.deletes, self.releases, self.moves = Recorder(), Recorder(), Recorder()
         super().__init__(*args, **kwargs)
 
@@ -80,7 +80,7 @@ class ScriptedChannel(Channel):
 
     # As a ``Receiver`` is: nothing is sent.
 
-    def start(self, queue: str, job: Job) -> None:
+    def start(self, queue: str, job: ReceiveJob) -> None:
         self.asked.append(job)
 
     def answer(self, *messages: dict[str, Any]) -> None:

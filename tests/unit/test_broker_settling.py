@@ -13,12 +13,12 @@ from celery.worker import request, state
 from kombu.message import Message
 from kombu.transport import SQS, virtual
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.transport import batcher
 from pipeline.sqs.transport.channel import TaskChannel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
-from pipeline.sqs.transport.redrive import RedrivePolicies, RedrivePolicy
+from pipeline.sqs.transport.redrive_policy import RedrivePolicies, RedrivePolicy
 from pipeline.sqs.transport.settlement import Settlement, as_redelivered
 from pipeline.sqs.transport.transport import Channel, Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message

@@ -19,8 +19,9 @@ from kombu.asynchronous import semaphore
 
 from pipeline.__main__ import cli
 from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
-from pipeline.core.health import Heartbeat, Role, Unhealthy, check, heartbeat_path, role_here
+from pipeline.core.role import Role
 from pipeline.core.settings import Settings
+from pipeline.sqs.health import Heartbeat, Unhealthy, check, heartbeat_path, role_here
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.worker import heartbeat, shutdown
 from pipeline.sqs.worker.heartbeat import is_consuming
@@ -134,7 +135,7 @@ def test_of_two_hearts_the_weaker_one_counts(tmp_path: Path) -> None:
         Heartbeat(tmp_path, role).touch()
         past = time.time() - age_s
         os.utime(heartbeat_path(tmp_path, role), (past, past))
-    assert role_here(tmp_path) is Role.BRIDGE
+    assert role_here(tmp_path) == Role.BRIDGE
 
 
 def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import health_check
-from pipeline.core.health import Heartbeat, Role, heartbeat_path
+from pipeline.core.role import Role
+from pipeline.sqs import health_check
+from pipeline.sqs.health import Heartbeat, heartbeat_path
 
 SCRIPT = Path(health_check.__file__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 from pipeline.core.settings_list import WORKED_ON, listed
-from pipeline.operations.verdicts import Verdict, bad, ok, warning
+from pipeline.operations.check_results import CheckResult, bad, ok, warning
 
 #: Memory in MiB (from, to, step) that Fargate takes with these CPU units.
 #: Source: Amazon ECS Developer Guide, "Task CPU and memory" of Fargate task definitions.
@@ -39,7 +39,7 @@ _SETTINGS = {
 }
 
 
-def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
     """``values``: of all parameters, the defaults among them; what is not there is not looked at."""
     if "Image" in values:
         yield _image(values["Image"])
@@ -52,7 +52,7 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
     yield _settings(values)
 
 
-def _image(image: str) -> Verdict:
+def _image(image: str) -> CheckResult:
     found = _IMAGE.fullmatch(image)
     if found is None:
         return bad(
@@ -73,7 +73,7 @@ def _image(image: str) -> Verdict:
     return ok("image name", image)
 
 
-def _size(cpu: int, memory: int) -> Verdict:
+def _size(cpu: int, memory: int) -> CheckResult:
     said = f"{cpu} CPU units, {memory} MiB"
     low, high, step = MEMORY.get(cpu, (0, -1, 1))
     if low <= memory <= high and (memory - low) % step == 0 and (cpu, memory) not in _NOT_TAKEN:
@@ -83,7 +83,7 @@ def _size(cpu: int, memory: int) -> Verdict:
     return bad("worker size", said, f"Fargate takes WorkerMemory from {low} to {high} in steps of {step} with {cpu}")
 
 
-def _settings(values: Mapping[str, str]) -> Verdict:
+def _settings(values: Mapping[str, str]) -> CheckResult:
     environ = {variable: values[name] for name, variable in _SETTINGS.items() if values.get(name)}
     try:
         entries = listed(environ, [name.upper() for name in Settings.model_fields])

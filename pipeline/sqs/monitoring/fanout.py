@@ -60,7 +60,7 @@ class Fanout(SQS.Channel):
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
         if exchange == names.REPLY_EXCHANGE:
-            # kombu keeps bindings in memory: this one is known to the asker alone.
+            # kombu keeps bindings in memory: this one is known to the requester alone.
             return [names.reply_queue(routing_key)]
         return super()._lookup(exchange, routing_key, default)
 

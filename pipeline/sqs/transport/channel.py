@@ -23,8 +23,8 @@ from kombu.transport import SQS
 from kombu.transport.SQS.exceptions import UndefinedQueueException
 
 from pipeline.aws import clients, queues
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.core.errors import ConfigError
-from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, DUE_WITHIN_S, delay_s, remaining_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, receives
 from pipeline.sqs.transport.polling import Poller
@@ -32,7 +32,7 @@ from pipeline.sqs.transport.pool import running_tags
 from pipeline.sqs.transport.prefetch import DEFAULT_PREFETCH_S, PrefetchController
 from pipeline.sqs.transport.publishing import PublishBatch, Publisher
 from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Received, Receiver, in_flight
-from pipeline.sqs.transport.redrive import RedrivePolicies
+from pipeline.sqs.transport.redrive_policy import RedrivePolicies
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.transport.visibility import (
     DEFAULT_STALLED_AFTER_S,

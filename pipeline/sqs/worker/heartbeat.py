@@ -8,7 +8,8 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.core.health import Heartbeat, Role
+from pipeline.core.role import Role
+from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
 
