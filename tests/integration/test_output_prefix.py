@@ -11,8 +11,8 @@ from pipeline.celery import app
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.operations.audit.audit import Audit, AuditReport
 from pipeline.operations.audit.classify import Status
-from pipeline.operations.audit.run import Audit, Report
 from tasks.cleanup import reconcile
 from tests.integration.test_convergence import PICTURES
 from tests.support import own_route
@@ -39,7 +39,7 @@ def ours(model: PipelineModel) -> set[str]:
     return set(model.stored()) - set(THEIRS)
 
 
-def audited(model: PipelineModel) -> Report:
+def audited(model: PipelineModel) -> AuditReport:
     with Audit(app.routes, INPUT, full=True) as run:
         return run.run()
 
