@@ -57,8 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         wanted = {f"{PREFIX}{kind}/{key}" for kind in ("resized", "thumbs") for key in ("a b/one.jpg", "two.jpg")}
         wanted.add(f"{PREFIX}failed/broken.jpg.json")
         try:
-            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end", 60)
-            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues", 60)
+            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end")
+            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues")
         except AssertionError as exc:
             denied = [entry for entry in cloud.calls() if not entry[2]]
             logs = "\n".join(f"== {who}\n{cloud.log(who)[-3000:]}" for who in ROLES)
