@@ -71,7 +71,7 @@ def deploy(
     name = stack + SUFFIX
     found = account.describe(name)
     state = states.of(name, None if found is None else found["StackStatus"])
-    new = state is states.State.NEW
+    new = state is states.StackState.NEW
     proposal = Proposal(name, alarms.text, alarms.values(stack, given), new=new, tags=tags, service_role=service_role)
     with console.status("Working out the alarms ..."):
         proposed = changes.propose(proposal)

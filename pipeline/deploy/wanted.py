@@ -69,7 +69,7 @@ def existing_stack(stack: str) -> dict[str, Any] | None:
     """None where there is none. Raises ``PipelineError`` where it can't be changed."""
     found = account.describe(stack)
     state = states.of(stack, None if found is None else found["StackStatus"])
-    return None if state is states.State.NEW else found
+    return None if state is states.StackState.NEW else found
 
 
 def parameter_values(
