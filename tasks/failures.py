@@ -53,7 +53,8 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": task.request.retries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    bucket, name = task.app.settings.required("output_bucket"), failure_key(source.key)
+    settings = task.app.settings
+    bucket, name = settings.required("output_bucket"), failure_key(source.key, settings.output_prefix)
     _write(
         bucket,
         name,

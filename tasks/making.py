@@ -103,7 +103,8 @@ def derive(
     def made(original: Original) -> Artifact:
         return Artifact(make(original.data), output.content_type, output.append_suffix)
 
-    plan = Plan(output.folder, (output.append_suffix,), output.recipe, made)
+    placed = output.below(task.app.settings.output_prefix)
+    plan = Plan(placed.folder, (output.append_suffix,), output.recipe, made)
     return produce(task, source, lambda _: plan, check_existing=careful)
 
 

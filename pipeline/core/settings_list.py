@@ -18,7 +18,9 @@ VARIABLE = "PIPELINE_SETTINGS"
 #: The container's health check reads the one as a variable, ECS sets the other.
 OF_THE_PLACE = frozenset({"HEALTH_FOLDER", "ECS_AGENT_URI"})
 #: What a process works on: an entry may give it, but not something else than its own variable.
-WORKED_ON = frozenset({"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"})
+WORKED_ON = frozenset(
+    {"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "OUTPUT_PREFIX", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,7 @@ class LocalStack:
         return self.emulator.variables() | {
             "INPUT_BUCKET": INPUT_BUCKET,
             "OUTPUT_BUCKET": OUTPUT_BUCKET,
+            "OUTPUT_PREFIX": "",  # of the bucket that somebody has
             "QUEUE_PREFIX": PREFIX,
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop soon after they are told to

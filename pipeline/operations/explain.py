@@ -60,7 +60,8 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
         if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
             report.renditions[found.key] = found
     try:
-        record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
+        record_key = failure_key(source.key, settings.output_prefix)
+        record = storage.read(Source(bucket, record_key), check_bytes=lambda _: None)
         made = Provenance.read(record.metadata)
         if made.is_of(source.bucket):
             report.record_made = made

@@ -157,8 +157,9 @@ class Audit:
         """What is to be classified, each with the route of its object; None where there is no object."""
         beside = others(self._routes)
         of_images = len(beside) < len(self._routes.folders)
+        prefix = self._routes.settings.output_prefix
         resized, thumbs, records = (
-            self._listed(folder) if of_images or folder == FAILED_PREFIX else iter(())
+            self._listed(prefix + folder) if of_images or folder == FAILED_PREFIX else iter(())
             for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
         )
         outputs = [(output, self._listed(output.folder)) for output in beside]

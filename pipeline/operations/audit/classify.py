@@ -22,9 +22,6 @@ from pipeline.operations.audit.recipe_history import RecipeTimeline
 from pipeline.s3 import storage
 from pipeline.s3.storage import Found
 
-#: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
-_SPOKEN_FOR = frozenset({RESIZED_PREFIX})
-
 
 class Status(Enum):
     DONE = "done"
@@ -103,6 +100,11 @@ class Classifier:
         self._routes = routes
         self._input = input_bucket
         self._output = routes.settings.required("output_bucket")
+        self._resized, self._thumbs = (
+            routes.settings.output_prefix + folder for folder in (RESIZED_PREFIX, THUMBS_PREFIX)
+        )
+        #: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
+        self._spoken_for = frozenset({self._resized})
         self._recipes = routes.recipes()
         self._others = {output.folder: output for output in others(routes)}
         self._on_request = on_request
@@ -127,7 +129,9 @@ class Classifier:
             times = [each.modified for each in found if each is not None]
             if len(there) == len(result) == len(times) and source.modified < times[0] and times == sorted(times):
                 known = zip(result, times, strict=True)
-                if all(o.folder in _SPOKEN_FOR or self._timelines[o.folder].is_up_to_date(time) for o, time in known):
+                if all(
+                    o.folder in self._spoken_for or self._timelines[o.folder].is_up_to_date(time) for o, time in known
+                ):
                     return Finding(Status.DONE, self._named(source))
         return None
 
@@ -163,7 +167,7 @@ class Classifier:
         return facts
 
     def _add_record(self, facts: Facts) -> None:
-        record = self._look(self._output, failure_key(facts.source.key))
+        record = self._look(self._output, failure_key(facts.source.key, self._routes.settings.output_prefix))
         made = Provenance.read(None if record is None else record.metadata)
         if record is not None and made.is_of(self._input):
             facts.record = made
@@ -171,7 +175,7 @@ class Classifier:
 
     def _outputs(self, entry: MergedEntry) -> dict[str, Found]:
         """All that is listed of an object, by key."""
-        pairs = ((RESIZED_PREFIX, entry.resized), (THUMBS_PREFIX, entry.thumbs))
+        pairs = ((self._resized, entry.resized), (self._thumbs, entry.thumbs))
         images = {f"{folder}{entry.key}{suffix}": found for folder, by in pairs for suffix, found in by.items()}
         return images | {self._others[folder].name(entry.key): found for folder, found in entry.others.items()}
 
@@ -187,7 +191,7 @@ class Classifier:
         if entry.record is not None:
             self._add_record(facts)
         for suffix in dict.fromkeys([*entry.resized, *entry.thumbs]):
-            pair = zip((RESIZED_PREFIX, THUMBS_PREFIX), self._pair(entry, suffix), strict=True)
+            pair = zip((self._resized, self._thumbs), self._pair(entry, suffix), strict=True)
             made = {f"{folder}{entry.key}{suffix}": each for folder, each in pair if each is not None}
             if all(each.is_for(self._input, suffix) for each in made.values()):
                 facts.made |= made
@@ -208,21 +212,21 @@ class Classifier:
         """Both renditions of that name. A thumbnail speaks for the rendition that it was made from, too."""
         name = entry.key + suffix
         resized = entry.resized.get(suffix)
-        small = self._look(self._output, THUMBS_PREFIX + name) if suffix in entry.thumbs else None
+        small = self._look(self._output, self._thumbs + name) if suffix in entry.thumbs else None
         made = None if small is None else Provenance.read(small.metadata)
         if small is not None and made is not None and made.recipe is not None:
-            self._timelines[THUMBS_PREFIX].learn(small.modified, made.recipe == self._recipes[THUMBS_PREFIX])
+            self._timelines[self._thumbs].learn(small.modified, made.recipe == self._recipes[self._thumbs])
             if resized is not None and (small.metadata or {}).get("made-from") == resized.etag:
                 big = Provenance(made.bucket, made.etag, key_suffix=made.key_suffix, recipe=resized_recipe(made.recipe))
                 return big, made
-        found = self._look(self._output, RESIZED_PREFIX + name) if resized is not None else None
+        found = self._look(self._output, self._resized + name) if resized is not None else None
         return None if found is None else Provenance.read(found.metadata), made
 
     def _original(self, entry: MergedEntry) -> Source:
         """Of what an orphan was made: its name may have gained a suffix."""
         if entry.record is not None or entry.others:
             return Source(self._input, entry.key)
-        found = self._look(self._output, (RESIZED_PREFIX if entry.resized else THUMBS_PREFIX) + entry.key)
+        found = self._look(self._output, (self._resized if entry.resized else self._thumbs) + entry.key)
         suffix = Provenance.read(None if found is None else found.metadata).key_suffix
         return Source(self._input, entry.key.removesuffix(suffix) or entry.key)
 

@@ -19,7 +19,7 @@ from celery.worker.state import maybe_shutdown
 
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import told
-from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.worker.request import Request
 
 #: The request class that a task names unless it has one of its own.

@@ -70,6 +70,6 @@ def is_consuming(channel: Any, stale_s: float) -> bool:
                 return False
         elif poll.age_s() > most_s[poll.state]:
             return False
-        if poll.failures and queue in channel.refused and time.monotonic() - poll.failing_since > stale_s:
+        if poll.failures and queue in channel.reader.refused and time.monotonic() - poll.failing_since > stale_s:
             return False
     return True
