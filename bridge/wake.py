@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -139,7 +139,7 @@ class WakeAlarm:
                 self._complained = True
                 logger.warning(
                     "bridge: can't wake workers, so they start some minutes later, by the alarm's own metrics: %s",
-                    told(exc),
+                    describe_error(exc),
                     extra={"action": "not_woken"},
                 )
             return
@@ -221,7 +221,7 @@ class Waker:
             url = self._sqs.get_queue_url(QueueName=self._queue)["QueueUrl"]
             found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[_WAITING, _HELD])["Attributes"]
         except (ClientError, BotoCoreError) as exc:
-            logger.debug("the depth of %s could not be asked for: %s", self._queue, told(exc))
+            logger.debug("the depth of %s could not be asked for: %s", self._queue, describe_error(exc))
             return IDLE_S
         waiting, held = int(found[_WAITING]), int(found[_HELD])
         with self._changed:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bridge.wake import REASON
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account
 
@@ -186,7 +186,7 @@ def live_check(
     stack: str, *, images: int, expect_workers: int, poll_s: float, patience_s: float, with_ecs: bool
 ) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
-    with plainly(f"checking stack {stack}"):
+    with translate_errors(f"checking stack {stack}"):
         wrong = Check(stack, images, expect_workers, poll_s, patience_s, with_ecs=with_ecs).run()
     for sentence in wrong:
         click.echo(f"WRONG: {sentence}.")

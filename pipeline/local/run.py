@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from pipeline.aws.batches import MAX_ENTRIES
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
 from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
@@ -150,7 +150,10 @@ class Run:
             return FileResult(file.key, FileState.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
         except ClientError as exc:
             return FileResult(
-                file.key, FileState.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
+                file.key,
+                FileState.FAILED,
+                reason=f"it cannot be uploaded: {describe_error(exc)}",
+                advice="Rename the file.",
             )
         self._in_flight[file.key] = answer["ETag"].strip('"')
         if all(route.content is not None for route in self._routes.match_key(file.key)):
