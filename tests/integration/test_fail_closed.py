@@ -21,8 +21,8 @@ from pipeline import enqueue
 from pipeline.celery import app
 from pipeline.core.source import Source
 from pipeline.sqs.settled import Effect
-from tests.integration.test_convergence import PICTURES
 from tests.support import own_route
+from tests.support.objects import PICTURES
 from tests.support.pipeline_model import INPUT, PipelineModel, TaskMessage
 
 ROOT = Path(enqueue.__file__).parents[1]
