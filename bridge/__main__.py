@@ -10,7 +10,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from pipeline.aws import clients
+from pipeline.aws import clients, content
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
 from pipeline.core.health import Heartbeat, Role
@@ -38,7 +38,7 @@ def main() -> int:
             clients.sqs(),
             partial(assign, check_existing=FailedKeys(settings).may_have_failed),
             heartbeat,
-            Routes.load(settings),
+            Routes.load(settings, content.look),
         )
         keep_awake = KeepAwake(clients.sqs(), settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:

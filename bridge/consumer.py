@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.disposition import Disposition, Outcome, dispose
 from bridge.events_queue import EventsQueue
+from pipeline.aws import content
 from pipeline.aws.errors import told
 from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
@@ -90,7 +91,7 @@ class Bridge:
         self._settings = settings
         self._publish = publish
         self._heartbeat = heartbeat
-        self._routes = Routes.load(settings) if routes is None else routes
+        self._routes = Routes.load(settings, content.look) if routes is None else routes
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
         self._failures = 0  # in a row, of SQS or of publishing

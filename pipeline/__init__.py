@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.aws.content import begins_with
     from pipeline.celery import app
-    from pipeline.core.routes import Output, Route
+    from pipeline.core.outputs import Output
+    from pipeline.core.routes import Route
     from pipeline.enqueue import process
     from pipeline.sqs.transport.publishing import batched
 
 __all__ = ["Output", "Route", "app", "batched", "begins_with", "process"]
 
 _HOMES = {
-    "Output": "pipeline.core.routes",
+    "Output": "pipeline.core.outputs",
     "Route": "pipeline.core.routes",
     "app": "pipeline.celery",
     "batched": "pipeline.sqs.transport.publishing",

@@ -16,6 +16,7 @@ from celery import Celery
 from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 
+from pipeline.aws import content
 from pipeline.core.errors import ConfigError
 from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
@@ -114,7 +115,7 @@ class PipelineApp(Celery):
     def routes(self) -> Routes:
         """What is processed by which tasks; loaded when first asked for. Raises ``ConfigError``."""
         if self._routes is None or self._routes.settings is not self.settings:
-            self._routes = Routes.load(self.settings)
+            self._routes = Routes.load(self.settings, content.look)
         return self._routes
 
     def task(self, *args: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.aws import queues, storage
+from pipeline.aws import content, queues, storage
 from pipeline.aws.storage import Found
 from pipeline.core import console
 from pipeline.core.errors import ObjectChanged, ObjectGone, PipelineError
@@ -54,9 +54,9 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
             report.skipped = routes.skip_reason(version)
         except Exception as exc:  # whatever a rule for the content raises
             report.unreadable = unreadable(version, exc).message
-    for output in routes.outputs(source.key, ever=True):
-        found = storage.head(bucket, output.name(source.key))
-        if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
+    for name in routes.stored_names(source.key, ever=True):
+        found = storage.head(bucket, name.name)
+        if found is not None and name.holds(Provenance.read(found.metadata), source.bucket):
             report.renditions[found.key] = found
     try:
         record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
@@ -93,7 +93,7 @@ def status_of(report: ObjectReport, routes: Routes) -> tuple[Status, str]:
         return Status.UNREADABLE, f"Whether it is processed can't be told: {report.unreadable}"
     if report.route is None:
         return Status.SKIPPED, f"It is not processed: {report.skipped}."
-    results = wanted(report.route, report.source.key, routes, routes.recipes())
+    results = wanted(report.route, report.source.key, routes.recipes())
     found, *_ = verdicts(_facts(report, report.current), report.source, results)
     return found.status, _sentence(found.status, found.reason, report)
 
@@ -160,7 +160,7 @@ def _rendition(found: Found, report: ObjectReport, recipes: Mapping[str, str]) -
 def explain(uri: str, *, as_json: bool, limit: int) -> int:
     """Returns the exit status: 1 when something is to be done. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    routes = Routes.load(settings)
+    routes = Routes.load(settings, content.look)
     found = as_dict(collect(Source.parse(uri), routes, limit), routes)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

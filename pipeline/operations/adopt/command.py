@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from pipeline.aws import content
 from pipeline.aws.listing import list_objects
 from pipeline.core import console
 from pipeline.core.routes import Routes
@@ -35,7 +36,7 @@ def adopt(
 ) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    routes = Routes.load(settings)
+    routes = Routes.load(settings, content.look)
     bucket, prefix = place(target)
     since = None if newer_than is None else moment(newer_than)
     survey = Survey(routes, bucket, sample, since)
