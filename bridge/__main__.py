@@ -7,16 +7,24 @@ import logging
 import signal
 import sys
 import threading
+from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
-from pipeline.aws import clients, content
+from pipeline.aws import clients
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
-from pipeline.core.health import Heartbeat, Role
+from pipeline.core.role import Role
+from pipeline.s3 import content
+from pipeline.sqs.health import Heartbeat
 
 
 def main() -> int:
+    ArgumentParser(
+        prog="python -m bridge",
+        description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
+        "variables: python -m pipeline settings lists them.",
+    ).parse_args()
     gc.disable()  # next to nothing of what is loaded now is garbage
     log.setup()
     try:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.disposition import Disposition, Outcome, dispose
+from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
-from pipeline.aws import content
+from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import TransientError
-from pipeline.core.health import Heartbeat
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued
+from pipeline.s3 import content
+from pipeline.sqs.health import Heartbeat
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -38,7 +38,7 @@ _OUTAGES = (TransientError, ClientError, BotoCoreError, OSError)
 
 
 @dataclass(slots=True)
-class Event:
+class EventMessage:
     """A received message, and what is to become of it."""
 
     message: MessageTypeDef
@@ -65,7 +65,7 @@ class Event:
         self.dispositions = [
             each
             if each.assignment is None
-            else Disposition(Outcome.RETRY, f"could not publish: {unsent[each.assignment.source]}", each.source)
+            else Disposition(EventOutcome.RETRY, f"could not publish: {unsent[each.assignment.source]}", each.source)
             for each in self.dispositions
         ]
 
@@ -95,7 +95,7 @@ class Bridge:
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
         self._failures = 0  # in a row, of SQS or of publishing
-        self._held: list[Event] = []  # received and not published, since the service failed
+        self._held: list[EventMessage] = []  # received and not published, since the service failed
         self._hidden_at = 0.0  # when they were hidden last
         self._queue = EventsQueue(settings, sqs)
 
@@ -137,7 +137,7 @@ class Bridge:
         self._failures += 1
         self._pause(OUTAGE_BACKOFF.pause_s(self._failures))
 
-    def step(self) -> list[Outcome]:
+    def step(self) -> list[EventOutcome]:
         """One receive and all that follows from it; while publishing fails, one more try of what is held instead.
 
         Returns the outcomes of the messages.
@@ -151,17 +151,17 @@ class Bridge:
         for event in ended:
             event.give_up(unsent)
         self._settle(ended)
-        return [Outcome.RETRY if event.is_pending else event.decisive.outcome for event in events]
+        return [EventOutcome.RETRY if event.is_pending else event.decisive.outcome for event in events]
 
-    def _receive(self) -> list[Event]:
+    def _receive(self) -> list[EventMessage]:
         received = self._queue.receive()
         self._hidden_at = monotonic()
         return [
-            Event(message, receives, dispose(message.get("Body", ""), self._routes, receives))
+            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives))
             for message, receives in received
         ]
 
-    def _hide_held(self) -> list[Event]:
+    def _hide_held(self) -> list[EventMessage]:
         """What is held stays hidden from other bridges."""
         if monotonic() - self._hidden_at > self._settings.message_visibility_timeout_s / 2:
             self._hidden_at = monotonic()
@@ -181,7 +181,7 @@ class Bridge:
             return dict.fromkeys((each.source for each in due), f"{exc!r}"), isinstance(exc, _OUTAGES)
         return {}, False
 
-    def _settle(self, events: Sequence[Event]) -> None:
+    def _settle(self, events: Sequence[EventMessage]) -> None:
         """Dead-letters, deletes or releases the messages."""
         for event in events:
             for each in event.dispositions:
@@ -189,7 +189,7 @@ class Bridge:
         released = [
             (event.message, MESSAGE_BACKOFF.pause_s(event.receives))
             for event in events
-            if event.decisive.outcome is Outcome.RETRY
+            if event.decisive.outcome is EventOutcome.RETRY
         ]
         done = [
             event.message
@@ -200,7 +200,7 @@ class Bridge:
         self._queue.hide(released)
         self._queue.delete(done)
 
-    def _log(self, event: Event, disposition: Disposition) -> None:
+    def _log(self, event: EventMessage, disposition: Disposition) -> None:
         extra = {"action": disposition.outcome.value, "message_id": event.message.get("MessageId")}
         if disposition.source is not None:
             extra["key"] = disposition.source.key

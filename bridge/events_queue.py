@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import told
 from pipeline.aws.queues import sqs_errors
-from pipeline.aws.storage import NOT_XML
-from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE, MAX_ENTRIES
+from pipeline.aws.xml import NOT_XML
+from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:

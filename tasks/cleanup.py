@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import enqueue
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import MessageError
-from pipeline.core.names import FAILED_PREFIX, failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.outputs import StoredName
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Route, Routes
+from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.convergence import FOLLOW_UP_S
 from tasks.matching import may_leave
 from tasks.outcome import Outcome
@@ -51,26 +52,29 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    held = _held(bucket, source, routes.stored_names(source.key, ever=thorough or current is None))
+    held = _held(settings, source, routes.stored_names(source.key, ever=thorough or current is None))
     possible: Sequence[Route] = ()
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
         possible = may_leave(routes, now)
     remove_orphans = thorough or settings.delete_renditions
-    wrong, is_complete, has_failed = classify(source.key, current, held, possible, remove_orphans=remove_orphans)
+    record = failure_key(source.key, settings.output_prefix)
+    wrong, is_complete, has_failed = classify(
+        source.key, current, held, possible, record, remove_orphans=remove_orphans
+    )
     if wrong:
         storage.delete(bucket, wrong)
     return State(current, is_complete, has_failed, tuple(wrong))
 
 
-def _held(bucket: str, source: Source, names: Iterable[StoredName]) -> dict[str, Provenance]:
+def _held(settings: Settings, source: Source, names: Iterable[StoredName]) -> dict[str, Provenance]:
     """What is stored of this object, by its name."""
-    held = {}
+    bucket, held = settings.required("output_bucket"), {}
     for name in names:
         there = storage.head(bucket, name.name)
         if there is not None and name.holds(made := Provenance.read(there.metadata), source.bucket):
             held[there.key] = made
-    record = storage.head(bucket, failure_key(source.key))
+    record = storage.head(bucket, failure_key(source.key, settings.output_prefix))
     if record is not None and (made := Provenance.read(record.metadata)).is_of(source.bucket):
         held[record.key] = made
     return held
@@ -81,12 +85,13 @@ def classify(
     current: Found | None,
     held: Mapping[str, Provenance],
     possible: Sequence[Route],
+    record: str,
     *,
     remove_orphans: bool,
 ) -> tuple[list[str], bool, bool]:
     """What of the held is wrong; whether all is there that one of the possible routes leaves; whether the current
-    version has failed."""
-    records = [name for name in held if name.startswith(FAILED_PREFIX)]
+    version has failed. ``record``: the name of a failure record."""
+    records = [name for name in held if name == record]
     if current is None:
         return (list(held) if remove_orphans else records), False, False
     right = {name for name, made in held.items() if name not in records and made.etag == current.etag}
@@ -146,6 +151,6 @@ def remove_outdated(job: Job, source: Source, stored: StoredName) -> None:
         ours = {each.suffix for each in several if each.name in mine} or {stored.suffix}
         others += [each.name for each in several if each.suffix not in ours]
     if job.check_existing:
-        others.append(failure_key(source.key))
+        others.append(failure_key(source.key, job.app.settings.output_prefix))
     if job.is_repeated or any(storage.head(bucket, other) is not None for other in others):
         reconcile_now(job.app, source)

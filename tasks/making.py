@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import OwnOutput
 from pipeline.core.outputs import Output, StoredName
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
@@ -114,7 +114,7 @@ def derive(
     def made(original: Original) -> Artifact:
         return Artifact(make(original.data), output.content_type, output.suffixes[0])
 
-    plan = Plan(output, made)
+    plan = Plan(output.below(task.app.settings.output_prefix), made)
     return produce(task, source, lambda _: plan, check_existing=careful)
 
 

@@ -12,7 +12,7 @@ from pipeline import enqueue
 from pipeline.celery import app
 from pipeline.core.errors import MessageError
 from pipeline.core.source import Source
-from pipeline.images import RENDITION, output
+from pipeline.images import RENDITION, placed
 from pipeline.images.names import FormatEndings
 from pipeline.images.renditions import Declared, declared, named
 from tasks.base import ObjectTask
@@ -117,7 +117,7 @@ def _enqueue_anew(task: ObjectTask, argument: str | dict[str, Any], name: str) -
 
 def _plan(job: Job, wanted: Declared) -> Plan:
     settings = job.app.settings
-    asked, limits, made = recipe(settings, wanted), Limits.from_settings(settings), output(settings, wanted)
+    asked, limits, made = recipe(settings, wanted), Limits.from_settings(settings), placed(settings, wanted)
     parent = None if wanted.made_from is None else named(settings, wanted.made_from)
     previous, suffix = _previous(job, parent)
     endings = FormatEndings(wanted.form)
@@ -154,17 +154,16 @@ def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | N
 
     Raises ``MessageError`` where something was stored that is no rendition of the object.
     """
-    folders = {each.folder: each for each in declared(job.app.settings)}
+    made = [(each, placed(job.app.settings, each)) for each in declared(job.app.settings)]
     for stored in job.stored:
-        folder = next((each for each in folders if stored.key.startswith(each)), None)
-        if folder is None:
-            continue
-        names = output(job.app.settings, folders[folder]).names(job.source.key, ever=True)
-        name = next((each for each in names if each.name == stored.key), None)
-        if name is None:
-            raise MessageError(f"{stored.uri} is no rendition of {job.source.uri}")
-        if parent is not None and folder == parent.folder:
-            return stored, name.suffix
+        for each, output in made:
+            if stored.key.startswith(output.folder):
+                names = output.names(job.source.key, ever=True)
+                name = next((name for name in names if name.name == stored.key), None)
+                if name is None:
+                    raise MessageError(f"{stored.uri} is no rendition of {job.source.uri}")
+                if each == parent:
+                    return stored, name.suffix
     return None, None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.core.names import key_metadata, stored_name
@@ -89,6 +89,11 @@ class Output:
     def stem(self, key: str) -> str:
         """What of the key is in the name."""
         return key if self.replace_suffix is None else _ENDING.sub("", key)
+
+    def below(self, prefix: str) -> Output:
+        """The same in a folder of the output bucket: OUTPUT_PREFIX."""
+        parent = None if self.made_from is None else prefix + self.made_from
+        return replace(self, folder=prefix + self.folder, made_from=parent)
 
     @property
     def suffixes(self) -> tuple[str, ...]:

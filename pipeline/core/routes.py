@@ -8,12 +8,11 @@ audit and the tasks all ask the same ``Routes`` (``app.routes``), so what is dec
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 
 from pipeline.core.errors import ConfigError, MessageError
-from pipeline.core.names import FAILED_PREFIX
 from pipeline.core.outputs import Output, Step, StoredName
 from pipeline.core.route_checks import check
 from pipeline.core.settings import Settings
@@ -27,7 +26,7 @@ class Route:
     - ``name``: for logs and for ``process(…, route=name)``;
     - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
       suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
-      look into the object: see ``pipeline.aws.content``;
+      look into the object: see ``pipeline.s3.content``;
     - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
       each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.
@@ -76,8 +75,13 @@ class Routes:
         self, settings: Settings, routes: Iterable[Route], look: Callable[[Source], Source | None] | None = None
     ) -> None:
         self.settings = settings
-        self.all = tuple(routes)
-        check(self.all)
+        declared = tuple(routes)
+        check(declared)
+        #: From here on outputs have their folder in the bucket: OUTPUT_PREFIX is in it.
+        self.all = tuple(
+            replace(route, outputs=[output.below(settings.output_prefix) for output in route.outputs])
+            for route in declared
+        )
         self._look = look
         self._answer = lru_cache(maxsize=4096)(self._ask)
         self.outputs = tuple(output for route in self.all for output in route.outputs)
@@ -172,7 +176,7 @@ class Routes:
 
     def is_output(self, bucket: str, key: str) -> bool:
         """Whether only the pipeline writes under that name. Metadata proves nothing: whoever uploads chooses it."""
-        return bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders))
+        return bucket == self.settings.output_bucket and key.startswith((self.settings.failed_folder, *self.folders))
 
 
 #: Where modules of routes have moved to; the names that they had in 0.1 still work in ROUTES.

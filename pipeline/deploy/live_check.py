@@ -45,6 +45,7 @@ class Check:
             raise PipelineError(f"there is no stack {self.stack} of the pipeline here: correct --stack or AWS_REGION")
         self.input_bucket, self.output_bucket = outputs["InputBucketName"], outputs["OutputBucketName"]
         self.prefix = f"{parameters.get('KeyPrefix', '')}{self.run_id}/"
+        self.outputs = parameters.get("OutputPrefix", "")
         self.minimum = int(parameters.get("MinWorkers", "0"))
         self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
         queues = {name: f"{outputs['QueuePrefix']}{name}" for name in QUEUES}
@@ -68,7 +69,9 @@ class Check:
             if lost := self.dead_letters() - dead:
                 wrong.append(f"{lost} messages are in the dead-letter queues")
             if failed := self.count("failed/"):
-                wrong.append(f"{failed} images failed: see failed/{self.prefix} in s3://{self.output_bucket}")
+                wrong.append(
+                    f"{failed} images failed: see s3://{self.output_bucket}/{self.outputs}failed/{self.prefix}"
+                )
             if self.with_ecs:
                 wrong += self.rest(started)
         finally:
@@ -133,7 +136,7 @@ class Check:
         return self.depth("events-dlq") + self.depth("tasks-dlq")
 
     def count(self, folder: str) -> int:
-        return sum(1 for _ in self.keys(self.output_bucket, folder + self.prefix))
+        return sum(1 for _ in self.keys(self.output_bucket, self.outputs + folder + self.prefix))
 
     def keys(self, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
         """Every version of every object below a prefix."""
@@ -143,7 +146,8 @@ class Check:
 
     def clean_up(self) -> None:
         """Removes the images and what was made of them; failure records stay, to be looked at."""
-        places = [(self.input_bucket, ""), (self.output_bucket, "resized/"), (self.output_bucket, "thumbs/")]
+        folders = [(self.output_bucket, f"{self.outputs}{kind}/") for kind in ("resized", "thumbs")]
+        places = [(self.input_bucket, ""), *folders]
         for bucket, folder in places:
             found = list(self.keys(bucket, folder + self.prefix))
             for start in range(0, len(found), 1000):

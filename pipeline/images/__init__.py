@@ -50,6 +50,11 @@ def output(settings: Settings, rendition: Declared) -> Output:
     )
 
 
+def placed(settings: Settings, rendition: Declared) -> Output:
+    """The output where it is in the bucket."""
+    return output(settings, rendition).below(settings.output_prefix)
+
+
 def images(settings: Settings) -> Route:
     """The route by these settings. Raises ``ConfigError``."""
     renditions = declared(settings)

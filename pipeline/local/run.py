@@ -13,20 +13,21 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.aws import content
+from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import told
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
+from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.files import File
-from pipeline.local.results import Result, State, Written
+from pipeline.local.results import FileResult, FileState, OutputFile
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
 from pipeline.operations.deadletters.letter import DeadLetter
+from pipeline.s3 import content
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48
@@ -74,7 +75,7 @@ class Run:
         url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
         return url
 
-    def process(self, files: Iterable[File]) -> Iterator[Result]:
+    def process(self, files: Iterable[File]) -> Iterator[FileResult]:
         """Yields each file's result when it is known; at most ``WINDOW`` files are in flight.
 
         Raises ``PipelineError`` when a process of the stack ends, or the output can't be written.
@@ -92,7 +93,7 @@ class Run:
             elif (refused := self._upload(last)) is not None:
                 yield refused
 
-    def collect(self) -> Iterator[Result]:
+    def collect(self) -> Iterator[FileResult]:
         """One look at what was written since the last one, and at the dead-letter queues."""
         self._stack.check()
         received = self._sqs.receive_message(
@@ -109,23 +110,23 @@ class Run:
             yield from self._dead_letters()
             yield from self._given_up(bool(received.get("Messages")))
 
-    def _upload(self, file: File) -> Result | None:
+    def _upload(self, file: File) -> FileResult | None:
         """Puts a file into the input bucket, or tells why not."""
         if file.problem is not None:
-            return Result(file.key, State.FAILED, reason=file.problem.reason, advice=file.problem.advice)
+            return FileResult(file.key, FileState.FAILED, reason=file.problem.reason, advice=file.problem.advice)
         source = Source(INPUT_BUCKET, file.key)
         skipped = self._routes.skip_reason(source, is_gone=True)  # it is not there yet
         if skipped is not None:
-            return Result(file.key, State.SKIPPED, reason=skipped)
+            return FileResult(file.key, FileState.SKIPPED, reason=skipped)
         try:
             with file.path.open("rb") as body:
                 answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
         except OSError as exc:
             advice = "Give yourself the right to read it." if isinstance(exc, PermissionError) else "Look at the file."
-            return Result(file.key, State.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
+            return FileResult(file.key, FileState.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
         except ClientError as exc:
-            return Result(
-                file.key, State.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
+            return FileResult(
+                file.key, FileState.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
             )
         source = Source(INPUT_BUCKET, file.key, etag=answer["ETag"].strip('"'), size=file.path.stat().st_size)
         try:
@@ -133,9 +134,13 @@ class Run:
         except Exception:  # a rule for the content: the bridge asks it again, and in the end a worker records it
             route, skipped = None, None
         self._waiting[file.key] = _Waiting(source.size or 0, source.etag or "", route)
-        return None if skipped is None else self._finish(Result(file.key, State.SKIPPED, reason=skipped), written=[])
+        return (
+            None
+            if skipped is None
+            else self._finish(FileResult(file.key, FileState.SKIPPED, reason=skipped), written=[])
+        )
 
-    def _arrived(self, name: str) -> Result | None:
+    def _arrived(self, name: str) -> FileResult | None:
         """A failure record or the last output of its route ends a file's journey."""
         if name.startswith(FAILED_PREFIX):
             source_key = self._key_of_record(name)
@@ -143,7 +148,7 @@ class Run:
                 return None  # a repeated event
             record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read())
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
-            failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
+            failed = FileResult(source_key, FileState.FAILED, reason=reason, advice=record["advice"])
             return self._finish(failed, written=[name])
         output = self._routes.output_of(name)
         if output is None or not (found := self._head(OUTPUT_BUCKET, name)):
@@ -170,8 +175,8 @@ class Run:
                     waiting.arrived[output.folder] = name.name
         return waiting
 
-    def _done(self, key: str, waiting: _Waiting) -> Result:
-        written: list[Written] = []
+    def _done(self, key: str, waiting: _Waiting) -> FileResult:
+        written: list[OutputFile] = []
         facts: dict[str, str] = {}
         for folder, name in waiting.arrived.items():
             path, found = self._download(name)
@@ -179,13 +184,13 @@ class Run:
             facts |= metadata
             width, _, height = metadata.get("pixels", "").partition("x")
             size = (int(width), int(height)) if height else (0, 0)
-            written.append(Written(name, folder.rstrip("/"), path.stat().st_size, found["ContentType"], size))
+            written.append(OutputFile(name, folder.rstrip("/"), path.stat().st_size, found["ContentType"], size))
         if waiting.route is not None:  # in the order in which they are declared
             order = [output.folder.rstrip("/") for output in waiting.route.outputs]
             written.sort(key=lambda each: order.index(each.folder))
-        done = Result(
+        done = FileResult(
             key,
-            State.DONE,
+            FileState.DONE,
             source_size=facts.get("source-size", ""),
             source_bytes=waiting.size,
             salvaged=facts.get("salvaged", ""),
@@ -218,7 +223,7 @@ class Run:
             raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
         return path, found
 
-    def _finish(self, result: Result, written: list[str]) -> Result:
+    def _finish(self, result: FileResult, written: list[str]) -> FileResult:
         """Takes a file off the list; removes its objects, so that the emulator stays small."""
         self._waiting.pop(result.key, None)
         if not self._keep:
@@ -227,7 +232,7 @@ class Run:
                 self._s3.delete_object(Bucket=OUTPUT_BUCKET, Key=key)
         return result
 
-    def _dead_letters(self) -> Iterator[Result]:
+    def _dead_letters(self) -> Iterator[FileResult]:
         """Files whose message was given up: the worker was lost on each of its deliveries, for example.
 
         The letters stay where they are, for a person with ``--keep`` to look at.
@@ -244,10 +249,12 @@ class Run:
                 for source in letter.sources():
                     if source.key in self._waiting:
                         advice = "Run it again with --keep, and look at worker.log and bridge.log."
-                        failed = Result(source.key, State.FAILED, f"it is a dead letter: {letter.reason}", advice)
+                        failed = FileResult(
+                            source.key, FileState.FAILED, f"it is a dead letter: {letter.reason}", advice
+                        )
                         yield self._finish(failed, written=[])
 
-    def _given_up(self, has_news: bool) -> Iterator[Result]:
+    def _given_up(self, has_news: bool) -> Iterator[FileResult]:
         """Files of which nothing is in a queue any more: somebody declared an output that no task writes."""
         self._idle = 0 if has_news or not self._waiting or self._is_busy() else self._idle + 1
         if self._idle < IDLE_LOOKS:
@@ -257,7 +264,9 @@ class Run:
             route = "its route" if waiting.route is None else f"the route {waiting.route.name}"
             reason = f"all tasks of {route} have ended, and {', '.join(waiting.missing) or 'an output'} was not written"
             advice = "Let a task of the route write each of its outputs, or take out the output that none writes."
-            yield self._finish(Result(key, State.FAILED, reason, advice), written=list(waiting.arrived.values()))
+            yield self._finish(
+                FileResult(key, FileState.FAILED, reason, advice), written=list(waiting.arrived.values())
+            )
 
     def _is_busy(self) -> bool:
         """Whether any message waits, is delayed, or is being worked on."""

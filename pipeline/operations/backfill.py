@@ -15,8 +15,6 @@ from functools import partial
 import click
 
 from pipeline.aws import queues
-from pipeline.aws.listing import list_objects
-from pipeline.aws.storage import Found
 from pipeline.celery import make_app
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
@@ -26,7 +24,10 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
 from pipeline.core.times import age, moment
 from pipeline.enqueue import NotEnqueued, process_many
+from pipeline.operations import own_queues
 from pipeline.operations.unreadable import Unreadable, unreadable
+from pipeline.s3.listing import list_objects
+from pipeline.s3.storage import Found
 
 #: Objects that are enqueued in one go: ten calls.
 BATCH = 100
@@ -140,7 +141,7 @@ def backfill(
         run.run(listing)
         console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
         return 1 if run.unreadable else 0
-    url = queues.url_of(settings, TASKS_QUEUE)
+    url = own_queues.url_of(settings, TASKS_QUEUE)
     remaining = _remaining(expected)
     with console.progress("Enqueuing", total=expected) as bar:
         run = Backfill(

@@ -14,8 +14,8 @@ from pipeline.celery import app
 from pipeline.core.errors import PipelineError
 from pipeline.core.routes import Routes
 from pipeline.core.source import Source
+from pipeline.operations.audit.audit import Audit, Repair
 from pipeline.operations.audit.classify import Status
-from pipeline.operations.audit.run import Audit, Repair
 from pipeline.operations.explain import as_dict, collect
 from tests.support.pipeline_model import INPUT, OUTPUT, PipelineModel
 

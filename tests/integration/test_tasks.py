@@ -146,7 +146,7 @@ def broken(*_: object, **__: object) -> Any:
 
 def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("pipeline.aws.storage.read", broken)
+    monkeypatch.setattr("pipeline.s3.storage.read", broken)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     waits = []
     for retries in range(5):
@@ -162,7 +162,7 @@ def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("pipeline.aws.storage.read", broken)
+    monkeypatch.setattr("pipeline.s3.storage.read", broken)
     with pytest.raises(TransientError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)
     record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())

@@ -212,6 +212,10 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _set({"Ref": "OutputBucket"}, *_container("WorkerTask", "Environment", 2, "Value")),
         "containers_are_told_the_buckets",
     ),
+    "worker writes beside the prefix": (
+        _drop(*_container("WorkerTask", "Environment", -1)),
+        "containers_are_told_the_buckets",
+    ),
     "pages of any origin": (
         _drop(*_properties("InputBucket", "CorsConfiguration")),
         "browsers_and_cloudfront_get_what_they_need_and_no_more",

@@ -9,10 +9,12 @@ from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from pipeline.aws import clients, queues, storage
+from pipeline.aws import clients
 from pipeline.aws.errors import is_denied, plainly, told
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
+from pipeline.operations import own_queues
+from pipeline.s3 import storage
 from tests.support.scripted import scripted_channel
 
 
@@ -64,7 +66,7 @@ def test_without_credentials_the_store_and_the_queues_say_so(nowhere: pytest.Mon
     with pytest.raises(PipelineError, match=r"^could not look at s3://b/k: no AWS credentials .*aws configure"):
         storage.head("b", "k")
     with pytest.raises(PipelineError, match=r"^queue pipeline-tasks: no AWS credentials .*aws configure"):
-        queues.url_of(Settings(), "tasks")
+        own_queues.url_of(Settings(), "tasks")
 
 
 def test_an_address_that_is_none_is_named(nowhere: pytest.MonkeyPatch) -> None:
@@ -79,8 +81,8 @@ def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
     assert clients.sqs().meta.region_name == "eu-west-1"
     nowhere.delenv("AWS_REGION")
     clients.forget_clients()
-    with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
-        queues.url_of(Settings(), "tasks")
+    with pytest.raises(PipelineError, match="no AWS region is set: set AWS_REGION"):
+        own_queues.url_of(Settings(), "tasks")
 
 
 def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch) -> None:

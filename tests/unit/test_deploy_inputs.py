@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, drain, inputs, teardown
 from pipeline.deploy.account import Account
-from pipeline.deploy.command import _inputs, _switch
+from pipeline.deploy.deploy_command import _inputs, _switch
 from tests.support.answers import Answers, Refused
 
 HERE = Account(id="123456789012", region="eu-west-1", arn="arn:aws:iam::123456789012:user/me")

@@ -13,7 +13,7 @@ from pipeline.deploy import reasons
 from pipeline.deploy.carrying_out import remove_failed, told
 from pipeline.deploy.follow import StackFailed
 from pipeline.deploy.wanted import Wanted
-from pipeline.deploy.witness import Finding, Witness
+from pipeline.deploy.witness import ServiceProblem, Witness
 from tests.support.answers import Answers, Refused
 
 CLUSTER = "arn:aws:ecs:eu-west-1:123456789012"
@@ -194,7 +194,7 @@ def test_ecs_is_asked_now_and_then_and_its_errors_are_not_the_deployments(aws: A
 
 def test_a_failed_deployment_ends_with_the_evidence_and_the_way_out() -> None:
     here = Witness("photos")
-    here.found.append(Finding("bridge", "not found", reasons.plainly("not found")))
+    here.found.append(ServiceProblem("bridge", "not found", reasons.plainly("not found")))
     text = told("photos", StackFailed("ROLLBACK_COMPLETE", "the stack ended as ROLLBACK_COMPLETE."), here)
     assert "bridge: there is no such image" in text
     assert "nothing of it ever ran" in text

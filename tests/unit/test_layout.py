@@ -18,8 +18,9 @@ PACKAGES = ("pipeline", "tasks", "bridge")
 
 #: From the bottom up: a folder is a layer, and imports only from itself and the layers before it.
 LAYERS = (
-    "pipeline.core",
     "pipeline.aws",
+    "pipeline.core",
+    "pipeline.s3",
     "pipeline.sqs",
     "pipeline.images",
     "pipeline",  # the app, and how programs enqueue
@@ -101,7 +102,7 @@ def test_what_looks_at_objects_knows_only_routes_and_outputs(module: str) -> Non
 
 def test_no_import_cycles_between_levels_hide_in_the_package_itself() -> None:
     assert set(own_imports("pipeline")) <= {
-        "pipeline.aws.content",
+        "pipeline.s3.content",
         "pipeline.celery",
         "pipeline.core.outputs",
         "pipeline.core.routes",

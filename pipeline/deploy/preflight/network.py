@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
 from pipeline.aws.errors import code, told
-from pipeline.operations.verdicts import Verdict, bad, ok, unknown, warning
+from pipeline.operations.check_results import CheckResult, bad, ok, unknown, warning
 
 #: What the containers call, by the last part of the endpoint's name; S3 may be a gateway or an interface.
 NEEDED = ("s3", "sqs", "ecr.api", "ecr.dkr", "logs")
@@ -21,7 +21,7 @@ _SPARE = 4
 _EVERYWHERE = ("0.0.0.0/0",)
 
 
-def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
     subnets = re.findall(r"subnet-\w+", values.get("SubnetIds", ""))
     vpc = values.get("VpcId", "")
     if not (vpc and subnets):
@@ -39,7 +39,7 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
         yield unknown("network", told(exc))
 
 
-def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[Verdict]:
+def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[CheckResult]:
     ec2 = clients.client("ec2")
     found = ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
     yield from _subnets(vpc, found, int(values.get("MaxWorkers", "0")))
@@ -66,7 +66,7 @@ def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[
         yield _endpoints(ec2, vpc, closed, values)
 
 
-def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[Verdict]:
+def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[CheckResult]:
     foreign = [subnet["SubnetId"] for subnet in found if subnet["VpcId"] != vpc]
     if foreign:
         yield bad("subnets", f"{', '.join(foreign)} are not in {vpc}", "give subnets of that VPC, or the VPC of these")
@@ -105,7 +105,7 @@ def _way(subnet: str, tables: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _endpoints(ec2: Any, vpc: str, subnets: list[str], values: Mapping[str, str]) -> Verdict:
+def _endpoints(ec2: Any, vpc: str, subnets: list[str], values: Mapping[str, str]) -> CheckResult:
     pages = ec2.get_paginator("describe_vpc_endpoints").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
     there = {
         endpoint["ServiceName"].split(".", 3)[-1]

@@ -1,7 +1,7 @@
 """What a listing's entries mean: done, failed, missing, stale, orphaned. Looks at single objects only where in doubt.
 
 There is no doubt about an object whose outputs were all written after it, each after what it is made from, at a time
-of which the recipe is known (``Eras``), with no failure record, and nothing else under its names.
+of which the recipe is known (``RecipeTimeline``), with no failure record, and nothing else under its names.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.names import failure_key, may_be_shortened
 from pipeline.core.outputs import Output
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
-from pipeline.operations.audit.merge import Joined
-from pipeline.operations.audit.recipe_history import Eras
+from pipeline.operations.audit.merge import MergedEntry
+from pipeline.operations.audit.recipe_history import RecipeTimeline
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 
 
 class Status(Enum):
@@ -51,7 +51,7 @@ class Facts:
     record: Provenance | None = None
     reason: str = ""  # of the record
     made: dict[str, Provenance] = field(default_factory=dict)  # by key
-    strangers: list[str] = field(default_factory=list)  # names of renditions of objects that don't exist
+    orphans: list[str] = field(default_factory=list)  # names of renditions of objects that don't exist
 
 
 def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> list[dict[str, str]]:
@@ -59,7 +59,7 @@ def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> list[dict[str,
     return [{each.name: recipes[output.folder] for each in output.names(key)} for output in route.outputs]
 
 
-def verdicts(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) -> list[Finding]:
+def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) -> list[Finding]:
     """The status of the object, and what lies beside what counts. ``outputs``: see ``wanted``."""
     etag = facts.source.etag
     current = [[name for name in names if name in facts.made and facts.made[name].etag == etag] for names in outputs]
@@ -82,12 +82,12 @@ def verdicts(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) 
             status = Finding(Status.STALE, named, "the object is newer")
         else:
             status = Finding(Status.MISSING, named, "only a part of it" if facts.made else "")
-    strangers = [Finding(Status.ORPHANED, Source(named.bucket, key)) for key in facts.strangers]
-    return [status, *([Finding(Status.LEFTOVER, named)] if beside else []), *strangers]
+    orphans = [Finding(Status.ORPHANED, Source(named.bucket, key)) for key in facts.orphans]
+    return [status, *([Finding(Status.LEFTOVER, named)] if beside else []), *orphans]
 
 
-class Judge:
-    """``quickly`` answers from the listing alone, or None; ``carefully`` looks. The latter may run in threads."""
+class Classifier:
+    """``from_listing`` answers from the listing alone, or None; ``with_head`` looks. The latter may run in threads."""
 
     def __init__(
         self, routes: Routes, input_bucket: str, on_request: Callable[[str], None], *, full: bool = False
@@ -100,9 +100,9 @@ class Judge:
         self._spoken_for = {output.made_from for output in routes.outputs} - {None}
         self._on_request = on_request
         self._full = full
-        self._eras: defaultdict[str, Eras] = defaultdict(Eras)  # by the output's folder
+        self._timelines: defaultdict[str, RecipeTimeline] = defaultdict(RecipeTimeline)  # by the output's folder
 
-    def quickly(self, entry: Joined, route: Route | None) -> Finding | None:
+    def from_listing(self, entry: MergedEntry, route: Route | None) -> Finding | None:
         """``route``: of the object; None where there is no object."""
         source = entry.source
         if (
@@ -110,7 +110,7 @@ class Judge:
             or source is None
             or route is None
             or entry.record is not None
-            or entry.rivals
+            or entry.ambiguous
             or _is_hidden(entry)
         ):
             return None
@@ -123,18 +123,18 @@ class Judge:
             # In the second of the upload, or before what it was made from, it may be of another version.
             if time is None or time <= source.modified or (output.made_from and time < times[output.made_from]):
                 return None
-            if output.folder not in self._spoken_for and not self._eras[output.folder].is_up_to_date(time):
+            if output.folder not in self._spoken_for and not self._timelines[output.folder].is_up_to_date(time):
                 return None
             times[output.folder] = time
         return Finding(Status.DONE, self._named(source))
 
-    def carefully(self, entry: Joined, route: Route | None) -> list[Finding]:
+    def with_head(self, entry: MergedEntry, route: Route | None) -> list[Finding]:
         """Raises ``TransientError``."""
         if entry.source is None or route is None:
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
         facts = self._facts_by_name(entry.source) if _is_hidden(entry) else self._facts(entry, entry.source)
-        return verdicts(facts, named, wanted(route, entry.key, self._recipes))
+        return classify(facts, named, wanted(route, entry.key, self._recipes))
 
     def hidden(self, name: str) -> Source | None:
         """The object of which something is stored under a shortened name; None where it exists, or is none of ours.
@@ -159,7 +159,7 @@ class Judge:
         return facts
 
     def _add_record(self, facts: Facts) -> None:
-        record = self._look(self._output, failure_key(facts.source.key))
+        record = self._look(self._output, failure_key(facts.source.key, self._routes.settings.output_prefix))
         made = Provenance.read(None if record is None else record.metadata)
         if record is not None and made.is_of(self._input):
             facts.record = made
@@ -172,7 +172,7 @@ class Judge:
         self._on_request("HeadObject")
         return storage.head(bucket, key)
 
-    def _facts(self, entry: Joined, source: Found) -> Facts:
+    def _facts(self, entry: MergedEntry, source: Found) -> Facts:
         facts = Facts(source)
         if entry.record is not None:
             self._add_record(facts)
@@ -189,14 +189,14 @@ class Judge:
                     spoken_for |= self._parent(entry, each.output, found, made)
                 if made.recipe is not None:
                     is_current = made.recipe == self._recipes[each.output.folder]
-                    self._eras[each.output.folder].learn(found.modified, is_current)
+                    self._timelines[each.output.folder].learn(found.modified, is_current)
             if each.output.stored(entry.key, each.suffix).holds(made, self._input):
                 facts.made[each.name] = made
-            elif not entry.rivals and made.is_of(self._input):
-                facts.strangers.append(_key_of(each.found.key, made))
+            elif not entry.ambiguous and made.is_of(self._input):
+                facts.orphans.append(_key_of(each.found.key, made))
         return facts
 
-    def _parent(self, entry: Joined, output: Output, found: Found, made: Provenance) -> dict[str, Provenance]:
+    def _parent(self, entry: MergedEntry, output: Output, found: Found, made: Provenance) -> dict[str, Provenance]:
         """What the metadata of one output says of that which it was made from, if that is still there."""
         etag = (found.metadata or {}).get("made-from")
         if etag is None or made.recipe is None:
@@ -207,7 +207,7 @@ class Judge:
             each.name: Provenance(made.bucket, made.etag, key_suffix=each.suffix, recipe=recipe) for each in parents
         }
 
-    def _original(self, entry: Joined) -> Source:
+    def _original(self, entry: MergedEntry) -> Source:
         """Of what an orphan was made: its name may have gained a suffix."""
         if entry.record is not None:
             return Source(self._input, entry.key)
@@ -226,6 +226,6 @@ def _key_of(name: str, made: Provenance) -> str:
     return name.removesuffix(made.key_suffix) or name
 
 
-def _is_hidden(entry: Joined) -> bool:
+def _is_hidden(entry: MergedEntry) -> bool:
     """Whether something may be stored of the object under a name that does not tell of which object it is."""
     return may_be_shortened(entry.key)

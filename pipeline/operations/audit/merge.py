@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.aws.storage import Found
 from pipeline.core.names import FAILED_SUFFIX
 from pipeline.core.outputs import Output
+from pipeline.s3.storage import Found
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it: a dot, and then whatever.
 _LAST = ".\U0010ffff"
@@ -33,19 +33,19 @@ class Stored:
 
 
 @dataclass(slots=True)
-class Joined:
+class MergedEntry:
     """All that is listed of one object; or, where there is no object, what is listed under one name."""
 
     key: str
     source: Found | None = None
     record: Found | None = None
     stored: list[Stored] = field(default_factory=list)
-    rivals: bool = False  # another object may own some of what is stored: their names end alike
+    ambiguous: bool = False  # another object may own some of what is stored: their names end alike
 
 
-def joined(
+def merge(
     sources: Iterable[Found], records: Iterable[Found], outputs: Sequence[tuple[Output, Iterable[Found]]]
-) -> Iterator[Joined]:
+) -> Iterator[MergedEntry]:
     """Each object once, about in the order of the keys; then what is stored without one.
 
     The listings' keys are relative, in order: without folders, but with the suffixes of outputs and records.
@@ -68,7 +68,7 @@ class _Table:
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = outputs
-        self._objects: dict[str, Joined] = {}
+        self._objects: dict[str, MergedEntry] = {}
         #: What each output has stored, by its name without the folder.
         self._stored: list[dict[str, Found]] = [{} for _ in outputs]
         self._claimed: list[set[str]] = [set() for _ in outputs]  # names that an object has
@@ -84,14 +84,14 @@ class _Table:
             return
         key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX)
         if key not in self._objects:
-            self._objects[key] = Joined(key)
+            self._objects[key] = MergedEntry(key)
             heapq.heappush(self._due, (self._limit(key), 0, key))
         if kind == 0:
             self._objects[key].source = found
         else:
             self._objects[key].record = found
 
-    def before(self, name: str | None) -> Iterator[Joined]:
+    def before(self, name: str | None) -> Iterator[MergedEntry]:
         """What can't be added to any more once this name has been read; None: everything."""
         while self._due and (name is None or self._due[0][0] < name):
             limit, kind, due = heapq.heappop(self._due)
@@ -105,7 +105,7 @@ class _Table:
         stems = {key, *(output.stem(key) for output in self._outputs)} if self._by_stem else {key}
         return max(stem + _LAST for stem in stems)
 
-    def _object(self, key: str) -> Joined:
+    def _object(self, key: str) -> MergedEntry:
         done = self._objects.pop(key)
         if done.source is None:
             return done
@@ -115,7 +115,7 @@ class _Table:
                 found = stored.get(stem + suffix)
                 if found is not None:
                     done.stored.append(Stored(output, suffix, found))
-                    done.rivals = done.rivals or found.key in claimed or self._is_wanted(output, found.key, key)
+                    done.ambiguous = done.ambiguous or found.key in claimed or self._is_wanted(output, found.key, key)
                     claimed.add(found.key)
         return done
 
@@ -127,9 +127,9 @@ class _Table:
         others = (self._objects.get(other) for other in _stems(output, name) if other != key)
         return any(other is not None and other.source is not None for other in others)
 
-    def _unclaimed(self, name: str, limit: str) -> Iterator[Joined]:
+    def _unclaimed(self, name: str, limit: str) -> Iterator[MergedEntry]:
         """What has this name and this limit, and no object; several outputs are done at once."""
-        orphan = Joined(name)
+        orphan = MergedEntry(name)
         for output, stored, claimed in zip(self._outputs, self._stored, self._claimed, strict=True):
             if name not in stored or _limit_of(output, name) != limit:
                 continue

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.aws.errors import is_denied, told
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.operations.check.place import Place
-from pipeline.operations.verdicts import Verdict, bad, ok, unknown
+from pipeline.operations.check_results import CheckResult, bad, ok, unknown
 
 
 class Broken(Exception):
@@ -25,8 +25,8 @@ class Guarantee:
     means: str
     attempt: Callable[[Place], str]
 
-    def tried(self, place: Place) -> Verdict:
-        """Never raises: what keeps it from being tried is a verdict, too."""
+    def tried(self, place: Place) -> CheckResult:
+        """Never raises: what keeps it from being tried is a result, too."""
         try:
             return ok(self.name, self.attempt(place))
         except (Broken, ConfigError) as exc:

@@ -19,6 +19,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.queue_names import QUEUES
 from pipeline.core.settings import Settings
 from pipeline.core.times import age
+from pipeline.operations import own_queues
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import DeadLetterQueue
 from pipeline.operations.deadletters.redrive import Unsupported, move, send_each
@@ -157,7 +158,7 @@ def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s:
     settings = Settings.from_env()
     total, unseen = 0, {}
     for name in names:
-        destination = queues.url_of(settings, name)
+        destination = own_queues.url_of(settings, name)
         with DeadLetterQueue(settings, name) as dead:
             with console.progress(f"Sending back {name}", queues.depth(dead.url)) as bar:
                 moved = _redrive(dead, destination, only, limit, per_s, bar)

@@ -15,8 +15,8 @@ from celery.worker import request
 from celery.worker.state import task_ready
 
 from pipeline.sqs.settled import Decision, Effect, on_raise, on_return, raised
-from pipeline.sqs.transport.channel import Parts
 from pipeline.sqs.transport.inflight import InFlightMessage
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 
 #: What Celery's request raises for a body that is not built as its protocol says.

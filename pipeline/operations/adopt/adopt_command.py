@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from pipeline.aws import content
-from pipeline.aws.listing import list_objects
 from pipeline.core import console
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
@@ -18,6 +16,8 @@ from pipeline.core.times import moment
 from pipeline.operations.adopt.estimate import PRICES_AS_OF, SPOT_DISCOUNT, Estimate, estimate
 from pipeline.operations.adopt.survey import Survey, Tried, tried
 from pipeline.operations.backfill import backfill
+from pipeline.s3 import content
+from pipeline.s3.listing import list_objects
 
 #: Reasons, endings and failures shown of each kind.
 SHOWN = 5

@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 
-from pipeline.aws import queues
+from pipeline.aws.batches import batches
 from pipeline.celery import PipelineApp, make_app
 from pipeline.core import console
-from pipeline.core.batches import batches
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
 from pipeline.core.times import moment
 from pipeline.enqueue import process_many, reconcile_many
+from pipeline.operations import own_queues
+from pipeline.operations.audit.audit import Audit, AuditReport, Repair
 from pipeline.operations.audit.classify import Status
-from pipeline.operations.audit.run import Audit, Repair, Report
 
 #: Objects that are enqueued in one go.
 BATCH = 1000
@@ -59,7 +59,7 @@ def audit(
             click.echo(json.dumps(as_dict(report), indent=2, ensure_ascii=False))
         else:
             _show(report)
-        waiting = queues.waiting(settings)
+        waiting = own_queues.waiting(settings)
         if waiting and not report.is_complete:
             console.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
         if repair:
@@ -67,7 +67,7 @@ def audit(
     return 0 if report.is_complete else 1
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: AuditReport) -> dict[str, Any]:
     """The report as JSON: ``{"complete": …, "counts": {status: n}, "reasons": {status: {reason: n}}, …}``."""
     reasons: dict[str, dict[str, int]] = {}
     examples: dict[str, dict[str, list[str]]] = {}
@@ -86,7 +86,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def _show(report: Report) -> None:
+def _show(report: AuditReport) -> None:
     rows = []
     for status in Status:
         parts = {reason: count for (each, reason), count in report.reasons.items() if each is status}
@@ -104,7 +104,7 @@ def _show(report: Report) -> None:
     console.note(f"Requests: {requests}.")
 
 
-def _repair(run: Audit, report: Report, app: PipelineApp, *, yes: bool) -> None:
+def _repair(run: Audit, report: AuditReport, app: PipelineApp, *, yes: bool) -> None:
     enqueued, removed = (report.repairs[each] for each in (Repair.ENQUEUE, Repair.REMOVE))
     if not enqueued and not removed:
         console.note("Nothing to repair.")

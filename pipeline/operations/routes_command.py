@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from pipeline.aws import content
 from pipeline.core import console
 from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.s3 import content
 
 
 def show(uri: str | None) -> int:

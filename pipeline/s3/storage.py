@@ -5,7 +5,6 @@ Errors are told apart by code and HTTP status alone, never by their text: object
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
+from pipeline.aws.batches import batches
 from pipeline.aws.errors import code, is_denied, may_be_everybodys, status, told
-from pipeline.core.batches import batches
+from pipeline.aws.xml import NOT_XML
 from pipeline.core.errors import (
     KeyTooLong,
     NotReadable,
@@ -30,8 +30,6 @@ from pipeline.core.source import Source
 
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
-#: What XML 1.0 can't carry, and so DeleteObjects can't name. (By what is in it: the complement takes 7 ms to compile.)
-NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 #: What no object is called, so that asking for it tells whether these credentials may ask at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
 #: Verbs that may be denied for one object alone. Writing and deleting is done in folders of the pipeline's own.

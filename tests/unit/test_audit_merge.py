@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aws.storage import Found
 from pipeline.core.outputs import Output
 from pipeline.images.names import SUFFIXES, FormatEndings
-from pipeline.operations.audit.merge import Joined, joined
+from pipeline.operations.audit.merge import MergedEntry, merge
+from pipeline.s3.storage import Found
 from tests.support.s3_model import EPOCH
 
 
@@ -21,23 +21,25 @@ def found(names: Iterable[str]) -> list[Found]:
 OUTPUTS = [Output(folder=folder, endings=FormatEndings()) for folder in ("resized/", "thumbs/")]
 
 
-def join(sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]) -> list[Joined]:
+def join(
+    sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]
+) -> list[MergedEntry]:
     outputs = list(zip(OUTPUTS, map(found, (resized, thumbs)), strict=True))
-    return list(joined(found(sources), found(f"{key}.json" for key in records), outputs))
+    return list(merge(found(sources), found(f"{key}.json" for key in records), outputs))
 
 
-def suffixes(entry: Joined, folder: str) -> list[str]:
+def suffixes(entry: MergedEntry, folder: str) -> list[str]:
     return sorted(each.suffix for each in entry.stored if each.output.folder == folder)
 
 
-def shown(entries: Iterable[Joined]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
+def shown(entries: Iterable[MergedEntry]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
     return {
         entry.key: (
             entry.source is not None,
             entry.record is not None,
             suffixes(entry, "resized/"),
             suffixes(entry, "thumbs/"),
-            entry.rivals,
+            entry.ambiguous,
         )
         for entry in entries
     }
@@ -94,7 +96,7 @@ def test_it_is_what_comparing_everything_with_everything_gives(
         assert (entry.record is not None) == (key in records)
         wanted = {each.found.key for each in entry.stored}
         others = {other + suffix for other in sources if other != key for suffix in SUFFIXES}
-        assert entry.rivals == bool(wanted & others)
+        assert entry.ambiguous == bool(wanted & others)
     owned = {key + suffix for key in sources for suffix in SUFFIXES}
     orphans = [entry for entry in entries if entry.source is None]
     assert {entry.key for entry in orphans if entry.record} == set(records) - set(sources)
