@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
 from pipeline.aws.backoff import Backoff
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import TransientError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: Between polls while SQS fails, and between tries of publishing while that does.
 OUTAGE_BACKOFF = Backoff(first_s=1, most_s=30)
-#: Before a message that has trouble of its own comes again, by its receives.
+#: Before a message with a problem of its own comes again, by its receives.
 MESSAGE_BACKOFF = Backoff(first_s=10, most_s=900)
 #: What publishing raises when the service is at fault, and not what is published.
 _OUTAGES = (TransientError, ClientError, BotoCoreError, OSError)
@@ -95,7 +95,7 @@ class Bridge:
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
         self._failures = 0  # in a row, of SQS or of publishing
-        self._held: list[EventMessage] = []  # received and not published, since the service failed
+        self._unpublished: list[EventMessage] = []  # received and not published, since the service failed
         self._hidden_at = 0.0  # when they were hidden last
         self._queue = EventsQueue(settings, sqs)
 
@@ -109,31 +109,35 @@ class Bridge:
         if not self._settings.input_buckets:
             logger.warning(
                 "bridge: INPUT_BUCKET is not set, so events of any bucket but OUTPUT_BUCKET are taken",
-                extra={"action": "any-bucket"},
+                extra={"action": "any_bucket"},
             )
         while not self._stopping.is_set():
-            trouble = None
+            problem = None
             try:
                 self.step()
             except (ClientError, BotoCoreError) as exc:
-                trouble = f"SQS fails: {told(exc)}"
-            if self._held:
-                trouble = f"nothing can be published, so {len(self._held)} messages are held and no more are received"
-            self._ride_out(trouble)
+                problem = f"SQS fails: {describe_error(exc)}"
+            if self._unpublished:
+                problem = (
+                    f"nothing can be published, so {len(self._unpublished)} messages are kept and no more are received"
+                )
+            self._back_off(problem)
             if self._heartbeat is not None:
                 self._heartbeat.touch()
         if self._heartbeat is not None:
             self._heartbeat.remove()
         logger.info("bridge: stopped", extra={"action": "stop"})
 
-    def _ride_out(self, trouble: str | None) -> None:
-        if trouble is None:
+    def _back_off(self, problem: str | None) -> None:
+        if problem is None:
             if self._failures:
-                logger.info("bridge: working again after %d failures", self._failures, extra={"action": "recovered"})
+                logger.info(
+                    "bridge: working again after %d failures", self._failures, extra={"action": "sqs_recovered"}
+                )
             self._failures = 0
             return
         if self._failures == 0:
-            logger.warning("bridge: backing off: %s", trouble, extra={"action": "outage"})
+            logger.warning("bridge: backing off: %s", problem, extra={"action": "sqs_unavailable"})
         self._failures += 1
         self._pause(OUTAGE_BACKOFF.pause_s(self._failures))
 
@@ -142,11 +146,11 @@ class Bridge:
 
         Returns the outcomes of the messages.
         """
-        events = self._hide_held() if self._held else self._receive()
+        events = self._hide_unpublished() if self._unpublished else self._receive()
         unsent, is_outage = self._send([each.assignment for event in events for each in event.dispositions])
         for event in events:
             event.published(unsent)
-        self._held = [event for event in events if is_outage and event.is_pending]
+        self._unpublished = [event for event in events if is_outage and event.is_pending]
         ended = [event for event in events if not (is_outage and event.is_pending)]
         for event in ended:
             event.give_up(unsent)
@@ -161,12 +165,14 @@ class Bridge:
             for message, receives in received
         ]
 
-    def _hide_held(self) -> list[EventMessage]:
+    def _hide_unpublished(self) -> list[EventMessage]:
         """What is held stays hidden from other bridges."""
         if monotonic() - self._hidden_at > self._settings.message_visibility_timeout_s / 2:
             self._hidden_at = monotonic()
-            self._queue.hide([(event.message, self._settings.message_visibility_timeout_s) for event in self._held])
-        return self._held
+            self._queue.hide(
+                [(event.message, self._settings.message_visibility_timeout_s) for event in self._unpublished]
+            )
+        return self._unpublished
 
     def _send(self, assignments: Sequence[Assignment | None]) -> tuple[dict[Source, str], bool]:
         """Publishes them; returns what is not sent, with the reason of each, and whether the service is at fault."""

@@ -52,7 +52,7 @@ class FailedKeys:
                 logger.warning(
                     "bridge: can't list the failure records, so every object costs a few requests more: %s",
                     exc,
-                    extra={"action": "not-listed"},
+                    extra={"action": "failure_listing_failed"},
                 )
             return None
         return frozenset(records) if len(records) <= MAX_RECORDS else None

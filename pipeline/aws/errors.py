@@ -74,7 +74,7 @@ def is_missing(exc: ClientError) -> bool:
     return code(exc) in _MISSING_QUEUE | _MISSING_TOPIC
 
 
-def told(exc: Exception) -> str:
+def describe_error(exc: Exception) -> str:
     """What went wrong, and what to do where that is known; to stand behind what was being done, and to which object."""
     match exc:
         case NoCredentialsError() | PartialCredentialsError() | ProfileNotFound():
@@ -101,11 +101,11 @@ def _text(exc: ClientError) -> str:
 
 
 @contextmanager
-def plainly(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Turns what boto3 raises while ``doing`` something into a ``PlainError`` that says what to do."""
     try:
         yield
     except (ClientError, BotoCoreError) as exc:
-        raise PlainError(f"{doing}: {told(exc)}") from exc
+        raise PlainError(f"{doing}: {describe_error(exc)}") from exc
     except ResponseParserError as exc:
         raise PlainError(f"{doing}: the answer is not AWS's ({exc}): check AWS_ENDPOINT_URL") from exc

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, is_missing_queue, told
+from pipeline.aws.errors import code, describe_error, is_denied, is_missing_queue
 from pipeline.aws.plain_errors import ConfigError, PlainError, TransientError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def sqs_errors(queue: str, action: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, queue, action) from exc
     except BotoCoreError as exc:
-        raise TransientError(f"queue {queue}: {told(exc)}") from exc
+        raise TransientError(f"queue {queue}: {describe_error(exc)}") from exc
 
 
 def _meaning(exc: ClientError, queue: str, action: str) -> PlainError:
@@ -62,7 +62,7 @@ def _meaning(exc: ClientError, queue: str, action: str) -> PlainError:
         return ConfigError(missing(queue))
     if is_denied(exc):
         return TransientError(f"queue {queue}: not allowed ({code(exc)}); these credentials need sqs:{action} on it")
-    return TransientError(f"queue {queue}: {told(exc)}")
+    return TransientError(f"queue {queue}: {describe_error(exc)}")
 
 
 def missing(queue: str) -> str:

@@ -25,7 +25,7 @@ from rich.text import Text
 WIDE, WIDEST = 60, 100
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """A table on a terminal; else one line a row, its cells separated by tabs, without the headings."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -45,12 +45,12 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """``1 dead letter``, ``1,234 dead letters``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def note(text: str) -> None:
+def echo_err(text: str) -> None:
     """For the person, beside what is for the pipe."""
     click.echo(text, err=True)
 
@@ -67,7 +67,7 @@ class Bar:
     def __call__(self, done: int, text: str = "") -> None:
         if self._shown.disable:
             if text and not self._text:
-                note(text)
+                echo_err(text)
         elif text != self._text or done % 10 == 0 or done == self._total:
             rate = f"{self._shown.tasks[0].speed or 0:,.0f}/s"
             self._shown.update(self._task, completed=done, rate=rate, text=text)

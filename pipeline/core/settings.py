@@ -196,6 +196,16 @@ class Settings(BaseModel):
         True, description="Whether the renditions of an object are removed when the object is."
     )
 
+    wake_alarm: str | None = Field(
+        None,
+        max_length=255,
+        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker "
+        "takes any. Unset: it does not.",
+    )
+    backlog_per_worker: int = Field(
+        4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+    )
+
     poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.core.console import counted
+from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, tags
 from pipeline.deploy.carrying_out import carry_out, remove_failed
@@ -99,7 +99,7 @@ def _inputs(
     """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
     found = [inputs.look(bucket, here) for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))]
     for each in found:
-        for line in inputs.told(each):
+        for line in inputs.describe(each):
             console.print(line, soft_wrap=True)
     keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
@@ -139,7 +139,7 @@ def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account,
         console.print(escape(line), soft_wrap=True)
     if wrong := preflight.wrong(results):
         raise PipelineError(
-            f"{counted(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
+            f"{pluralize(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
         )
 
 

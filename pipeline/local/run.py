@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws.batches import MAX_ENTRIES
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key
 from pipeline.core.provenance import Provenance
@@ -126,7 +126,10 @@ class Run:
             return FileResult(file.key, FileState.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
         except ClientError as exc:
             return FileResult(
-                file.key, FileState.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
+                file.key,
+                FileState.FAILED,
+                reason=f"it cannot be uploaded: {describe_error(exc)}",
+                advice="Rename the file.",
             )
         source = Source(INPUT_BUCKET, file.key, etag=answer["ETag"].strip('"'), size=file.path.stat().st_size)
         try:

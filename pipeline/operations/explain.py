@@ -171,7 +171,7 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
             click.echo(line)
         waiting = own_queues.waiting(settings)
         if waiting and found["status"] in ("missing", "stale"):
-            click.echo(f"queues:     {console.counted(waiting, 'message')} waiting; it may be among them")
+            click.echo(f"queues:     {console.pluralize(waiting, 'message')} waiting; it may be among them")
     return 1 if found["status"] in ("missing", "stale", "orphaned", "unreadable") else 0
 
 

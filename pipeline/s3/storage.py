@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
 from pipeline.aws.batches import batches
-from pipeline.aws.errors import code, is_denied, may_be_everybodys, status, told
+from pipeline.aws.errors import code, describe_error, is_denied, may_be_everybodys, status
 from pipeline.aws.xml import NOT_XML
 from pipeline.core.errors import (
     KeyTooLong,
@@ -206,7 +206,7 @@ def storage_errors(verb: str, uri: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, verb, uri) from exc
     except (BotoCoreError, OSError) as exc:
-        raise ServiceUnavailable(f"could not {verb} {uri}: {told(exc)}") from exc
+        raise ServiceUnavailable(f"could not {verb} {uri}: {describe_error(exc)}") from exc
 
 
 def _no_bucket(bucket: str) -> str:
@@ -227,7 +227,7 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
         kind = TransientError if verb in _OF_ONE and not _is_barred(uri) else ServiceUnavailable
         return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
     kind = ServiceUnavailable if may_be_everybodys(exc) else TransientError
-    return kind(f"could not {verb} {uri}: {told(exc)}")
+    return kind(f"could not {verb} {uri}: {describe_error(exc)}")
 
 
 def _is_barred(uri: str) -> bool:

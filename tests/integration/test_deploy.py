@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, drain
 from pipeline.deploy.follow import Follower, StackEvent
@@ -208,7 +208,7 @@ def test_without_a_region_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    with pytest.raises(PipelineError, match="no AWS region"), plainly("x"):
+    with pytest.raises(PipelineError, match="no AWS region"), translate_errors("x"):
         clients.client("cloudformation")
 
 

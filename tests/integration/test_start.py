@@ -53,7 +53,7 @@ def test_a_bridge_loads_what_it_needs_and_no_more(made: Chain) -> None:
 
 
 def test_a_bridge_polls_before_celery_is_loaded() -> None:
-    modules = "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.keep_awake, pipeline.enqueue"
+    modules = "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.wake, pipeline.enqueue"
     code = f"import sys, {modules}, pipeline.images; print({{'celery', 'kombu', 'PIL'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"

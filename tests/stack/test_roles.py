@@ -92,7 +92,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         cloud.deploy()
         cloud.leave_queues_behind()
         cloud.guard({who: grants(stack, role) for who, role in ROLES.items()})
+        photo = (SAMPLES / "rocket.jpg").read_bytes()
         cloud.start("bridge", "BridgeTask")
+        cloud.put("a b/good.jpg", photo)
+        asked = "cloudwatch:SetAlarmState"
+        wait_until(lambda: asked in {call.action for _, call, _ in cloud.calls()}, "the bridge wakes a worker", 60)
         # Short, so that a slow task shows how its visibility is extended; likewise the claim on the control queue.
         cloud.start(
             "worker", "WorkerTask", "-n", "worker@test", MESSAGE_VISIBILITY_TIMEOUT_S="2", CONTROL_QUEUE_TTL_S="10"
@@ -104,8 +108,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             FLOWER_BASIC_AUTH='{"username": "flower", "password": "secret"}',
             CONTROL_QUEUE_TTL_S="10",
         )
-        photo = (SAMPLES / "rocket.jpg").read_bytes()
-        cloud.put("a b/good.jpg", photo)
         cloud.put(f"{SLOW}.jpg", photo)
         cloud.put("broken.jpg", photo[:1000])
         cloud.send("events", _put_event(cloud, {"key": "gone.jpg", "eTag": "0", "sequencer": "01"}))  # deleted since

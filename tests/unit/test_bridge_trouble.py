@@ -164,7 +164,7 @@ def test_while_sqs_itself_is_away_it_backs_off_and_uses_up_no_receives(caplog: p
     assert set(world.queue.receives.values()) == {1}
     assert world.queue.requests["receive"] < 40
     actions = Counter(record.__dict__.get("action") for record in caplog.records)
-    assert (actions["outage"], actions["recovered"]) == (1, 1)
+    assert (actions["sqs_unavailable"], actions["sqs_recovered"]) == (1, 1)
 
 
 def test_one_message_that_the_queue_refuses_waits_alone_and_ends_as_a_dead_letter() -> None:

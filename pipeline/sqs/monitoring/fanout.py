@@ -17,7 +17,7 @@ from kombu.transport.SQS.exceptions import DoesNotExistQueueException, Undefined
 from kombu.utils.json import dumps
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_missing, told
+from pipeline.aws.errors import describe_error, is_missing
 from pipeline.core.errors import ConfigError
 from pipeline.sqs.monitoring import names
 from pipeline.sqs.monitoring.names import Kind
@@ -72,7 +72,7 @@ def replying(queue: str) -> Iterator[None]:
         logger.debug("nobody waits for a reply on %s any more", queue)
     except (ClientError, BotoCoreError) as exc:
         level = logging.DEBUG if isinstance(exc, ClientError) and is_missing(exc) else logging.WARNING
-        logger.log(level, "a reply on %s was not sent: %s", queue, told(exc))
+        logger.log(level, "a reply on %s was not sent: %s", queue, describe_error(exc))
 
 
 def reply_poll_s(long_poll_s: int | None, waits_s: float | None) -> int | None:

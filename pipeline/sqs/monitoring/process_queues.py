@@ -23,7 +23,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_missing, told
+from pipeline.aws.errors import describe_error, is_missing
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.sqs.monitoring.names import Kind
 
@@ -110,7 +110,7 @@ class OwnedQueues:
                 with self._lock:
                     self._renew(name)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: its claim could not be renewed: %s", name, told(exc))
+                logger.warning("%s: its claim could not be renewed: %s", name, describe_error(exc))
 
     def _renew(self, name: str) -> None:
         queue = self._queues.get(name)
@@ -133,7 +133,7 @@ class OwnedQueues:
             try:
                 remove(queue.url, queue.subscription_arn)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, told(exc))
+                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, describe_error(exc))
 
     def _keep(self) -> None:
         # Three times within it, so that one failed call loses nothing.
