@@ -132,8 +132,17 @@ class Settings(BaseModel):
         "the first route that takes an object is the only one. `pipeline.images` is the images'.",
     )
 
-    resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
-    thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+    renditions: str | None = Field(
+        None,
+        description="What is made of each image (docs/images.md#renditions), for example `resized=1024x768, "
+        "thumbs=192x192:cover, medium=640x480:webp:q80`; unset: `resized/` and `thumbs/`, by the two boxes below.",
+    )
+    resize_box: Box = Field(
+        (1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in, where `RENDITIONS` is unset."
+    )
+    thumb_box: Box = Field(
+        (192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in, where `RENDITIONS` is unset."
+    )
 
     # The image step: how renditions are encoded, and what is refused.
     output_format: OutputFormat | None = Field(
@@ -286,7 +295,9 @@ class Settings(BaseModel):
                 f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
                 "or an idle bridge is taken for one that hangs"
             )
-        if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
+        if self.renditions is None and any(
+            small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)
+        ):
             raise ValueError(
                 f"THUMB_BOX={as_variable(self.thumb_box)} must fit in RESIZE_BOX={as_variable(self.resize_box)}: "
                 "the thumbnail is made from the resized rendition"

@@ -16,7 +16,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.aws.backoff import Backoff
@@ -26,6 +25,7 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued
+from pipeline.images import images as images_route
 from pipeline.local.stack import INPUT_BUCKET
 from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
@@ -51,7 +51,7 @@ def made(enqueue: Any, newer_than: datetime | None = None, **more: Any) -> Backf
 
 
 def by_content(rule: Callable[[Source], bool]) -> Routes:
-    (images,) = pipeline.images.ROUTES
+    images = images_route(SETTINGS)
     return Routes(SETTINGS, [replace(images, content=rule)])
 
 
