@@ -63,10 +63,10 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, check_ex
     check_bucket(app.settings, source)
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
-    first, *others = app.routes.resolve(source, route).tasks
+    first, *others = app.routes.resolve(source, route).steps
     return chain(
-        app.signature(first, args=(known,), options=shown),
-        *(app.signature(name, options=shown) for name in others),
+        app.signature(first.task, args=(known,), kwargs=dict(first.arguments), options=shown),
+        *(app.signature(step.task, kwargs=dict(step.arguments), options=shown) for step in others),
         app=app,
     )
 

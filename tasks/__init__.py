@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.base import ObjectTask
     from tasks.making import derive
-    from tasks.renditions import resize, thumbnail
+    from tasks.renditions import rendition, resize, thumbnail
 
-__all__ = ["ObjectTask", "derive", "resize", "thumbnail"]
+__all__ = ["ObjectTask", "derive", "rendition", "resize", "thumbnail"]
 
 _HOMES = {
     "ObjectTask": "tasks.base",
     "derive": "tasks.making",
+    "rendition": "tasks.renditions",
     "resize": "tasks.renditions",
     "thumbnail": "tasks.renditions",
 }

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.core.errors import OwnOutput
-from pipeline.core.names import stored_name
+from pipeline.core.outputs import Output, StoredName
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
 from pipeline.s3 import storage
@@ -23,7 +22,7 @@ from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
 from tasks.images.limits import Limits
-from tasks.job import Job
+from tasks.job import STORED, Job
 from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,7 @@ class Original:
     source: Source  # the object itself, also where a rendition of it was read
     provenance: Provenance
     freshness: FreshnessCheck
+    is_upload: bool  # and not what an earlier task made of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,24 @@ class Artifact:
     facts: Mapping[str, Any] = field(default_factory=dict)  # facts about what was made, for the task's result
 
 
+def _always_enough(_: Original) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one task makes its output of one object."""
 
-    folder: str
-    suffixes: tuple[str, ...]  # what its name may have behind the object's key, the likeliest first
-    recipe: str
+    output: Output
     make: Callable[[Original], Artifact]  # may raise anything: see ``ObjectTask.run_with_policy``
-    previous: Source | None = None  # read what the task before this one stored, instead of the object
+    previous: Source | None = None  # read what a task before this one stored, instead of the object
+    suffixes: tuple[str, ...] | None = None  # of these names only, where more is known than the output tells
+    is_enough: Callable[[Original], bool] = _always_enough  # whether what was stored before is; else the object is read
+
+    def names(self, key: str) -> tuple[StoredName, ...]:
+        """Where it may be stored, the likeliest first."""
+        found = self.output.names(key)
+        return tuple(each for each in found if self.suffixes is None or each.suffix in self.suffixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +82,15 @@ class Result:
     rendition: Mapping[str, Any]
     read: Mapping[str, Any] | None = None  # facts about what was read; None where it was not needed
 
-    def to_json(self, *, check_existing: bool) -> dict[str, Any]:
+    def to_json(self, job: Job) -> dict[str, Any]:
         """The task's result, which the next task of the chain is given."""
         known: dict[str, Any] = {"outcome": self.outcome.value, "source": self.source.to_json()}
         if self.read is not None:
             known["read"] = dict(self.read)
         known["rendition"] = dict(self.rendition)
-        return known | {CHECK_EXISTING: True} if check_existing else known
+        if job.stored and not job.is_last:
+            known[STORED] = [{"bucket": each.bucket, "key": each.key, "etag": each.etag} for each in job.stored]
+        return known | {CHECK_EXISTING: True} if job.check_existing else known
 
 
 def derive(
@@ -101,10 +112,9 @@ def derive(
     """
 
     def made(original: Original) -> Artifact:
-        return Artifact(make(original.data), output.content_type, output.append_suffix)
+        return Artifact(make(original.data), output.content_type, output.suffixes[0])
 
-    placed = output.below(task.app.settings.output_prefix)
-    plan = Plan(placed.folder, (output.append_suffix,), output.recipe, made)
+    plan = Plan(output.below(task.app.settings.output_prefix), made)
     return produce(task, source, lambda _: plan, check_existing=careful)
 
 
@@ -120,10 +130,17 @@ def _work(job: Job, plan: Plan) -> dict[str, Any]:
     result = existing_result(job, plan)
     if result is None:
         original = read(job, plan)
+        if plan.previous is not None and not plan.is_enough(original):
+            original = read(job, replace(plan, previous=None))
         result = write(job, plan, original, plan.make(original))
     if job.is_last:
-        remove_outdated(job, result.source, result.rendition["key"])
-    return result.to_json(check_existing=job.check_existing)
+        remove_outdated(job, result.source, _stored_name(plan, result))
+    return result.to_json(job)
+
+
+def _stored_name(plan: Plan, result: Result) -> StoredName:
+    names = plan.output.names(result.source.key, ever=True)
+    return next(each for each in names if each.name == result.rendition["key"])
 
 
 def existing_result(job: Job, plan: Plan) -> Result | None:
@@ -138,12 +155,13 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
     # Also because an earlier try may have written late, and ended before it could look.
     source = resolve_current(job.source) if plan.previous is None else job.source
     bucket = job.app.settings.required("output_bucket")
-    for suffix in plan.suffixes:
-        there = storage.head(bucket, stored_name(plan.folder, source.key, suffix))
+    for name in plan.names(source.key):
+        there = storage.head(bucket, name.name)
         if there is None:
             continue
         made = Provenance.read(there.metadata)
-        if made.is_for(source.bucket, suffix) and (made.etag, made.recipe) == (source.etag, plan.recipe):
+        is_current = (made.etag, made.recipe) == (source.etag, plan.output.current_recipe)
+        if is_current and name.holds(made, source.bucket):
             logger.info(
                 "duplicate: %s is %s/%s already",
                 source.uri,
@@ -170,22 +188,22 @@ def read(job: Job, plan: Plan) -> Original:
         source = replace(
             job.source, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer
         )
-    return Original(stored.data, found, stored.metadata, source, provenance, freshness)
+    return Original(stored.data, found, stored.metadata, source, provenance, freshness, plan.previous is None)
 
 
 def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Result:
     """Stores what was made. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
     source = original.source
     bucket = job.app.settings.required("output_bucket")
-    key = stored_name(plan.folder, source.key, artifact.suffix)
+    name = plan.output.stored(source.key, artifact.suffix)
     outcome, etag = write_newest(
         bucket,
-        key,
+        name,
         artifact.data,
         content_type=artifact.content_type,
         cache_control=job.app.settings.cache_control,
         source=source,
-        made=replace(original.provenance, recipe=plan.recipe, key_suffix=artifact.suffix),
+        made=replace(original.provenance, recipe=plan.output.current_recipe, key_suffix=artifact.suffix),
         facts=artifact.metadata,
         freshness=original.freshness,
     )
@@ -196,11 +214,11 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         outcome.value,
         source.uri,
         bucket,
-        key,
+        name.name,
         size,
         extra={"action": outcome.value, "key": source.key, "task": job.task_name},
     )
-    rendition = _described(bucket, key, etag, artifact.facts, len(artifact.data), artifact.content_type)
+    rendition = _described(bucket, name.name, etag, artifact.facts, len(artifact.data), artifact.content_type)
     return Result(outcome, source, rendition, {**artifact.read, "bytes": original.found.size})
 
 

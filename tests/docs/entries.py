@@ -100,7 +100,7 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline adopt .* --dry-run", says="price: +about"),
     Look(
         "python -m pipeline adopt .* --stack .*",
-        "needs ECS; tests/unit/test_cli_stack.py has the option",
+        "needs ECS; tests/unit/test_stack_option.py has the option",
         looks.nothing,
     ),
     Run("python -m pipeline check", says="17 checks: nothing is wrong"),

@@ -42,7 +42,7 @@ class RouteCheck(bootsteps.StartStopStep):
 
 def _check(app: Any) -> None:
     for route in app.routes.all:
-        missing = [name for name in route.tasks if name not in app.tasks]
+        missing = [step.task for step in route.steps if step.task not in app.tasks]
         if missing:
             raise ConfigError(
                 f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
