@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it was read: its bytes (none where they are in a file) and what the store says about them."""
+    """An object's bytes (none if they are in a file), and what the store says about them."""
 
     data: bytes
     found: Found
@@ -69,13 +69,13 @@ class Stored:
 
 
 def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | None = None) -> Stored:
-    """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
+    """Reads the current object, if it is the one that ``source`` names: by ETag if known, else by version.
 
-    The request does not name the version: an old version can still be read by its id when the object has
-    been overwritten or deleted since, and then it is no longer what renditions should show.
+    The request does not name the version: an old version can still be read by its id after the object was
+    overwritten or deleted, and renditions must not show it then.
 
-    ``check_bytes`` is given the object's size before it is downloaded, and may raise. ``into``: the file that the bytes
-    go to, instead of memory.
+    ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead of
+    memory.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
@@ -90,7 +90,7 @@ def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | Non
             if source.size not in (None, found.size):
                 raise ObjectChanged(f"{source.uri} has {found.size} bytes, and not the {source.size} that were told of")
             check_bytes(found.size)
-            # Raises when fewer bytes arrive than were announced.
+            # Raises if fewer bytes arrive than announced.
             data = body.read() if into is None else _into_file(body, into, source.uri)
     return Stored(data, found, found.metadata or {})
 
