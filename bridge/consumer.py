@@ -74,16 +74,10 @@ class EventMessage:
 class Bridge:
     """Moves events from the events queue to the tasks queue, until ``stop``.
 
-    <<<<<<< HEAD
-        ``publish`` sends the tasks for the given assignments. If it raises ``NotEnqueued``, it has sent all but those that
-        the error names; if it raises anything else, it has sent none. While the service fails, the bridge keeps its
-        messages and receives no more, so an outage uses up no receives. ``routes`` decide which objects are processed.
-    =======
-        ``publish`` sends what the given assignments ask for. Where it raises ``NotEnqueued``, all is sent but what that
-        names; where it raises anything else, nothing is. While the service is at fault, the bridge holds what it has, and
-        receives nothing more: an outage uses up no receives. ``routes`` decide which objects are processed, by what;
-        ``bounded`` calls their rules for the content.
-    >>>>>>> main
+    ``publish`` sends the tasks for the given assignments. If it raises ``NotEnqueued``, it has sent all but those that
+    the error names; if it raises anything else, it has sent none. While the service fails, the bridge keeps its
+    messages and receives no more, so an outage uses up no receives. ``routes`` decide which objects are processed;
+    ``bounded`` calls their rules for the content.
         Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be asked for.
     """
 

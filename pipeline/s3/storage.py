@@ -74,8 +74,8 @@ def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | Non
     The request does not name the version: an old version can still be read by its id after the object was
     overwritten or deleted, and renditions must not show it then.
 
-    ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead of
-    memory.
+    ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead
+    of memory.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
