@@ -34,7 +34,7 @@ MAX_DELETES = 1000
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 #: What no object is called, so that asking for it tells whether these credentials may ask at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
-#: Verbs that may be denied for one object alone. Writing and deleting is done in folders of the pipeline's own.
+#: Verbs that may fail for one object alone. Writing and deleting is done in folders of the pipeline's own.
 _OF_ONE = ("read", "look at")
 #: The action that a policy must allow, where it isn't called as the operation is.
 _ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
@@ -223,27 +223,30 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
         return read
     if verb == "write" and (written := _of_writing(exc, uri)) is not None:
         return written
+    is_everybodys = may_be_everybodys(exc) and not _is_alone(exc, verb, uri)
+    kind = ServiceUnavailable if is_everybodys else TransientError
     if is_denied(exc):
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
-        kind = TransientError if verb in _OF_ONE and not _is_barred(uri) else ServiceUnavailable
         return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
-    kind = ServiceUnavailable if may_be_everybodys(exc) else TransientError
     return kind(f"could not {verb} {uri}: {told(exc)}")
 
 
-def _is_barred(uri: str) -> bool:
-    """Whether these credentials may read nothing beside an object that they may not read.
+def _is_alone(exc: ClientError, verb: str, uri: str) -> bool:
+    """Whether the same is answered for another object beside one that can't be read.
 
     Of what does not exist, S3 says so (404) to those who may read there, and refuses (403) the others.
     """
+    if verb not in _OF_ONE or not uri.removeprefix("s3://").partition("/")[2]:
+        return False
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    ask: Any = clients.s3().get_object if exc.operation_name == "GetObject" else clients.s3().head_object
     try:
-        clients.s3().head_object(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
-    except ClientError as exc:
-        return status(exc) != 404
+        ask(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
+    except ClientError as other:
+        return status(other) == 404
     except (BotoCoreError, OSError):
-        return True
+        return False
     return False
 
 

@@ -40,6 +40,7 @@ from pipeline.sqs.transport.visibility import (
     Pulse,
     VisibilityExtender,
 )
+from pipeline.sqs.worker.gate import Gate
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -80,7 +81,8 @@ class QoS(SQS.QoS):
         if not self.prefetch_count:
             return None
         parts: Parts = self.channel.parts
-        return parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count)
+        gate: Gate = self.channel.gate
+        return gate.room(parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count))
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The channel closes, or is garbage."""
@@ -97,6 +99,8 @@ class TaskChannel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._has_let_go = False
+        #: Its own until the worker gives it the one that outlives connections.
+        self.gate = Gate()
         #: Queues that SQS refuses to receive from, while it answers another request about them.
         self.refused: set[str] = set()
         super().__init__(*args, **kwargs)
@@ -252,7 +256,7 @@ class TaskChannel(SQS.Channel):
         if consumer is None or self.poller.stopped:
             self._release_received(queue, received)
             return
-        for message in received.messages:
+        for message in self._admitted(received):
             try:
                 self._deliver_one(queue, received.url, message, consumer)
             except Exception as exc:
@@ -263,6 +267,17 @@ class TaskChannel(SQS.Channel):
                     extra={"action": "message_failed", "queue": queue},
                 )
                 self._not_delivered(message["ReceiptHandle"], exc)
+
+    def _admitted(self, received: Received) -> list[dict[str, Any]]:
+        """What a poll that was open when the gate closed still brings goes back, as new."""
+        if not received.are_settled:
+            return received.messages
+        count = self.gate.admit([message["ReceiptHandle"] for message in received.messages])
+        for message in received.messages[count:]:
+            found = self.parts.in_flight.find(message["ReceiptHandle"])
+            if found is not None:
+                self.parts.settlement.defer(found, 0)
+        return received.messages[:count]
 
     def _deliver_one(self, queue: str, url: str, message: dict[str, Any], consumer: Callable[[Any], Any]) -> None:
         payload = self._message_to_python(message, queue, url)
@@ -340,6 +355,7 @@ class TaskChannel(SQS.Channel):
         if is_done:
             self.parts.prefetch.on_done(time.monotonic())
         self.qos.ack(message.handle)
+        self.gate.ended(message.handle)
         if "poller" in self.__dict__:
             self.poller.resume()
 
