@@ -35,5 +35,5 @@ RUN install -d -o 10001 -g 10001 /var/lib/flower
 USER 10001:10001
 STOPSIGNAL SIGTERM
 # A worker's; the template and compose.yaml give the other roles theirs.
-HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 CMD ["python", "-SI", "/srv/pipeline/core/health_check.py", "worker"]
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 CMD ["python", "-SI", "/srv/pipeline/sqs/health_check.py", "worker"]
 CMD ["python", "-m", "pipeline.worker", "--loglevel", "INFO"]

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.disposition import Disposition, Outcome, dispose
+from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
-from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import TransientError
-from pipeline.core.health import Heartbeat
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued
+from pipeline.sqs.health import Heartbeat
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -30,14 +30,14 @@ logger = logging.getLogger(__name__)
 
 #: Between polls while SQS fails, and between tries of publishing while that does.
 OUTAGE_BACKOFF = Backoff(first_s=1, most_s=30)
-#: Before a message that has trouble of its own comes again, by its receives.
+#: Before a message with a problem of its own comes again, by its receives.
 MESSAGE_BACKOFF = Backoff(first_s=10, most_s=900)
 #: What publishing raises when the service is at fault, and not what is published.
 _OUTAGES = (TransientError, ClientError, BotoCoreError, OSError)
 
 
 @dataclass(slots=True)
-class Event:
+class EventMessage:
     """A received message, and what is to become of it."""
 
     message: MessageTypeDef
@@ -64,7 +64,7 @@ class Event:
         self.dispositions = [
             each
             if each.assignment is None
-            else Disposition(Outcome.RETRY, f"could not publish: {unsent[each.assignment.source]}", each.source)
+            else Disposition(EventOutcome.RETRY, f"could not publish: {unsent[each.assignment.source]}", each.source)
             for each in self.dispositions
         ]
 
@@ -94,7 +94,7 @@ class Bridge:
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
         self._failures = 0  # in a row, of SQS or of publishing
-        self._held: list[Event] = []  # received and not published, since the service failed
+        self._unpublished: list[EventMessage] = []  # received and not published, since the service failed
         self._hidden_at = 0.0  # when they were hidden last
         self._queue = EventsQueue(settings, sqs)
 
@@ -108,64 +108,70 @@ class Bridge:
         if not self._settings.input_buckets:
             logger.warning(
                 "bridge: INPUT_BUCKET is not set, so events of any bucket but OUTPUT_BUCKET are taken",
-                extra={"action": "any-bucket"},
+                extra={"action": "any_bucket"},
             )
         while not self._stopping.is_set():
-            trouble = None
+            problem = None
             try:
                 self.step()
             except (ClientError, BotoCoreError) as exc:
-                trouble = f"SQS fails: {told(exc)}"
-            if self._held:
-                trouble = f"nothing can be published, so {len(self._held)} messages are held and no more are received"
-            self._ride_out(trouble)
+                problem = f"SQS fails: {describe_error(exc)}"
+            if self._unpublished:
+                problem = (
+                    f"nothing can be published, so {len(self._unpublished)} messages are kept and no more are received"
+                )
+            self._back_off(problem)
             if self._heartbeat is not None:
                 self._heartbeat.touch()
         if self._heartbeat is not None:
             self._heartbeat.remove()
         logger.info("bridge: stopped", extra={"action": "stop"})
 
-    def _ride_out(self, trouble: str | None) -> None:
-        if trouble is None:
+    def _back_off(self, problem: str | None) -> None:
+        if problem is None:
             if self._failures:
-                logger.info("bridge: working again after %d failures", self._failures, extra={"action": "recovered"})
+                logger.info(
+                    "bridge: working again after %d failures", self._failures, extra={"action": "sqs_recovered"}
+                )
             self._failures = 0
             return
         if self._failures == 0:
-            logger.warning("bridge: backing off: %s", trouble, extra={"action": "outage"})
+            logger.warning("bridge: backing off: %s", problem, extra={"action": "sqs_unavailable"})
         self._failures += 1
         self._pause(OUTAGE_BACKOFF.pause_s(self._failures))
 
-    def step(self) -> list[Outcome]:
+    def step(self) -> list[EventOutcome]:
         """One receive and all that follows from it; while publishing fails, one more try of what is held instead.
 
         Returns the outcomes of the messages.
         """
-        events = self._hide_held() if self._held else self._receive()
+        events = self._hide_unpublished() if self._unpublished else self._receive()
         unsent, is_outage = self._send([each.assignment for event in events for each in event.dispositions])
         for event in events:
             event.published(unsent)
-        self._held = [event for event in events if is_outage and event.is_pending]
+        self._unpublished = [event for event in events if is_outage and event.is_pending]
         ended = [event for event in events if not (is_outage and event.is_pending)]
         for event in ended:
             event.give_up(unsent)
         self._settle(ended)
-        return [Outcome.RETRY if event.is_pending else event.decisive.outcome for event in events]
+        return [EventOutcome.RETRY if event.is_pending else event.decisive.outcome for event in events]
 
-    def _receive(self) -> list[Event]:
+    def _receive(self) -> list[EventMessage]:
         received = self._queue.receive()
         self._hidden_at = monotonic()
         return [
-            Event(message, receives, dispose(message.get("Body", ""), self._routes, receives))
+            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives))
             for message, receives in received
         ]
 
-    def _hide_held(self) -> list[Event]:
+    def _hide_unpublished(self) -> list[EventMessage]:
         """What is held stays hidden from other bridges."""
         if monotonic() - self._hidden_at > self._settings.message_visibility_timeout_s / 2:
             self._hidden_at = monotonic()
-            self._queue.hide([(event.message, self._settings.message_visibility_timeout_s) for event in self._held])
-        return self._held
+            self._queue.hide(
+                [(event.message, self._settings.message_visibility_timeout_s) for event in self._unpublished]
+            )
+        return self._unpublished
 
     def _send(self, assignments: Sequence[Assignment | None]) -> tuple[dict[Source, str], bool]:
         """Publishes them; returns what is not sent, with the reason of each, and whether the service is at fault."""
@@ -180,7 +186,7 @@ class Bridge:
             return dict.fromkeys((each.source for each in due), f"{exc!r}"), isinstance(exc, _OUTAGES)
         return {}, False
 
-    def _settle(self, events: Sequence[Event]) -> None:
+    def _settle(self, events: Sequence[EventMessage]) -> None:
         """Dead-letters, deletes or releases the messages."""
         for event in events:
             for each in event.dispositions:
@@ -188,7 +194,7 @@ class Bridge:
         released = [
             (event.message, MESSAGE_BACKOFF.pause_s(event.receives))
             for event in events
-            if event.decisive.outcome is Outcome.RETRY
+            if event.decisive.outcome is EventOutcome.RETRY
         ]
         done = [
             event.message
@@ -199,7 +205,7 @@ class Bridge:
         self._queue.hide(released)
         self._queue.delete(done)
 
-    def _log(self, event: Event, disposition: Disposition) -> None:
+    def _log(self, event: EventMessage, disposition: Disposition) -> None:
         extra = {"action": disposition.outcome.value, "message_id": event.message.get("MessageId")}
         if disposition.source is not None:
             extra["key"] = disposition.source.key

@@ -17,7 +17,7 @@ from pipeline.enqueue import Assignment, Purpose
 ASK_A_WORKER_AT = 3
 
 
-class Outcome(Enum):
+class EventOutcome(Enum):
     """What becomes of an object's event, the strongest last: of a message with several objects, that one counts."""
 
     SKIPPED = "skipped"  # understood, and there is nothing to do
@@ -27,11 +27,11 @@ class Outcome(Enum):
 
     @property
     def strength(self) -> int:
-        return list(Outcome).index(self)
+        return list(EventOutcome).index(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class MessageEffect:
     """What happens to the SQS message, and how loudly it is logged."""
 
     dead_letter: bool  # a copy with the reason goes to the dead-letter queue first
@@ -40,10 +40,10 @@ class Effect:
 
 
 EFFECTS = {
-    Outcome.SKIPPED: Effect(dead_letter=False, delete=True, level=logging.INFO),
-    Outcome.DISPATCHED: Effect(dead_letter=False, delete=True, level=logging.INFO),
-    Outcome.REJECTED: Effect(dead_letter=True, delete=True, level=logging.ERROR),
-    Outcome.RETRY: Effect(dead_letter=False, delete=False, level=logging.WARNING),
+    EventOutcome.SKIPPED: MessageEffect(dead_letter=False, delete=True, level=logging.INFO),
+    EventOutcome.DISPATCHED: MessageEffect(dead_letter=False, delete=True, level=logging.INFO),
+    EventOutcome.REJECTED: MessageEffect(dead_letter=True, delete=True, level=logging.ERROR),
+    EventOutcome.RETRY: MessageEffect(dead_letter=False, delete=False, level=logging.WARNING),
 }
 
 
@@ -51,13 +51,13 @@ EFFECTS = {
 class Disposition:
     """The outcome for one object, and why, in words. ``assignment``: what must be published for it to come true."""
 
-    outcome: Outcome
+    outcome: EventOutcome
     reason: str
     source: Source | None = None  # None where the message names no object
     assignment: Assignment | None = None
 
     @property
-    def effect(self) -> Effect:
+    def effect(self) -> MessageEffect:
         return EFFECTS[self.outcome]
 
     @property
@@ -73,39 +73,39 @@ def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
     try:
         notification = parse(text)
     except MessageError as exc:
-        return [Disposition(Outcome.REJECTED, str(exc))]
+        return [Disposition(EventOutcome.REJECTED, str(exc))]
     if notification.is_test:
-        return [Disposition(Outcome.SKIPPED, "S3's test event: the bucket's notification is set up")]
+        return [Disposition(EventOutcome.SKIPPED, "S3's test event: the bucket's notification is set up")]
     if not notification.events:
-        return [Disposition(Outcome.SKIPPED, "an event without records")]
+        return [Disposition(EventOutcome.SKIPPED, "an event without records")]
     return [_dispose(event, routes, receives) for event in notification.events]
 
 
 def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
     source, settings = event.source, routes.settings
     if routes.is_output(source.bucket, source.key):
-        return Disposition(Outcome.SKIPPED, "it was written by the pipeline", source)
+        return Disposition(EventOutcome.SKIPPED, "it was written by the pipeline", source)
     foreign = settings.foreign_reason(source.bucket)
     if foreign is not None:
-        return Disposition(Outcome.REJECTED, foreign, source)
+        return Disposition(EventOutcome.REJECTED, foreign, source)
     if event.kind is EventKind.CREATED:
         return _created(source, routes, receives)
     if event.kind is EventKind.OTHER or not settings.delete_renditions:
-        return Disposition(Outcome.SKIPPED, f"{event.name} needs no work", source)
+        return Disposition(EventOutcome.SKIPPED, f"{event.name} needs no work", source)
     skipped = routes.skip_reason(source, is_gone=True)
     if skipped is not None:
-        return Disposition(Outcome.SKIPPED, skipped, source)
-    return Disposition(Outcome.DISPATCHED, "removed", source, Assignment(source, Purpose.RECONCILE))
+        return Disposition(EventOutcome.SKIPPED, skipped, source)
+    return Disposition(EventOutcome.DISPATCHED, "removed", source, Assignment(source, Purpose.RECONCILE))
 
 
 def _created(source: Source, routes: Routes, receives: int) -> Disposition:
     try:
         route = routes.match(source)
         if route is None:
-            return Disposition(Outcome.SKIPPED, str(routes.skip_reason(source)), source)
+            return Disposition(EventOutcome.SKIPPED, str(routes.skip_reason(source)), source)
     except Exception as exc:  # whatever a rule for the content raises
         return _undecided(source, exc, receives)
-    return Disposition(Outcome.DISPATCHED, f"route {route.name}", source, Assignment(source, route=route.name))
+    return Disposition(EventOutcome.DISPATCHED, f"route {route.name}", source, Assignment(source, route=route.name))
 
 
 def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
@@ -113,5 +113,5 @@ def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
     if isinstance(exc, PermanentError) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)
-        return Disposition(Outcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
-    return Disposition(Outcome.RETRY, reason, source)
+        return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
+    return Disposition(EventOutcome.RETRY, reason, source)

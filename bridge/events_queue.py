@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.errors import told
+from pipeline.aws.batches import MAX_ENTRIES
+from pipeline.aws.errors import describe_error
 from pipeline.aws.queues import sqs_errors
-from pipeline.aws.storage import NOT_XML
-from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE, MAX_ENTRIES
+from pipeline.aws.xml import NOT_XML
+from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class EventsQueue:
             )
         except (ClientError, BotoCoreError) as exc:
             logger.warning(
-                "bridge: could not dead-letter a message, so it stays: %s", told(exc), extra={"action": "retry"}
+                "bridge: could not dead-letter a message, so it stays: %s",
+                describe_error(exc),
+                extra={"action": "retry"},
             )
             return False
         return True
@@ -80,14 +83,14 @@ class EventsQueue:
                 ],
             )
         except (ClientError, BotoCoreError) as exc:
-            failures = {told(exc)}
+            failures = {describe_error(exc)}
         else:
             failures = {failed.get("Message", failed["Code"]) for failed in answer.get("Failed", [])}
         if failures:
             logger.warning(
                 "bridge: messages come again at their visibility time-out: %s",
                 "; ".join(sorted(failures)),
-                extra={"action": "visibility-not-changed"},
+                extra={"action": "visibility_change_failed"},
             )
 
     def delete(self, messages: Sequence[MessageTypeDef]) -> None:
@@ -103,5 +106,5 @@ class EventsQueue:
                 "bridge: message %s was not deleted and will come again: %s",
                 messages[int(failed["Id"])].get("MessageId"),
                 failed.get("Message", failed["Code"]),
-                extra={"action": "not-deleted"},
+                extra={"action": "delete_failed"},
             )

@@ -12,10 +12,10 @@ import logging
 from itertools import islice
 from time import monotonic
 
-from pipeline.aws.listing import list_objects
 from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
+from pipeline.s3.listing import list_objects
 
 #: Seconds that a listing is good for; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0
@@ -29,7 +29,8 @@ class FailedKeys:
     """``may_have_failed`` answers for one key; it is certain of False only."""
 
     def __init__(self, settings: Settings) -> None:
-        self._bucket = settings.output_bucket
+        self._bucket, self._folder = settings.output_bucket, settings.failed_folder
+        self._prefix = settings.output_prefix
         self._known: frozenset[str] | None = None  # keys of records; None: any object may have one
         self._good_until = 0.0
         self._complained = False
@@ -38,20 +39,20 @@ class FailedKeys:
         if monotonic() >= self._good_until:
             self._good_until = monotonic() + GOOD_FOR_S  # from before the listing
             self._known = self._listed()
-        return self._known is None or failure_key(key) in self._known
+        return self._known is None or failure_key(key, self._prefix) in self._known
 
     def _listed(self) -> frozenset[str] | None:
         if self._bucket is None:
             return None
         try:
-            records = [found.key for found in islice(list_objects(self._bucket, FAILED_PREFIX), MAX_RECORDS + 1)]
+            records = [found.key for found in islice(list_objects(self._bucket, self._folder), MAX_RECORDS + 1)]
         except PipelineError as exc:
             if not self._complained:
                 self._complained = True
                 logger.warning(
                     "bridge: can't list the failure records, so every object costs a few requests more: %s",
                     exc,
-                    extra={"action": "not-listed"},
+                    extra={"action": "failure_listing_failed"},
                 )
             return None
         return frozenset(records) if len(records) <= MAX_RECORDS else None

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.aws.content import begins_with
     from pipeline.celery import app
     from pipeline.core.routes import Output, Route
     from pipeline.enqueue import process
+    from pipeline.s3.content import begins_with
     from pipeline.sqs.transport.publishing import batched
 
 __all__ = ["Output", "Route", "app", "batched", "begins_with", "process"]
@@ -23,7 +23,7 @@ _HOMES = {
     "Route": "pipeline.core.routes",
     "app": "pipeline.celery",
     "batched": "pipeline.sqs.transport.publishing",
-    "begins_with": "pipeline.aws.content",
+    "begins_with": "pipeline.s3.content",
     "process": "pipeline.enqueue",
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from io import TextIOWrapper
 
 import click
 
@@ -57,6 +59,9 @@ def main(prog_name: str | None = None) -> None:
     """The console command; ends the process with the verb's status."""
     for number in _STOPS:
         signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a key may have letters that the terminal's encoding lacks
     cli(prog_name=prog_name)
 
 

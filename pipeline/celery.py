@@ -13,6 +13,9 @@ from typing import Any
 
 import click
 from celery import Celery
+from celery.app.backends import by_url
+from celery.exceptions import ImproperlyConfigured
+from celery.loaders.app import AppLoader
 from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 
@@ -91,10 +94,24 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 def _result_backend(url: str | None) -> dict[str, Any]:
     """Celery's own backends by URL; its S3 backend, which has no URL form, as ``s3://bucket/prefix``."""
-    if url is None or not url.startswith("s3://"):
+    if url is None:
+        return {"result_backend": None}
+    if not url.startswith("s3://"):
+        _check_backend(url)
         return {"result_backend": url}
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     return {"result_backend": "s3", "s3_bucket": bucket, "s3_base_path": prefix}
+
+
+def _check_backend(url: str) -> None:
+    """Raises ``ConfigError`` for what Celery has no backend for; else Celery says so where a task is enqueued."""
+    try:
+        by_url(url, AppLoader(None))
+    except (ImproperlyConfigured, ImportError) as exc:
+        raise ConfigError(
+            f"RESULT_BACKEND={url}: Celery has no such result backend ({exc}): s3://bucket/prefix is one, others are "
+            "in Celery's documentation"
+        ) from exc
 
 
 class PipelineApp(Celery):

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.core.errors import (
     MessageError,
     ObjectChanged,
@@ -29,7 +29,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.source import Source
 from pipeline.enqueue import check_bucket
-from pipeline.sqs.monitoring.task_result import Report
+from pipeline.sqs.monitoring.task_result import TaskResult
 from pipeline.sqs.settled import Unavailable, settled
 from pipeline.sqs.worker.patience import Patience
 from tasks import failures
@@ -95,7 +95,7 @@ class ObjectTask(Task):
         if not isinstance(result, dict) or result.get("outcome") not in _OUTCOMES:
             raise TypeError(f"{self.name} returned {type(result).__name__} without an outcome: return derive's result")
         # In a worker the result is also shown, in logs and events: there it has a short repr.
-        return result if self.request.is_eager else Report(result)
+        return result if self.request.is_eager else TaskResult(result)
 
     @property
     def is_repeated(self) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import enqueue
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import MessageError
-from pipeline.core.names import FAILED_PREFIX, failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output, Routes
+from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.convergence import FOLLOW_UP_S
 from tasks.matching import output_sets
 from tasks.outcome import Outcome
@@ -50,36 +51,45 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    held = _held(bucket, source, routes.outputs(source.key, ever=thorough or current is None))
+    held = _held(settings, source, routes.outputs(source.key, ever=thorough or current is None))
     results: list[frozenset[str]] = []
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
         results = [frozenset(output.name(source.key) for output in result) for result in output_sets(routes, now)]
     remove_orphans = thorough or settings.delete_renditions
-    wrong, is_complete, has_failed = classify(current, held, results, remove_orphans=remove_orphans)
+    record = failure_key(source.key, settings.output_prefix)
+    wrong, is_complete, has_failed = classify(current, held, results, record, remove_orphans=remove_orphans)
     if wrong:
         storage.delete(bucket, wrong)
     return State(current, is_complete, has_failed, tuple(wrong))
 
 
-def _held(bucket: str, source: Source, outputs: Iterable[Output]) -> dict[str, Provenance]:
+def _held(settings: Settings, source: Source, outputs: Iterable[Output]) -> dict[str, Provenance]:
     """What is stored of this object, by key."""
-    held = {}
+    bucket, held = settings.required("output_bucket"), {}
     for output in outputs:
         there = storage.head(bucket, output.name(source.key))
         if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
             held[there.key] = made
-    record = storage.head(bucket, failure_key(source.key))
+    record = storage.head(bucket, failure_key(source.key, settings.output_prefix))
     if record is not None and (made := Provenance.read(record.metadata)).is_of(source.bucket):
         held[record.key] = made
     return held
 
 
 def classify(
-    current: Found | None, held: Mapping[str, Provenance], results: Sequence[frozenset[str]], *, remove_orphans: bool
+    current: Found | None,
+    held: Mapping[str, Provenance],
+    results: Sequence[frozenset[str]],
+    record: str,
+    *,
+    remove_orphans: bool,
 ) -> tuple[list[str], bool, bool]:
-    """What of the held is wrong; whether any of ``results`` (keys) is whole; whether the current version has failed."""
-    records = [key for key in held if key.startswith(FAILED_PREFIX)]
+    """What of the held is wrong; whether any of ``results`` (keys) is whole; whether the current version has failed.
+
+    ``record``: the key of a failure record.
+    """
+    records = [key for key in held if key == record]
     if current is None:
         return (list(held) if remove_orphans else records), False, False
     right = {key for key, made in held.items() if key not in records and made.etag == current.etag}
@@ -133,6 +143,6 @@ def remove_outdated(job: Job, source: Source, key: str) -> None:
     beside = [outputs for outputs in possible if all(output.name(source.key) != key for output in outputs)]
     others = [first.name(source.key) for first, *_ in beside]
     if job.check_existing:
-        others.append(failure_key(source.key))
+        others.append(failure_key(source.key, settings.output_prefix))
     if job.is_repeated or any(storage.head(bucket, other) is not None for other in others):
         reconcile_now(job.app, source)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from pipeline.aws import storage
 from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
 from pipeline.core.names import key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
+from pipeline.s3 import storage
 from tasks.outcome import Outcome
 
 #: Seconds after a look at the source within which a write may land without being checked.

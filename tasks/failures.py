@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from celery import Task
 from celery.exceptions import Reject
 
-from pipeline.aws import storage
 from pipeline.core.errors import PermanentError, PipelineError, TransientError
 from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
+from pipeline.s3 import storage
 from pipeline.sqs.worker.patience import Patience
 from tasks.convergence import MAX_TURNS, resolve_current
 
@@ -54,7 +54,8 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "attempts": Patience.of(vars(task.request)).tries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    bucket, name = task.app.settings.required("output_bucket"), failure_key(source.key)
+    settings = task.app.settings
+    bucket, name = settings.required("output_bucket"), failure_key(source.key, settings.output_prefix)
     _write(
         bucket,
         name,

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import OwnOutput
 from pipeline.core.names import stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.routes import Output
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
@@ -103,7 +103,8 @@ def derive(
     def made(original: Original) -> Artifact:
         return Artifact(make(original.data), output.content_type, output.append_suffix)
 
-    plan = Plan(output.folder, (output.append_suffix,), output.recipe, made)
+    placed = output.below(task.app.settings.output_prefix)
+    plan = Plan(placed.folder, (output.append_suffix,), output.recipe, made)
     return produce(task, source, lambda _: plan, check_existing=careful)
 
 

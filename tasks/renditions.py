@@ -36,7 +36,8 @@ def resize(self: ObjectTask, source: str | dict[str, Any], careful: bool = False
     recipe = Recipe.from_settings(settings, settings.resize_box)
 
     def plan(job: Job) -> Plan:
-        return _from_object(job, RESIZED_PREFIX, recipe, Recipes.from_settings(settings).resized)
+        folder = settings.output_prefix + RESIZED_PREFIX
+        return _from_object(job, folder, recipe, Recipes.from_settings(settings).resized)
 
     return produce(self, source, plan, check_existing=careful)
 
@@ -53,7 +54,7 @@ def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = Fa
 
     def plan(job: Job) -> Plan:
         if job.previous is None:
-            return _from_object(job, THUMBS_PREFIX, recipe, name)
+            return _from_object(job, settings.output_prefix + THUMBS_PREFIX, recipe, name)
         return _from_resized(job, job.previous, recipe, name)
 
     return produce(self, source, plan, check_existing=careful)
@@ -105,7 +106,8 @@ def _from_object(job: Job, folder: str, recipe: Recipe, recipe_name: str) -> Pla
 
 
 def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -> Plan:
-    by_name = {stored_name(RESIZED_PREFIX, job.source.key, ending): ending for ending in SUFFIXES}
+    prefix = job.app.settings.output_prefix
+    by_name = {stored_name(prefix + RESIZED_PREFIX, job.source.key, ending): ending for ending in SUFFIXES}
     if resized.key not in by_name:
         raise MessageError(f"{resized.uri} is no rendition of {job.source.uri}")
     ending = by_name[resized.key]
@@ -116,7 +118,7 @@ def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -
         known = {fact: original.metadata[fact] for fact in facts if fact in original.metadata}
         return _artifact(render(original.data, recipe, limits), ending, known | {"made-from": original.found.etag})
 
-    return Plan(THUMBS_PREFIX, (ending,), recipe_name, make, previous=resized)
+    return Plan(prefix + THUMBS_PREFIX, (ending,), recipe_name, make, previous=resized)
 
 
 def _artifact(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Artifact:

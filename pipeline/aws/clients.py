@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -31,6 +31,7 @@ def _client(service: str, read_timeout_s: float, region_name: str | None = None,
     # Imported late: botocore costs most of the start-up time, and not every verb needs it.
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import NoRegionError
 
     session: Any = boto3
     config = Config(
@@ -41,6 +42,8 @@ def _client(service: str, read_timeout_s: float, region_name: str | None = None,
     )
     try:
         return session.client(service, region_name=region_name or region(), config=config)
+    except NoRegionError as exc:
+        raise ConfigError("no AWS region is set: set AWS_REGION, for example to eu-west-1") from exc
     except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
         variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
         given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)

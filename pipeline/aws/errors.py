@@ -1,7 +1,7 @@
 """What boto3's exceptions mean, in words: what is wrong with this machine's set-up, and what to do about it.
 
 Errors are told apart by code and HTTP status alone, never by their text: servers differ. What a code means for an
-object or a queue is known by ``pipeline.aws.storage`` and ``pipeline.aws.queues``.
+object or a queue is known by ``pipeline.s3.storage`` and ``pipeline.aws.queues``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from pipeline.core.errors import PipelineError
+from pipeline.aws.plain_errors import PlainError
 
 #: AWS's error codes, which differ from service to service.
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
@@ -74,7 +74,7 @@ def is_missing(exc: ClientError) -> bool:
     return code(exc) in _MISSING_QUEUE | _MISSING_TOPIC
 
 
-def told(exc: Exception) -> str:
+def describe_error(exc: Exception) -> str:
     """What went wrong, and what to do where that is known; to stand behind what was being done, and to which object."""
     match exc:
         case NoCredentialsError() | PartialCredentialsError() | ProfileNotFound():
@@ -101,11 +101,11 @@ def _text(exc: ClientError) -> str:
 
 
 @contextmanager
-def plainly(doing: str) -> Iterator[None]:
-    """Turns what boto3 raises while ``doing`` something into a ``PipelineError`` that says what to do."""
+def translate_errors(doing: str) -> Iterator[None]:
+    """Turns what boto3 raises while ``doing`` something into a ``PlainError`` that says what to do."""
     try:
         yield
     except (ClientError, BotoCoreError) as exc:
-        raise PipelineError(f"{doing}: {told(exc)}") from exc
+        raise PlainError(f"{doing}: {describe_error(exc)}") from exc
     except ResponseParserError as exc:
-        raise PipelineError(f"{doing}: the answer is not AWS's ({exc}): check AWS_ENDPOINT_URL") from exc
+        raise PlainError(f"{doing}: the answer is not AWS's ({exc}): check AWS_ENDPOINT_URL") from exc

@@ -1,4 +1,4 @@
-"""Looking at the pipeline's queues, as the verbs of the command line need it."""
+"""Looking at queues: their URLs and depths, and what is wrong with one, in words."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, is_missing_queue, told
-from pipeline.core.errors import ConfigError, PipelineError, TransientError
-from pipeline.core.queue_names import QUEUES
-from pipeline.core.settings import Settings
+from pipeline.aws.errors import code, describe_error, is_denied, is_missing_queue
+from pipeline.aws.plain_errors import ConfigError, PlainError, TransientError
 
 if TYPE_CHECKING:
     from types_boto3_sqs.literals import QueueAttributeNameType
@@ -25,11 +23,10 @@ _DEPTHS: tuple[QueueAttributeNameType, ...] = (
 )
 
 
-def url_of(settings: Settings, name: str) -> str:
-    """The URL of ``events``, ``tasks`` or one of their ``-dlq``. Raises ``ConfigError`` and ``TransientError``."""
-    full = settings.queue_prefix + name
-    with sqs_errors(full, "GetQueueUrl"):
-        return clients.sqs().get_queue_url(QueueName=full)["QueueUrl"]
+def url_of(full_name: str) -> str:
+    """The URL of a queue by its whole name. Raises ``ConfigError`` and ``TransientError``."""
+    with sqs_errors(full_name, "GetQueueUrl"):
+        return clients.sqs().get_queue_url(QueueName=full_name)["QueueUrl"]
 
 
 def found_url(full_name: str) -> str | None:
@@ -43,18 +40,10 @@ def found_url(full_name: str) -> str | None:
 
 
 def depth(url: str) -> int:
-    """Messages in a queue, about. Raises ``PipelineError``."""
+    """Messages in a queue, about. Raises ``PlainError``."""
     with sqs_errors(url.rsplit("/", 1)[-1], "GetQueueAttributes"):
         found = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
     return sum(int(found.get(name, "0")) for name in _DEPTHS)
-
-
-def waiting(settings: Settings) -> int:
-    """Messages in both queues, as far as they can be asked: 0 where they can't."""
-    try:
-        return sum(depth(url_of(settings, name)) for name in QUEUES)
-    except PipelineError:
-        return 0
 
 
 @contextmanager
@@ -65,15 +54,15 @@ def sqs_errors(queue: str, action: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, queue, action) from exc
     except BotoCoreError as exc:
-        raise TransientError(f"queue {queue}: {told(exc)}") from exc
+        raise TransientError(f"queue {queue}: {describe_error(exc)}") from exc
 
 
-def _meaning(exc: ClientError, queue: str, action: str) -> PipelineError:
+def _meaning(exc: ClientError, queue: str, action: str) -> PlainError:
     if is_missing_queue(exc):
         return ConfigError(missing(queue))
     if is_denied(exc):
         return TransientError(f"queue {queue}: not allowed ({code(exc)}); these credentials need sqs:{action} on it")
-    return TransientError(f"queue {queue}: {told(exc)}")
+    return TransientError(f"queue {queue}: {describe_error(exc)}")
 
 
 def missing(queue: str) -> str:

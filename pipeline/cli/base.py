@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import MessageError, PipelineError
 from pipeline.core.settings import renamed_in_use
 
 
@@ -37,3 +40,34 @@ class Asking(click.Command):
             return super().invoke(ctx)
         except PipelineError as exc:
             raise Unanswered(str(exc)) from exc
+
+
+class Place(click.ParamType[str]):
+    """``s3://bucket`` or ``s3://bucket/prefix``; anything else is wrong usage."""
+
+    name = "s3://bucket/prefix"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pipeline.core.source import place
+
+        return self._checked(place, str(value), param, ctx)
+
+    def _checked(
+        self, parse: Callable[[str], object], value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        try:
+            parse(value)
+        except MessageError as exc:
+            self.fail(str(exc), param, ctx)
+        return value
+
+
+class ObjectUri(Place):
+    """``s3://bucket/key``, the key as it is; anything else is wrong usage."""
+
+    name = "s3://bucket/key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pipeline.core.source import Source
+
+        return self._checked(Source.parse, str(value), param, ctx)

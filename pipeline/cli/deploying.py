@@ -99,7 +99,7 @@ def deploy(
       python -m pipeline deploy -p MaxWorkers=100 -p AlarmEmail=me@example.com
       python -m pipeline deploy --input-bucket my-photos -p KeyPrefix=2026/
     """
-    from pipeline.deploy.command import deploy as run
+    from pipeline.deploy.deploy_command import deploy as run
 
     run(
         _wanted(
@@ -128,7 +128,7 @@ def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
     Example:
       python -m pipeline doctor --image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/batch-image-pipeline:1
     """
-    from pipeline.deploy.command import doctor as run
+    from pipeline.deploy.deploy_command import doctor as run
 
     sys.exit(run(_wanted(what, service_role=service_role), as_json=as_json))
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli.base import Asking
+from pipeline.cli.base import Asking, ObjectUri, Place
 from pipeline.cli.stack import of_stack
 
 #: What `backfill` and `adopt` have in common: from where, since when, and how fast.
@@ -23,7 +23,7 @@ _max_queued = click.option(
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("target", required=False)
+@click.argument("target", required=False, type=Place())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
 @click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
@@ -50,7 +50,7 @@ def audit(
       python -m pipeline audit s3://uploads/2026/ --older-than 15m --json
       python -m pipeline audit --repair
     """
-    from pipeline.operations.audit.command import audit as run
+    from pipeline.operations.audit.audit_command import audit as run
 
     sys.exit(
         run(
@@ -67,7 +67,7 @@ def audit(
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("uri")
+@click.argument("uri", type=ObjectUri())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="Dead letters read of each queue."
@@ -89,7 +89,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 @click.command()
 @of_stack
-@click.argument("target")
+@click.argument("target", type=Place())
 @_start_after
 @_newer_than
 @_max_queued
@@ -113,7 +113,7 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("uri", required=False, metavar="[S3://BUCKET/KEY]")
+@click.argument("uri", required=False, type=ObjectUri(), metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.
 
@@ -125,7 +125,7 @@ def routes(uri: str | None) -> None:
       python -m pipeline routes
       python -m pipeline routes "s3://uploads/a b.pdf"
     """
-    from pipeline.operations.show_routes import show
+    from pipeline.operations.routes_command import show
 
     sys.exit(show(uri))
 
@@ -152,14 +152,14 @@ def check(as_json: bool, patience_s: float) -> None:
     Example:
       python -m pipeline check
     """
-    from pipeline.operations.check.command import check as run
+    from pipeline.operations.check.check_command import check as run
 
     sys.exit(run(as_json=as_json, patience_s=patience_s))
 
 
 @click.command()
 @of_stack
-@click.argument("target")
+@click.argument("target", type=Place())
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
 @_start_after
 @_newer_than
@@ -194,7 +194,7 @@ def adopt(
       python -m pipeline adopt s3://uploads --dry-run
       python -m pipeline adopt s3://uploads/2026/ --stack batch-images
     """
-    from pipeline.operations.adopt.command import adopt as run
+    from pipeline.operations.adopt.adopt_command import adopt as run
 
     sys.exit(
         run(

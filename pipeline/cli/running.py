@@ -25,7 +25,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
       python -m pipeline local ~/Pictures --out out
     """
     try:
-        from pipeline.local.command import local as run
+        from pipeline.local.local_command import local as run
     except ImportError as exc:
         raise click.ClickException(f"{exc}: the embedded AWS is an extra, install batch-image-pipeline[local]") from exc
     sys.exit(run(paths, out, keep=keep, flower=flower))
@@ -54,13 +54,13 @@ def health(role: str | None) -> None:
     Exit status: 0 it does, 1 it does not. Without ROLE it is whichever runs here. The HEALTH_STALE_S of that
     process says how long it may take; a long task is progress.
     """
-    from pipeline.core.health import Role, check, role_here
     from pipeline.core.settings import Settings
+    from pipeline.sqs.health import check, role_here
 
     folder = Path(Settings.from_env().health_folder)
-    found = role_here(folder) if role is None else Role(role)
+    found = role_here(folder) if role is None else role
     age_s = check(folder, found)
-    click.echo(f"healthy: the {found.value} made progress {age_s:.0f} s ago")
+    click.echo(f"healthy: the {found} made progress {age_s:.0f} s ago")
 
 
 @click.command()

@@ -5,15 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
+
+#: Columns of a terminal that has room for more than the count, and for the bar itself too.
+WIDE, WIDEST = 60, 100
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """A table on a terminal; else one line a row, its cells separated by tabs, without the headings."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -24,63 +36,74 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequ
     for heading in headings:
         made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(_safe(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     console.print(made)
 
 
-def _safe(cell: str) -> str:
-    """Not taken for markup, nor for control characters."""
-    from rich.markup import escape
-
-    return escape("".join(each if each.isprintable() else repr(each)[1:-1] for each in cell))
+def printable(text: str) -> str:
+    """With control characters spelled: a name that somebody chose must not move the cursor or clear the screen."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """``1 dead letter``, ``1,234 dead letters``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def note(text: str) -> None:
+def echo_err(text: str) -> None:
     """For the person, beside what is for the pipe."""
     click.echo(text, err=True)
 
 
-class Bar(Protocol):
+class Bar:
+    """A bar under way: called with how many of the total are done, and a few words."""
+
+    def __init__(self, shown: Progress, total: int | None) -> None:
+        self._shown = shown
+        self._total = total
+        self._task = shown.add_task("", total=total, rate="", text="")
+        self._text = ""
+
     def __call__(self, done: int, text: str = "") -> None:
-        """``done`` of the total so far."""
+        if self._shown.disable:
+            if text and not self._text:
+                echo_err(text)
+        elif text != self._text or done % 10 == 0 or done == self._total:
+            rate = f"{self._shown.tasks[0].speed or 0:,.0f}/s"
+            self._shown.update(self._task, completed=done, rate=rate, text=text)
+        self._text = text
+
+    def line(self, text: str) -> None:
+        """Prints a line on standard output; where the bar shares its terminal, above the bar."""
+        if self._shown.disable or not sys.stdout.isatty():
+            click.echo(printable(text))
+        else:
+            self._shown.console.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Bar]:
-    """A bar with count and rate on standard error, where that is a terminal; elsewhere only the texts, as lines.
+    """A bar on standard error, where that is a terminal; elsewhere only the texts, as lines.
 
-    There a text is printed when the one before it was empty: it says why nothing moves, once.
+    There a text is printed when the one before it was empty: it says why nothing moves, once. A narrow terminal gets
+    the count and the text alone.
     """
     console = Console(file=sys.stderr, highlight=False)
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
+    whole = Column(no_wrap=True)
+    columns: list[ProgressColumn] = [MofNCompleteColumn(table_column=whole)]
+    if console.width >= WIDE:
+        clock = TimeElapsedColumn() if total is None else TimeRemainingColumn(compact=True)
+        bar = [BarColumn()] if console.width >= WIDEST else []
+        rate = TextColumn("{task.fields[rate]}", table_column=whole)
+        columns = [SpinnerColumn(), TextColumn(what, table_column=whole), *bar, *columns, rate, clock]
+    words = Column(no_wrap=True, overflow="ellipsis", max_width=console.width // 2)
+    shown = Progress(
+        *columns,
+        TextColumn("{task.fields[text]}", table_column=words),
         console=console,
         transient=True,
         disable=not console.is_terminal,
         redirect_stdout=sys.stdout.isatty(),  # else what is for the pipe would end on the terminal
     )
-    task = bar.add_task(what, total=total, rate="", text="")
-    shown = ""
-
-    def update(done: int, text: str = "") -> None:
-        nonlocal shown
-        if bar.disable:
-            if text and not shown:
-                note(text)
-        elif text != shown or done % 10 == 0 or done == total:
-            bar.update(task, completed=done, rate=f"{bar.tasks[0].speed or 0:,.0f}/s", text=text)
-        shown = text
-
-    with bar:
-        yield update
+    with shown:
+        yield Bar(shown, total)

@@ -5,18 +5,12 @@ A message says what went wrong, with which object, and what to do about it.
 
 from __future__ import annotations
 
+from pipeline.aws import plain_errors
 
-class PipelineError(Exception):
-    """Base of all errors raised on purpose; its text is fit to be shown to a person.
-
-    ``reason`` is a short fixed word for grouping (metrics, failure records, audit).
-    """
-
-    reason = "refused"
-
-
-class ConfigError(PipelineError):
-    """A setting is missing or out of bounds: the message names the variable, the value and the bound."""
+#: Beneath all that is raised on purpose, the broker layer's errors too.
+PipelineError = plain_errors.PlainError
+ConfigError = plain_errors.ConfigError
+TransientError = plain_errors.TransientError
 
 
 class MessageError(PipelineError):
@@ -96,12 +90,6 @@ class NotReadable(PermanentError):
 
     reason = "archived"
     advice = "Restore the object, then enqueue it again."
-
-
-class TransientError(PipelineError):
-    """A service did not do its part this time; trying again later is expected to help."""
-
-    reason = "unavailable"
 
 
 class ServiceUnavailable(TransientError):

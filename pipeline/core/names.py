@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from pipeline.core.source import MAX_KEY_BYTES
 
-#: Where the failure records are, of all routes.
+#: Where the failure records are, of all routes; below OUTPUT_PREFIX.
 FAILED_PREFIX = "failed/"
 FAILED_SUFFIX = ".json"
 #: Bytes of an output's folder and suffix together: leaves room for a digest and an ending.
@@ -42,9 +42,9 @@ def stored_name(folder: str, key: str, suffix: str = "") -> str:
     return folder + "/".join([*parts, last])
 
 
-def failure_key(key: str) -> str:
-    """The name of an object's failure record."""
-    return stored_name(FAILED_PREFIX, key, FAILED_SUFFIX)
+def failure_key(key: str, prefix: str = "") -> str:
+    """The name of an object's failure record. ``prefix``: OUTPUT_PREFIX."""
+    return stored_name(prefix + FAILED_PREFIX, key, FAILED_SUFFIX)
 
 
 def is_shortened(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the queues are called, and what SQS takes at once: written here alone.
+"""What the queues are called: written here alone.
 
 On SQS each name has QUEUE_PREFIX before it.
 """
@@ -12,7 +12,3 @@ TASKS_QUEUE = "tasks"
 #: Those that have a dead-letter queue, and what that has behind their name.
 QUEUES = (EVENTS_QUEUE, TASKS_QUEUE)
 DEAD_LETTERS = "-dlq"
-
-#: Messages of a receive, and entries of a batch call, at most.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-MAX_ENTRIES = 10

@@ -8,7 +8,7 @@ that takes an object is the only one. The bridge, the verbs that enqueue, the au
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 
@@ -30,6 +30,10 @@ class Output:
     content_type: str = "application/octet-stream"
     recipe: str = "1"  # raise it when the same object would give something else: what is stored is then out of date
 
+    def below(self, prefix: str) -> Output:
+        """The same in a folder of the output bucket: OUTPUT_PREFIX."""
+        return replace(self, folder=prefix + self.folder)
+
     def name(self, key: str) -> str:
         return stored_name(self.folder, key, self.append_suffix)
 
@@ -41,7 +45,7 @@ class Route:
     - ``name``: for logs and for ``process(…, route=name)``;
     - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
       suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
-      look into the object: see ``pipeline.aws.content``;
+      look into the object: see ``pipeline.s3.content``;
     - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
       each other one the result of the one before it;
     - ``outputs``: all that must be stored for the object to be done.
@@ -85,10 +89,15 @@ class Routes:
 
     def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
         self.settings = settings
-        self.all = tuple(routes)
+        declared = tuple(routes)
+        _check(declared)
+        #: From here on outputs have their folder in the bucket: OUTPUT_PREFIX is in it.
+        self.all = tuple(
+            replace(route, outputs=tuple(output.below(settings.output_prefix) for output in route.outputs))
+            for route in declared
+        )
         self._answer = lru_cache(maxsize=4096)(_ask)
         self.folders = tuple(output.folder for route in self.all for output in route.outputs)
-        _check(self.all)
 
     @classmethod
     def load(cls, settings: Settings) -> Routes:
@@ -171,7 +180,7 @@ class Routes:
 
     def is_output(self, bucket: str, key: str) -> bool:
         """Whether only the pipeline writes under that name. Metadata proves nothing: whoever uploads chooses it."""
-        return bucket == self.settings.output_bucket and key.startswith((FAILED_PREFIX, *self.folders))
+        return bucket == self.settings.output_bucket and key.startswith((self.settings.failed_folder, *self.folders))
 
 
 def _ask(rule: Callable[[Source], bool], source: Source) -> bool:

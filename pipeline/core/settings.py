@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.settings_list import Entry, listed
+from pipeline.core.names import FAILED_PREFIX
+from pipeline.core.settings_list import ListedSetting, listed
 
 
 def _box(value: Any) -> Any:
@@ -88,6 +89,13 @@ class Settings(BaseModel):
         "bucket go to the dead-letter queue; unset: about any bucket but OUTPUT_BUCKET are taken.",
     )
     output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
+    output_prefix: str = Field(
+        "",
+        pattern=r"^$|^[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*/$",
+        max_length=200,
+        description="Folder of OUTPUT_BUCKET that all of it is written below, for example `previews/`; a bucket that "
+        "has other things in it keeps them apart so.",
+    )
     queue_prefix: str = Field(
         "pipeline-",
         pattern=r"^[A-Za-z0-9_-]{1,40}$",
@@ -177,6 +185,16 @@ class Settings(BaseModel):
     # Convergence: what happens to the renditions of objects that change.
     delete_renditions: bool = Field(
         True, description="Whether the renditions of an object are removed when the object is."
+    )
+
+    wake_alarm: str | None = Field(
+        None,
+        max_length=255,
+        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker "
+        "takes any. Unset: it does not.",
+    )
+    backlog_per_worker: int = Field(
+        4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
     )
 
     poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
@@ -298,6 +316,11 @@ class Settings(BaseModel):
     def input_buckets(self) -> tuple[str, ...]:
         return () if self.input_bucket is None else tuple(name.strip() for name in self.input_bucket.split(","))
 
+    @property
+    def failed_folder(self) -> str:
+        """Where the failure records of all routes are, in the output bucket."""
+        return self.output_prefix + FAILED_PREFIX
+
     def one_input_bucket(self) -> str:
         """For a command that was not told which. Raises ``ConfigError`` where there is none, or more than one."""
         self.required("input_bucket")
@@ -319,7 +342,7 @@ class Settings(BaseModel):
         return value
 
 
-def _sentence(error: Any, entries: Mapping[str, Entry]) -> str:
+def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"

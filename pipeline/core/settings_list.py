@@ -18,11 +18,13 @@ VARIABLE = "PIPELINE_SETTINGS"
 #: The container's health check reads the one as a variable, ECS sets the other.
 OF_THE_PLACE = frozenset({"HEALTH_FOLDER", "ECS_AGENT_URI"})
 #: What a process works on: an entry may give it, but not something else than its own variable.
-WORKED_ON = frozenset({"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"})
+WORKED_ON = frozenset(
+    {"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "OUTPUT_PREFIX", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedSetting:
     """One ``NAME=VALUE`` of the list; ``place`` begins with 1."""
 
     place: int
@@ -33,19 +35,19 @@ class Entry:
         return f"{VARIABLE}, entry {self.place}, {self.text!r}"
 
 
-def listed(environ: Mapping[str, str], names: Collection[str]) -> dict[str, Entry]:
+def listed(environ: Mapping[str, str], names: Collection[str]) -> dict[str, ListedSetting]:
     """The entries by the setting's name. ``names``: of all variables that are settings.
 
     Raises ``ConfigError``, with a line for each entry that is wrong: not NAME=VALUE, an unknown or forbidden name, a
     name that stands twice, or one of ``WORKED_ON`` whose own variable is set to something else.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ListedSetting] = {}
     wrong: list[str] = []
     for place, text in enumerate(environ.get(VARIABLE, "").split(";"), start=1):
         name, sign, value = (part.strip() for part in text.partition("="))
         if not text.strip():
             continue
-        entry = Entry(place, text.strip(), value)
+        entry = ListedSetting(place, text.strip(), value)
         problem = _problem(entry, name, bool(sign), environ, names, entries)
         if problem is None:
             entries[name] = entry
@@ -57,12 +59,12 @@ def listed(environ: Mapping[str, str], names: Collection[str]) -> dict[str, Entr
 
 
 def _problem(
-    entry: Entry,
+    entry: ListedSetting,
     name: str,
     complete: bool,
     environ: Mapping[str, str],
     names: Collection[str],
-    before: Mapping[str, Entry],
+    before: Mapping[str, ListedSetting],
 ) -> str | None:
     if not complete:
         return "write NAME=VALUE, with a semicolon between two of them"

@@ -14,11 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, shown, states
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.follow import Follower
+from pipeline.deploy.wanted import read_template
 
 SUFFIX = shown.ALARMS
 FILE = "alarms.yaml"
@@ -37,7 +38,7 @@ class Alarms:
         path = template.with_name(FILE)
         if not path.exists():
             return None
-        text = path.read_text(encoding="utf-8")
+        text = read_template(path)
         return cls(text, changes.parameters_of(text))
 
     def values(self, stack: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +71,7 @@ def deploy(
     name = stack + SUFFIX
     found = account.describe(name)
     state = states.of(name, None if found is None else found["StackStatus"])
-    new = state is states.State.NEW
+    new = state is states.StackState.NEW
     proposal = Proposal(name, alarms.text, alarms.values(stack, given), new=new, tags=tags, service_role=service_role)
     with console.status("Working out the alarms ..."):
         proposed = changes.propose(proposal)
@@ -92,6 +93,6 @@ def teardown(stack: str, console: Console, sleep: Callable[[float], None]) -> No
         return
     console.print(f"Stack {stack + SUFFIX} goes first: alarms of what is being taken down would be false.")
     follower = Follower(found["StackId"], sleep=sleep)
-    with plainly(f"deleting stack {stack + SUFFIX}"):
+    with translate_errors(f"deleting stack {stack + SUFFIX}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     shown.follow(follower, None, console)

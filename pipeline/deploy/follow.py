@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
@@ -22,7 +22,7 @@ _CONSEQUENCES = ("cancelled", "canceled")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StackEvent:
     id: str
     name: str  # logical id
     kind: str
@@ -56,12 +56,12 @@ class Follower:
         self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
-    def until_rest(self, report: Callable[[Event], None], meanwhile: Callable[[], None] = lambda: None) -> str:
+    def until_rest(self, report: Callable[[StackEvent], None], meanwhile: Callable[[], None] = lambda: None) -> str:
         """Reports each event of a resource as it comes, and calls ``meanwhile``; returns the stack's last status.
 
         Raises ``PipelineError`` with the first cause when something failed.
         """
-        failures: list[Event] = []
+        failures: list[StackEvent] = []
         started = time.monotonic()
         begun = False
         while True:
@@ -88,24 +88,24 @@ class Follower:
         return status
 
     def _status(self) -> tuple[str, str]:
-        with plainly("following the stack"):
+        with translate_errors("following the stack"):
             found = self._client.describe_stacks(StackName=self._stack_id)["Stacks"][0]
         return found["StackStatus"], found.get("StackStatusReason", "")
 
-    def _new(self) -> list[Event]:
+    def _new(self) -> list[StackEvent]:
         """Oldest first."""
         found = [event for event in self._events() if event.id not in self._seen]
         self._seen |= {event.id for event in found}
         return found[::-1]
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Iterator[StackEvent]:
         """Newest first."""
-        with plainly("following the stack"):
+        with translate_errors("following the stack"):
             for page in self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack_id):
                 yield from (self._event(found) for found in page["StackEvents"])
 
-    def _event(self, found: dict[str, Any]) -> Event:
-        return Event(
+    def _event(self, found: dict[str, Any]) -> StackEvent:
+        return StackEvent(
             id=found["EventId"],
             name=found["LogicalResourceId"],
             kind=found["ResourceType"],

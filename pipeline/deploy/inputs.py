@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, plainly, status
+from pipeline.aws.errors import code, is_denied, status, translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy.account import Account
 
@@ -23,7 +23,7 @@ _EVENT_BRIDGE = "EventBridgeConfiguration"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InputBucket:
     """A bucket as it is. ``key``: the customer's KMS key that it encrypts with, if any."""
 
     bucket: str
@@ -40,10 +40,10 @@ class Found:
         return sum(len(each) for name, each in self.notifications.items() if name != _EVENT_BRIDGE)
 
 
-def look(bucket: str, here: Account) -> Found:
+def look(bucket: str, here: Account) -> InputBucket:
     """Raises ``PipelineError`` for a bucket that the stack can't take events from."""
     s3 = clients.client("s3")
-    with plainly(f"looking at bucket {bucket}"):
+    with translate_errors(f"looking at bucket {bucket}"):
         try:
             region = s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=here.id).get("BucketRegion")
         except ClientError as exc:
@@ -58,7 +58,7 @@ def look(bucket: str, here: Account) -> Found:
             raise PipelineError(
                 f"bucket {bucket} is in {region}: deploy there, events do not cross regions by themselves"
             )
-        return Found(bucket, _notifications(bucket), _key(bucket))
+        return InputBucket(bucket, _notifications(bucket), _key(bucket))
 
 
 def _notifications(bucket: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _key(bucket: str) -> str | None:
     return None
 
 
-def told(found: Found) -> Iterator[str]:
+def describe(found: InputBucket) -> Iterator[str]:
     """What a deployment changes on it."""
     kept = "" if found.others == 0 else f"; its own {found.others} notifications stay as they are"
     if found.is_on:
@@ -102,7 +102,7 @@ def switch_off(bucket: str) -> None:
 
 
 def _change(bucket: str, *, on: bool) -> None:
-    with plainly(f"switching EventBridge {'on' if on else 'off'} for bucket {bucket}"):
+    with translate_errors(f"switching EventBridge {'on' if on else 'off'} for bucket {bucket}"):
         wanted = _notifications(bucket)  # as it is now, not as it was before somebody was asked
         if (_EVENT_BRIDGE in wanted) == on:
             return
@@ -117,7 +117,7 @@ def _change(bucket: str, *, on: bool) -> None:
 
 def used_by_others(bucket: str, stack: str) -> list[str]:
     """Rules of EventBridge that may take this bucket's events, but for the stack's own. Raises ``PipelineError``."""
-    with plainly("looking at the rules of EventBridge"):
+    with translate_errors("looking at the rules of EventBridge"):
         pages = clients.client("events").get_paginator("list_rules").paginate()
         rules = [rule for page in pages for rule in page["Rules"]]
     return [
@@ -134,6 +134,6 @@ def listed(text: str) -> list[str]:
     return re.findall(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text)
 
 
-def recorded(before: str, inputs: Iterable[Found]) -> str:
+def recorded(before: str, inputs: Iterable[InputBucket]) -> str:
     """The parameter EventBridgeSwitchedOn: where it was, or will be, switched on by a deployment."""
     return ",".join(dict.fromkeys([*listed(before), *(found.bucket for found in inputs if not found.is_on)]))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from pipeline.deploy import account
 from pipeline.deploy.changes import ChangeSet
-from pipeline.deploy.follow import Event, Follower
+from pipeline.deploy.follow import Follower, StackEvent
 from pipeline.deploy.witness import Witness
 
 #: What the stack of the alarms is called, behind the pipeline's own name.
@@ -36,7 +36,7 @@ def follow(follower: Follower, total: int | None, console: Console, witness: Wit
     under_way: dict[str, None] = {}
     with console.status("Waiting for CloudFormation ...") as spinner:
 
-        def report(event: Event) -> None:
+        def report(event: StackEvent) -> None:
             if not event.finished:
                 under_way[event.name] = None
             else:
@@ -71,5 +71,5 @@ def next_steps(stack: str, console: Console) -> None:
     named = account.outputs_of(found)
     if "UploadTo" in named:
         console.print("\nNext:", f"  aws s3 cp photo.jpg {named['UploadTo']}", sep="\n", soft_wrap=True)
-        console.print(f"  aws s3 ls --recursive {named['RenditionsIn']}/   (after about three minutes, from zero)")
+        console.print(f"  aws s3 ls --recursive {named['RenditionsIn']}   (after about three minutes, from zero)")
         console.print(f"  python -m pipeline live-check --stack {stack}   (scales out, back to zero, loses nothing)")

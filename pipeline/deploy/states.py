@@ -11,7 +11,7 @@ from enum import Enum
 from pipeline.core.errors import PipelineError
 
 
-class State(Enum):
+class StackState(Enum):
     NEW = "there is nothing yet"
     AT_REST = "can be changed"
 
@@ -56,12 +56,12 @@ _STUCK = {
 }
 
 
-def of(stack: str, status: str | None) -> State:
+def of(stack: str, status: str | None) -> StackState:
     """``status``: None where there is no stack. Raises ``PipelineError``, with the way out, where it can't change."""
     if status is None or status in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
-        return State.NEW  # under review: an earlier change set that nobody carried out
+        return StackState.NEW  # under review: an earlier change set that nobody carried out
     if status in _AT_REST:
-        return State.AT_REST
+        return StackState.AT_REST
     if status in _STUCK:
         raise PipelineError(f"stack {stack} is {status}: {_STUCK[status].format(stack=stack)}")
     if status.endswith("_IN_PROGRESS"):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, states
+from pipeline.deploy.compact import MAX_BYTES, compacted
 
 _TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_name("templates"))
 #: In a checkout, at its top; in an installed package, which has none there, beside this module.
@@ -48,20 +49,27 @@ def check_name(stack: str) -> None:
 
 
 def read_template(template: Path) -> str:
-    """Its text. Raises ``PipelineError``."""
+    """Its text, without comments. Raises ``PipelineError``, also where CloudFormation would not take it."""
     try:
-        return template.read_text(encoding="utf-8")
+        text = compacted(template.read_text(encoding="utf-8"))
     except OSError as exc:
         raise PipelineError(
             f"{template}: cannot be read: {exc.strerror}; deploy from a copy of the repository"
         ) from exc
+    size = len(text.encode())
+    if size > MAX_BYTES:
+        raise PipelineError(
+            f"{template}: {size:,} bytes without its comments, and CloudFormation takes {MAX_BYTES:,} in a request: "
+            "deploy it by `aws cloudformation deploy --s3-bucket`, or take out what you don't need"
+        )
+    return text
 
 
 def existing_stack(stack: str) -> dict[str, Any] | None:
     """None where there is none. Raises ``PipelineError`` where it can't be changed."""
     found = account.describe(stack)
     state = states.of(stack, None if found is None else found["StackStatus"])
-    return None if state is states.State.NEW else found
+    return None if state is states.StackState.NEW else found
 
 
 def parameter_values(

@@ -25,7 +25,7 @@ _FINE = ("has reached a steady state", "has started", "deployment completed", "r
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ServiceProblem:
     """One thing that went wrong with a service, as ECS and the log tell it."""
 
     service: str
@@ -54,7 +54,7 @@ class Witness:
     stack: str
     cluster: str | None = None  # one that was there before and is shared; without it the stack's own
     clock: Callable[[], float] = time.monotonic
-    found: list[Finding] = field(default_factory=list)
+    found: list[ServiceProblem] = field(default_factory=list)
     _since: datetime = field(default_factory=lambda: datetime.now(UTC))
     _seen: set[str] = field(default_factory=set)
     _asked: float | None = None
@@ -67,7 +67,7 @@ class Witness:
         """By their names in the cluster; in a shared one those begin with the stack's."""
         return {name if self.cluster is None else f"{self.stack}-{name}": name for name in SERVICES}
 
-    def look(self) -> list[Finding]:
+    def look(self) -> list[ServiceProblem]:
         now = self.clock()
         if self._asked is not None and now - self._asked < PAUSE_S:
             return []
@@ -78,7 +78,7 @@ class Witness:
             return []
         # Each replacement of a container fails as the one before it did.
         told = {(each.service, each.reason or each.said) for each in self.found}
-        fresh: list[Finding] = []
+        fresh: list[ServiceProblem] = []
         for each in new:
             if (each.service, each.reason or each.said) not in told:
                 told.add((each.service, each.reason or each.said))
@@ -86,7 +86,7 @@ class Witness:
         self.found += fresh
         return fresh
 
-    def _stopped(self) -> Iterator[Finding]:
+    def _stopped(self) -> Iterator[ServiceProblem]:
         ecs = clients.client("ecs")
         arns = ecs.list_tasks(cluster=self._where, desiredStatus="STOPPED", maxResults=_TASKS)["taskArns"]
         arns = [arn for arn in arns if arn not in self._seen]
@@ -99,9 +99,9 @@ class Witness:
             service = self._services().get(task.get("group", "").removeprefix("service:"))
             if service is None or task.get("createdAt", self._since) < self._since or _expected(task):
                 continue
-            yield self._finding(service, task)
+            yield self._problem(service, task)
 
-    def _finding(self, service: str, task: dict[str, Any]) -> Finding:
+    def _problem(self, service: str, task: dict[str, Any]) -> ServiceProblem:
         containers = task.get("containers", [])
         said = [task.get("stoppedReason", "")]
         for container in containers:
@@ -111,10 +111,10 @@ class Witness:
         log = self._log(service, task["taskArn"])
         text = "; ".join(dict.fromkeys(part for part in said if part))
         # A wrong CPU shows in the log alone.
-        reason = reasons.plainly(text)
+        reason = reasons.find(text)
         if reason is None or "log" in reason.todo:
-            reason = reasons.plainly("\n".join(log)) if "exec format error" in "\n".join(log) else reason
-        return Finding(service, text or "a container stopped", reason, log)
+            reason = reasons.find("\n".join(log)) if "exec format error" in "\n".join(log) else reason
+        return ServiceProblem(service, text or "a container stopped", reason, log)
 
     def _log(self, service: str, task_arn: str) -> tuple[str, ...]:
         """The last lines of a container's log; none where it wrote none."""
@@ -129,7 +129,7 @@ class Witness:
             return ()
         return tuple(event["message"].rstrip() for event in answer["events"])
 
-    def _events(self) -> Iterator[Finding]:
+    def _events(self) -> Iterator[ServiceProblem]:
         services = clients.client("ecs").describe_services(cluster=self._where, services=list(self._services()))[
             "services"
         ]
@@ -140,7 +140,7 @@ class Witness:
                 self._seen.add(event["id"])
                 text = event["message"]
                 if not any(word in text for word in _FINE):
-                    yield Finding(self._services()[service["serviceName"]], text, reasons.plainly(text))
+                    yield ServiceProblem(self._services()[service["serviceName"]], text, reasons.find(text))
 
 
 def _expected(task: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ one of its own. The tasks, and what makes their recipes, are named by string.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 from pipeline.core.routes import Output, Route
@@ -28,19 +28,23 @@ class ImageRoute(Route):
         return None if key.lower().endswith(settings.suffixes) else "its key ends in none of SUFFIXES"
 
     def output_sets(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
-        return tuple(_pair(suffix) for suffix in suffixes(key, settings))
+        return tuple(self._pair(suffix) for suffix in suffixes(key, settings))
 
     def all_outputs(self, key: str) -> tuple[Output, ...]:
-        return tuple(output for suffix in SUFFIXES for output in _pair(suffix))
+        return tuple(output for suffix in SUFFIXES for output in self._pair(suffix))
 
     def recipes(self, settings: Settings) -> dict[str, str]:
         made = import_module(RECIPES).Recipes.from_settings(settings)
-        return {RESIZED_PREFIX: made.resized, THUMBS_PREFIX: made.thumb}
+        resized, thumb = self.outputs
+        return {resized.folder: made.resized, thumb.folder: made.thumb}
+
+    def _pair(self, suffix: str) -> tuple[Output, ...]:
+        return tuple(replace(output, append_suffix=suffix) for output in self.outputs)
 
 
-def _pair(suffix: str) -> tuple[Output, ...]:
-    return tuple(Output(folder=folder, append_suffix=suffix) for folder in (RESIZED_PREFIX, THUMBS_PREFIX))
-
-
-IMAGES = ImageRoute(name="images", tasks=("tasks.resize", "tasks.thumbnail"), outputs=_pair(""))
+IMAGES = ImageRoute(
+    name="images",
+    tasks=("tasks.resize", "tasks.thumbnail"),
+    outputs=(Output(folder=RESIZED_PREFIX), Output(folder=THUMBS_PREFIX)),
+)
 ROUTES = (IMAGES,)

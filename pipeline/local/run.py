@@ -15,10 +15,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from pipeline.aws.errors import told
+from pipeline.aws.batches import MAX_ENTRIES
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import PipelineError
 from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
-from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES, QUEUES
+from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
@@ -35,7 +36,7 @@ WINDOW = 48
 DEAD_LETTER_CHECK_S = 3.0
 
 
-class State(Enum):
+class FileState(Enum):
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -52,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class OutputFile:
     """One stored output of a route of the user's own: where it is below the output folder."""
 
     path: str
@@ -61,11 +62,11 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class FileResult:
     """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
 
     key: str
-    state: State
+    state: FileState
     reason: str = ""
     advice: str = ""
     source_size: str = ""  # pixels, "4000x3000"
@@ -73,7 +74,7 @@ class Result:
     salvaged: str = ""  # what was wrong with a file whose picture was all there
     resized: Picture | None = None
     thumb: Picture | None = None
-    outputs: tuple[Written, ...] = ()  # of a route of the user's own
+    outputs: tuple[OutputFile, ...] = ()  # of a route of the user's own
 
 
 class Run:
@@ -99,7 +100,7 @@ class Run:
         url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
         return url
 
-    def process(self, files: Iterable[File]) -> Iterator[Result]:
+    def process(self, files: Iterable[File]) -> Iterator[FileResult]:
         """Yields each file's result when it is known; at most ``WINDOW`` files are in flight.
 
         Raises ``PipelineError`` when a process of the stack ends, or the output can't be written.
@@ -117,7 +118,7 @@ class Run:
             elif (refused := self._upload(last)) is not None:
                 yield refused
 
-    def collect(self) -> Iterator[Result]:
+    def collect(self) -> Iterator[FileResult]:
         """One look at what was written since the last one, and at the dead-letter queues."""
         self._stack.check()
         received = self._sqs.receive_message(
@@ -133,32 +134,35 @@ class Run:
             self._checked_at = time.monotonic()
             yield from self._dead_letters()
 
-    def _upload(self, file: File) -> Result | None:
+    def _upload(self, file: File) -> FileResult | None:
         """Puts a file into the input bucket, or tells why not."""
         if file.problem is not None:
-            return Result(file.key, State.FAILED, reason=file.problem.reason, advice=file.problem.advice)
+            return FileResult(file.key, FileState.FAILED, reason=file.problem.reason, advice=file.problem.advice)
         source = Source(INPUT_BUCKET, file.key)
         skipped = self._routes.skip_reason(source, is_gone=True)  # it is not there yet
         if skipped is not None:
-            return Result(file.key, State.SKIPPED, reason=skipped)
+            return FileResult(file.key, FileState.SKIPPED, reason=skipped)
         try:
             with file.path.open("rb") as body:
                 answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
         except OSError as exc:
             advice = "Give yourself the right to read it." if isinstance(exc, PermissionError) else "Look at the file."
-            return Result(file.key, State.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
+            return FileResult(file.key, FileState.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
         except ClientError as exc:
-            return Result(
-                file.key, State.FAILED, reason=f"it cannot be uploaded: {told(exc)}", advice="Rename the file."
+            return FileResult(
+                file.key,
+                FileState.FAILED,
+                reason=f"it cannot be uploaded: {describe_error(exc)}",
+                advice="Rename the file.",
             )
         self._in_flight[file.key] = answer["ETag"].strip('"')
         if all(route.content is not None for route in self._routes.match_key(file.key)):
             skipped = self._routes.skip_reason(source)
             if skipped is not None:
-                return self._finish(Result(file.key, State.SKIPPED, reason=skipped), written=[])
+                return self._finish(FileResult(file.key, FileState.SKIPPED, reason=skipped), written=[])
         return None
 
-    def _arrived(self, key: str) -> Result | None:
+    def _arrived(self, key: str) -> FileResult | None:
         """A thumbnail, a failure record or the last output of a route ends its file's journey."""
         if key.startswith(FAILED_PREFIX):
             source_key = self._key_of(key, FAILED_PREFIX, FAILED_SUFFIX)
@@ -166,7 +170,7 @@ class Run:
                 return None  # a repeated event
             record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
-            failed = Result(source_key, State.FAILED, reason=reason, advice=record["advice"])
+            failed = FileResult(source_key, FileState.FAILED, reason=reason, advice=record["advice"])
             return self._finish(failed, written=[key])
         for folder, (output, route) in self._own.items():
             if key.startswith(folder):
@@ -185,9 +189,9 @@ class Run:
         resized, metadata = self._save(resized_key)
         made_from = (k for k in candidates if self._in_flight[k] == metadata["source-etag"])
         source_key = next(made_from, [*candidates, name][0])
-        done = Result(
+        done = FileResult(
             source_key,
-            State.DONE,
+            FileState.DONE,
             source_size=metadata["source-size"],
             source_bytes=int(metadata["source-bytes"]),
             salvaged=metadata.get("salvaged", ""),
@@ -206,7 +210,7 @@ class Run:
             return ""
         return spelled_key(metadata.get("source-key")) or ""
 
-    def _output_arrived(self, source_key: str, key: str, route: Route) -> Result | None:
+    def _output_arrived(self, source_key: str, key: str, route: Route) -> FileResult | None:
         if source_key not in self._in_flight and not self._keep:
             return None
         seen = self._seen.setdefault(source_key, set())
@@ -217,10 +221,10 @@ class Run:
         del self._seen[source_key]
         size = self._s3.head_object(Bucket=INPUT_BUCKET, Key=source_key)["ContentLength"]
         outputs = tuple(
-            Written(name, path.stat().st_size, found["ContentType"])
+            OutputFile(name, path.stat().st_size, found["ContentType"])
             for name, (path, found) in zip(wanted, map(self._download, wanted), strict=True)
         )
-        return self._finish(Result(source_key, State.DONE, source_bytes=size, outputs=outputs), written=wanted)
+        return self._finish(FileResult(source_key, FileState.DONE, source_bytes=size, outputs=outputs), written=wanted)
 
     def _save(self, key: str) -> tuple[Picture, dict[str, str]]:
         path, found = self._download(key)
@@ -239,7 +243,7 @@ class Run:
             raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
         return path, found
 
-    def _finish(self, result: Result, written: list[str]) -> Result:
+    def _finish(self, result: FileResult, written: list[str]) -> FileResult:
         """Takes a file off the list; removes its objects, so that the emulator stays small."""
         self._in_flight.pop(result.key, None)
         if not self._keep:
@@ -248,7 +252,7 @@ class Run:
                 self._s3.delete_object(Bucket=OUTPUT_BUCKET, Key=key)
         return result
 
-    def _dead_letters(self) -> Iterator[Result]:
+    def _dead_letters(self) -> Iterator[FileResult]:
         """Files whose message was given up: the worker was lost on each of its deliveries, for example.
 
         The letters stay where they are, for a person with ``--keep`` to look at.
@@ -265,7 +269,9 @@ class Run:
                 for source in letter.sources():
                     if source.key in self._in_flight:
                         advice = "Run it again with --keep, and look at worker.log and bridge.log."
-                        failed = Result(source.key, State.FAILED, f"it is a dead letter: {letter.reason}", advice)
+                        failed = FileResult(
+                            source.key, FileState.FAILED, f"it is a dead letter: {letter.reason}", advice
+                        )
                         yield self._finish(failed, written=[])
 
 

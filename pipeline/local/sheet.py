@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 from rich.filesize import decimal
 
-from pipeline.local.run import Result, State
+from pipeline.local.run import FileResult, FileState
 
 NAME = "index.html"
 
@@ -30,26 +30,26 @@ class Totals:
         return self.done + self.failed + self.skipped
 
 
-def totals(results: Sequence[Result]) -> Totals:
-    count = {state: sum(result.state is state for result in results) for state in State}
+def totals(results: Sequence[FileResult]) -> Totals:
+    count = {state: sum(result.state is state for result in results) for state in FileState}
     pictures = [picture for result in results for picture in (result.resized, result.thumb) if picture is not None]
     outputs = [output for result in results for output in result.outputs]
     bytes_out = sum(picture.bytes for picture in pictures) + sum(output.bytes for output in outputs)
     return Totals(
-        done=count[State.DONE],
-        failed=count[State.FAILED],
-        skipped=count[State.SKIPPED],
+        done=count[FileState.DONE],
+        failed=count[FileState.FAILED],
+        skipped=count[FileState.SKIPPED],
         bytes_in=sum(result.source_bytes for result in results),
         bytes_out=bytes_out,
     )
 
 
-def write(out: Path, results: Sequence[Result], *, seconds: float) -> Path:
+def write(out: Path, results: Sequence[FileResult], *, seconds: float) -> Path:
     """Writes ``index.html`` into the folder of the renditions; returns its path. Raises ``OSError``."""
     environment = Environment(loader=PackageLoader("pipeline.local", "."), autoescape=True, trim_blocks=True)
     environment.filters |= {"size": decimal, "path": quote}
     ordered = sorted(results, key=lambda result: result.key)
-    by_state = {state.value: [result for result in ordered if result.state is state] for state in State}
+    by_state = {state.value: [result for result in ordered if result.state is state] for state in FileState}
     page = environment.get_template("sheet.html.j2").render(totals=totals(results), seconds=seconds, **by_state)
     path = out / NAME
     path.write_text(page, encoding="utf-8")

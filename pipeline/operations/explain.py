@@ -1,4 +1,4 @@
-"""``python -m pipeline explain``: everything that is report about one object, and what it means."""
+"""``python -m pipeline explain``: everything that is known about one object, and what it means."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 
 import click
 
-from pipeline.aws import queues, storage
-from pipeline.aws.storage import Found
 from pipeline.core import console
 from pipeline.core.errors import ObjectChanged, ObjectGone, PipelineError
 from pipeline.core.names import failure_key
@@ -20,10 +18,13 @@ from pipeline.core.queue_names import QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.operations.audit.classify import Facts, Status, verdicts, wanted
+from pipeline.operations import own_queues
+from pipeline.operations.audit.classify import Facts, Status, classify, wanted
 from pipeline.operations.deadletters.deadletters_command import LetterReader
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.unreadable import unreadable
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 
 
 @dataclass(slots=True)
@@ -59,7 +60,8 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
         if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
             report.renditions[found.key] = found
     try:
-        record = storage.read(Source(bucket, failure_key(source.key)), check_bytes=lambda _: None)
+        record_key = failure_key(source.key, settings.output_prefix)
+        record = storage.read(Source(bucket, record_key), check_bytes=lambda _: None)
         made = Provenance.read(record.metadata)
         if made.is_of(source.bucket):
             report.record_made = made
@@ -94,7 +96,7 @@ def status_of(report: ObjectReport, routes: Routes) -> tuple[Status, str]:
     if report.route is None:
         return Status.SKIPPED, f"It is not processed: {report.skipped}."
     results = wanted(report.route, report.source.key, routes, routes.recipes())
-    found, *_ = verdicts(_facts(report, report.current), report.source, results)
+    found, *_ = classify(_facts(report, report.current), report.source, results)
     return found.status, _sentence(found.status, found.reason, report)
 
 
@@ -167,9 +169,9 @@ def explain(uri: str, *, as_json: bool, limit: int) -> int:
     else:
         for line in _lines(found):
             click.echo(line)
-        waiting = queues.waiting(settings)
+        waiting = own_queues.waiting(settings)
         if waiting and found["status"] in ("missing", "stale"):
-            click.echo(f"queues:     {console.counted(waiting, 'message')} waiting; it may be among them")
+            click.echo(f"queues:     {console.pluralize(waiting, 'message')} waiting; it may be among them")
     return 1 if found["status"] in ("missing", "stale", "orphaned", "unreadable") else 0
 
 
@@ -190,7 +192,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         failure = found["failure"]
         lines.append(f"failure:    {failure.get('reason')} at {failure.get('time')}, task {failure.get('task_id')}")
     lines += [f"dead:       {each['queue']} {each['message_id']}: {each['reason']}" for each in found["dead_letters"]]
-    lines += [f"not report:  {each}" for each in found["not_known"]]
+    lines += [f"not known:  {each}" for each in found["not_known"]]
     lines.append(f"verdict:    {found['verdict']}")
     return lines
 

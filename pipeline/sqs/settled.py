@@ -9,10 +9,10 @@ the task returned                  its callbacks and the next task of its chain 
 ``Ignore``                         the task says so itself; ``Task.replace`` raises it after it has published
 =================================  ======================================================================
 
-``Reject(text)`` sends the message to the dead-letter queue, and ``Defer`` and ``Unavailable`` send a delayed copy of it;
-each deletes the original only when the copy is in place. Everything else releases it: whatever was raised, wherever, or a lost process.
-A released message is delivered again, and goes to the dead-letter queue with its reason instead when it was delivered
-as often as its queue allows.
+``Reject(text)`` sends the message to the dead-letter queue; ``Defer`` and ``Unavailable`` send a delayed copy of it.
+Each deletes the original only when the copy is in place. Everything else releases it: whatever was raised, wherever, or
+a lost process. A released message is delivered again, and goes to the dead-letter queue with its reason instead when it
+was delivered as often as its queue allows.
 """
 
 from __future__ import annotations
@@ -128,22 +128,21 @@ def on_raise(exc_info: Any) -> Decision:
             return Decision(Effect.DEFER, _text(exc.reason), exc.delay_s)
         case Reject(requeue=False, reason=str() as reason):
             return Decision(Effect.DEAD_LETTER, reason)
-        case Reject():
-            return Decision(Effect.RELEASE, _text(exc.reason), service=_told_by(exc.reason))
         case _:
-            text = f"{type(exc).__name__}: {_text(exc)}".rstrip(": ")
-            return Decision(Effect.RELEASE, text, service=_told_by(exc))
+            return _released(exc)
+
+
+def _released(exc: BaseException) -> Decision:
+    why = exc.reason if isinstance(exc, Reject) else exc  # Celery rejects a retry that could not be published
+    unpublished = isinstance(why, PublishError) and not why.is_refusal
+    text = _text(why) if why is not exc else f"{type(exc).__name__}: {_text(exc)}".rstrip(": ")
+    return Decision(Effect.RELEASE, text, service=Service.FAILS if unpublished else Service.UNTOLD)
 
 
 def raised(exc_info: Any) -> BaseException:
     """The exception itself, out of what billiard wraps it in."""
     exc: BaseException = exc_info.exception
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
-
-
-def _told_by(exc: Any) -> Service:
-    """What follows from the work could not be published: for Celery's own retry, that is the reason of its ``Reject``."""
-    return Service.FAILS if isinstance(exc, PublishError) and not exc.is_refusal else Service.UNTOLD
 
 
 def _text(value: Any) -> str:

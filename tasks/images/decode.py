@@ -14,6 +14,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
 from tasks.images import bmp, gif, heif, png, tiff
+from tasks.images.cicp import profile_of_numbers
 from tasks.images.identify import READ, identify
 from tasks.images.jpeg import completed, ends_early, has_end, read_header, without_metadata
 from tasks.images.limits import Limits
@@ -228,7 +229,10 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
             _check_frames(name, int(getattr(source, "n_frames", 1)), limits)
             source.load()
         turn = 1 if name == "HEIF" else _turn(source.info.get("exif"))  # libheif has turned it
-        return _Opened(source, turn, source.info.get("icc_profile"))
+        profile = source.info.get("icc_profile")
+        if not profile and (numbers := file.nclx()) is not None:
+            profile = profile_of_numbers(*numbers)
+        return _Opened(source, turn, profile)
 
     return read
 

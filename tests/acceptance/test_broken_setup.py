@@ -11,25 +11,30 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws_process import AwsServer
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = ("bridge",)
 WORKER = ("celery", "-A", "pipeline", "worker", "-c", "1")
 QUICK_WORKER = ("pipeline.worker", "-c", "1")
 FLOWER = ("celery", "-A", "pipeline", "flower", "--port=0")
+NO_REGION = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}
 UNREACHABLE = "http://127.0.0.1:9"
 
 
-def said(server: AwsServer, tmp_path: Path, module: tuple[str, ...], environ: Mapping[str, str]) -> tuple[int, str]:
-    """The exit status of a process that does not get far, and all that it prints."""
+def said(
+    server: AwsServer, tmp_path: Path, module: tuple[str, ...], environ: Mapping[str, str | None]
+) -> tuple[int, str]:
+    """The exit status of a process that does not get far, and all that it prints; without the variables of None."""
+    given = {**os.environ, **server.env, "HEALTH_FOLDER": str(tmp_path), "TMPDIR": str(tmp_path), **environ}
     done = subprocess.run(
         [sys.executable, "-m", *module],
-        env={**os.environ, **server.env, "HEALTH_FOLDER": str(tmp_path), "TMPDIR": str(tmp_path), **environ},
+        env={name: value for name, value in given.items() if value is not None},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     return done.returncode, done.stdout
@@ -55,11 +60,13 @@ def test_a_bad_setting(aws_server: AwsServer, tmp_path: Path, module: tuple[str,
         (BRIDGE, {"ROUTES": "no.such"}, "bridge: ROUTES=no.such: no routes could be read from this module"),
         (WORKER, {"ROUTES": "no.such"}, "Unrecoverable error: ROUTES=no.such: no routes could be read from this mo"),
         (QUICK_WORKER, {"ROUTES": "no.such"}, "Unrecoverable error: ROUTES=no.such: no routes could be read from "),
+        (BRIDGE, NO_REGION, "bridge: no AWS region is set: set AWS_REGION"),
+        (QUICK_WORKER, {"RESULT_BACKEND": "foo://x"}, "RESULT_BACKEND=foo://x: Celery has no such result backend"),
         (BRIDGE, {"AWS_ACCESS_KEY_ID": ""}, "bridge: queue given-events: no AWS credentials"),
     ],
 )
 def test_a_wrong_place(
-    aws_server: AwsServer, tmp_path: Path, module: tuple[str, ...], environ: dict[str, str], line: str
+    aws_server: AwsServer, tmp_path: Path, module: tuple[str, ...], environ: dict[str, str | None], line: str
 ) -> None:
     for name in ("given-events", "given-tasks"):
         aws_server.make_queue(name)
@@ -67,3 +74,9 @@ def test_a_wrong_place(
     assert status in (1, 2), text
     assert line in text
     assert "Traceback" not in text
+
+
+def test_the_bridge_has_a_help_page(aws_server: AwsServer, tmp_path: Path) -> None:
+    status, text = said(aws_server, tmp_path, (*BRIDGE, "--help"), {"MAX_RETRIES": "many"})
+    assert status == 0
+    assert "python -m pipeline settings" in text

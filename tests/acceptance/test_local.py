@@ -20,11 +20,10 @@ import pytest
 from PIL import Image
 
 from tests.support.processes import marked
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
-DEADLINE_S = 150
 
 
 @dataclass
@@ -159,10 +158,14 @@ def test_ctrl_c_stops_everything(command: Command) -> None:
     for n in range(500):
         (photos / f"{n}.jpg").write_bytes(picture())
     process = command.start(photos, "--out", command.folder / "out")
-    wait_until(lambda: keys(command.folder / "out"), "the first rendition", DEADLINE_S)
+    wait_until(lambda: keys(command.folder / "out"), "the first rendition")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=DEADLINE_S)
+    printed, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (130, "Stopped.\n")
+    done = re.search(r"(\d+) files in .* (\d+) done, 0 failed, 0 skipped", printed)
+    assert done is not None, printed
+    assert f"{500 - int(done[1])} files had not ended" in printed
+    assert len(Links((command.folder / "out" / "index.html").read_text()).pictures) == int(done[2])
 
 
 def test_keep_takes_more_files_until_it_is_stopped(command: Command) -> None:
@@ -197,6 +200,7 @@ def test_bad_files_are_named_with_their_reason_and_the_others_are_done(command: 
     assert (status, err) == (1, "")
     assert "7 files in" in printed
     assert "1 done, 5 failed, 1 skipped" in printed
+    assert "skipped: 1 file, for example notes.txt: its key ends in none of SUFFIXES" in printed
     assert "failed: dangling.jpg: it is a link to a file that does not exist" in printed
     assert "failed: pipe.jpg: it is not a regular file" in printed
     assert "failed: latin-\ufffd.jpg: its name is not UTF-8" in printed

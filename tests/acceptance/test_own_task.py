@@ -13,6 +13,7 @@ from PIL import Image
 
 from examples.pdf_pages import NotAPdf, render
 from tests.support import own_route
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 RED = (200, 30, 40)
@@ -43,7 +44,7 @@ def test_every_file_goes_its_own_way(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, ""), done.stdout

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from bridge.disposition import EFFECTS, Outcome
+from bridge.disposition import EFFECTS, EventOutcome
 from pipeline.core.provenance import Provenance
 from pipeline.local.stack import MAX_RECEIVES
 from pipeline.operations.audit.classify import Status
-from tasks.outcome import Outcome as Ending
+from tasks.outcome import Outcome
 from tests.docs.pages import blocks, tables, template
 from tests.stack.template import of_type
 
@@ -72,7 +72,7 @@ def test_arrows_name_modules_and_every_state_has_a_way_in_and_out(diagram: str) 
 
 
 def test_a_message_of_an_event_has_the_outcomes_of_the_bridge() -> None:
-    assert states(EVENT) == {outcome.value for outcome in Outcome} | {"waiting", "received", "dead_letter"}
+    assert states(EVENT) == {outcome.value for outcome in EventOutcome} | {"waiting", "received", "dead_letter"}
     for outcome, effect in EFFECTS.items():
         (target,) = {arrow.target for arrow in arrows(EVENT) if arrow.source == outcome.value}
         assert target == ("dead_letter" if effect.dead_letter else END if effect.delete else "waiting")
@@ -99,8 +99,8 @@ def _rows(heading: str) -> dict[str, str]:
 
 def test_the_outcomes_of_tasks_are_all_told() -> None:
     told = [name.strip("`") for name in _rows("outcome")]
-    assert told == [outcome.value for outcome in Ending]
-    assert [outcome.goes_on for outcome in Ending] == [name in told[:2] for name in told]
+    assert told == [outcome.value for outcome in Outcome]
+    assert [outcome.goes_on for outcome in Outcome] == [name in told[:2] for name in told]
 
 
 def test_the_arrows_that_are_explained_are_there() -> None:

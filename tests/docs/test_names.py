@@ -210,11 +210,11 @@ def _actions_of_the_table() -> list[str]:
 @cache
 def _logged() -> frozenset[str]:
     """Of the sources, all actions that are written there; and the outcomes, which are actions too."""
-    from bridge.disposition import Outcome
+    from bridge.disposition import EventOutcome
 
     sources = "\n".join(path.read_text() for package in PACKAGES[:3] for path in ROOT.joinpath(package).rglob("*.py"))
     return frozenset(re.findall(r'(?:"action": |_extra\()"([a-z_-]+)"', sources)) | {
-        outcome.value for outcome in Outcome
+        outcome.value for outcome in EventOutcome
     }
 
 

@@ -23,8 +23,8 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.operations.audit.audit import Audit, AuditReport, Repair
 from pipeline.operations.audit.classify import Status
-from pipeline.operations.audit.run import Audit, Repair, Report
 from tasks.images.render import Recipes
 from tests.support import own_route
 from tests.support.queues import headers, take_all
@@ -41,7 +41,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Synthetic:
     return made
 
 
-def audited(settings: Settings = SETTINGS, **options: Any) -> tuple[Report, dict[Status, set[str]]]:
+def audited(settings: Settings = SETTINGS, **options: Any) -> tuple[AuditReport, dict[Status, set[str]]]:
     """The report, and the keys by status (but for those that are done)."""
     with Audit(Routes.load(settings), INPUT, examples=10**6, **options) as run:
         report = run.run()

@@ -19,7 +19,6 @@ from click.testing import CliRunner
 import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.aws.storage import Found
 from pipeline.celery import PipelineApp
 from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.routes import Routes
@@ -30,8 +29,10 @@ from pipeline.local.stack import INPUT_BUCKET
 from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
 from pipeline.operations.unreadable import Unreadable
+from pipeline.s3.storage import Found
 from tests.support.queues import depth, headers, take_all, url
 from tests.support.s3_model import EPOCH
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings.from_env({})
@@ -243,7 +244,7 @@ def test_an_interrupt_says_how_to_go_on() -> None:
         assert process.stderr is not None
         assert process.stderr.readline() == "waiting: 1 message in the queue\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert err.splitlines() == [
         "0 objects enqueued, 0 skipped, then it stopped. To go on:",

@@ -10,10 +10,10 @@ from functools import partial
 import pytest
 
 from bridge.consumer import Bridge
-from bridge.disposition import EFFECTS, Outcome
+from bridge.disposition import EFFECTS, EventOutcome
 from pipeline.aws import clients
+from pipeline.aws.backoff import Backoff
 from pipeline.celery import make_app
-from pipeline.core.backoff import Backoff
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 from pipeline.enqueue import Assignment, NotEnqueued, assign
@@ -39,12 +39,12 @@ def upload(key: str) -> str:
 
 
 def test_every_outcome_has_an_effect() -> None:
-    assert set(EFFECTS) == set(Outcome)
+    assert set(EFFECTS) == set(EventOutcome)
 
 
 def test_an_upload_becomes_a_chain_and_its_event_is_deleted(bridge: Bridge) -> None:
     etag = upload("räksmörgås & co/a+b 100%.jpg")
-    assert bridge.step() == [Outcome.DISPATCHED]
+    assert bridge.step() == [EventOutcome.DISPATCHED]
     (message,) = take_all(TASKS)
     assert headers(message)["task"] == "tasks.resize"
     assert headers(message)["argsrepr"] == f"{INPUT_BUCKET}/räksmörgås & co/a+b 100%.jpg"
@@ -73,8 +73,8 @@ def decoded_body(
 def test_ten_events_are_one_receive(bridge: Bridge) -> None:
     for n in range(12):
         upload(f"{n}.jpg")
-    assert bridge.step() == [Outcome.DISPATCHED] * 10
-    assert bridge.step() == [Outcome.DISPATCHED] * 2
+    assert bridge.step() == [EventOutcome.DISPATCHED] * 10
+    assert bridge.step() == [EventOutcome.DISPATCHED] * 2
     assert len(take_all(TASKS)) == 12
     assert depth(EVENTS) == (0, 0)
 
@@ -82,7 +82,7 @@ def test_ten_events_are_one_receive(bridge: Bridge) -> None:
 def test_a_message_with_several_records_publishes_what_is_due(bridge: Bridge) -> None:
     records = [s3_record("a.jpg"), s3_record("notes.txt"), s3_record("b.jpg"), s3_record("c.jpg", "ObjectRestore:Post")]
     send(json.dumps(sns_wrapped({"Records": records})))
-    assert bridge.step() == [Outcome.DISPATCHED]
+    assert bridge.step() == [EventOutcome.DISPATCHED]
     assert [headers(message)["argsrepr"] for message in take_all(TASKS)] == ["in/a.jpg", "in/b.jpg"]
 
 
@@ -101,7 +101,7 @@ def test_what_needs_no_work_is_skipped_for_a_reason_and_deleted(
 ) -> None:
     send(json.dumps(body))
     with caplog.at_level("INFO"):
-        assert bridge.step() == [Outcome.SKIPPED]
+        assert bridge.step() == [EventOutcome.SKIPPED]
     assert says in caplog.text
     assert [depth(name) for name in (EVENTS, TASKS, DEAD)] == [(0, 0)] * 3
 
@@ -109,7 +109,7 @@ def test_what_needs_no_work_is_skipped_for_a_reason_and_deleted(
 @pytest.mark.parametrize("body", ["hello", '{"task": "tasks.resize"}', json.dumps({"Records": [{}]})])
 def test_what_can_t_be_understood_goes_to_the_dead_letter_queue_with_the_reason(bridge: Bridge, body: str) -> None:
     send(body)
-    assert bridge.step() == [Outcome.REJECTED]
+    assert bridge.step() == [EventOutcome.REJECTED]
     assert depth(EVENTS) == (0, 0)
     (dead,) = take_all(DEAD)
     assert dead["Body"] == body
@@ -148,7 +148,7 @@ def test_a_dead_letter_that_can_t_be_sent_stays_where_it_is(
 ) -> None:
     send("hello")
     clients.sqs().delete_queue(QueueUrl=url(DEAD))
-    assert bridge.step() == [Outcome.REJECTED]
+    assert bridge.step() == [EventOutcome.REJECTED]
     assert depth(EVENTS) == (0, 1)
     assert "could not dead-letter" in caplog.text
 
@@ -186,6 +186,6 @@ def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
         thread.join(20)
     assert not thread.is_alive()
     actions = [record.__dict__.get("action") for record in caplog.records]
-    assert actions.count("outage") == 1
-    assert actions.count("recovered") == 1
+    assert actions.count("sqs_unavailable") == 1
+    assert actions.count("sqs_recovered") == 1
     assert depth(EVENTS) == (0, 0)

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.health import Role, Unhealthy, check, heartbeat_path
+from pipeline.core.role import Role
+from pipeline.sqs.health import Unhealthy, check, heartbeat_path
 from tests.support.stage import Stage, aws_server, stage
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -130,7 +131,7 @@ def test_a_backlog_takes_a_receive_and_a_delete_for_ten_tasks(stage: Stage) -> N
     stage.send_many("nothing", *[()] * 200)
     assert stage.count("SendMessageBatch") == 20
     with stage.worker("-c", "2") as worker:
-        wait_until(stage.empty, "all are done", 30)
+        wait_until(stage.empty, "all are done")
         worker.send_signal()
         assert worker.wait_exit() == 0
     received = stage.count("ReceiveMessage")

@@ -14,9 +14,9 @@ from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.core.settings import Settings
 from pipeline.operations.check import own
-from pipeline.operations.check.command import OF_THE_ENDPOINT, tried
+from pipeline.operations.check.check_command import OF_THE_ENDPOINT, tried
 from pipeline.operations.check.place import Place
-from pipeline.operations.verdicts import Level, Verdict
+from pipeline.operations.check_results import CheckResult, Level
 from tests.support.answers import Answers, Refused
 
 BY_NAME = {guarantee.name: guarantee for guarantee in OF_THE_ENDPOINT}
@@ -34,10 +34,10 @@ def left_over() -> list[str]:
 
 def test_all_of_it_holds_and_nothing_is_left(stack: Settings) -> None:
     result = CliRunner().invoke(cli, ["check", "--json"])
-    verdicts = json.loads(result.stdout)
-    assert {each["level"] for each in verdicts} == {"ok"}, result.output
+    results = json.loads(result.stdout)
+    assert {each["level"] for each in results} == {"ok"}, result.output
     assert result.exit_code == 0
-    assert {each["what"] for each in verdicts} >= {*BY_NAME, "queue local-events", "events of local-input"}
+    assert {each["what"] for each in results} >= {*BY_NAME, "queue local-events", "events of local-input"}
     assert left_over() == []
 
 
@@ -138,7 +138,7 @@ def test_what_does_not_hold_is_found_and_its_meaning_told(
     assert left_over() == []
 
 
-def own_verdicts(settings: Settings) -> dict[str, Verdict]:
+def own_results(settings: Settings) -> dict[str, CheckResult]:
     place = Place("local-output", "local-", 1)
     return {guarantee.name: guarantee.tried(place) for guarantee in own.guarantees(settings)}
 
@@ -151,11 +151,11 @@ def test_of_what_is_deployed_each_wrong_thing_is_told(stack: Settings) -> None:
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1})
     sqs.set_queue_attributes(QueueUrl=tasks, Attributes={"RedrivePolicy": policy})
     s3.put_bucket_notification_configuration(Bucket="local-input", NotificationConfiguration={})
-    found = own_verdicts(stack)
+    found = own_results(stack)
     assert "maxReceiveCount is 1" in found["queue local-tasks"].said
     assert "do not lead to local-events" in found["events of local-input"].said
     sqs.delete_queue(QueueUrl=tasks)
-    assert own_verdicts(stack)["queue local-tasks"].level is Level.BAD
+    assert own_results(stack)["queue local-tasks"].level is Level.BAD
 
 
 def test_events_by_way_of_event_bridge_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_events_by_way_of_event_bridge_are_no_fault(monkeypatch: pytest.MonkeyPa
     aws.on("s3.ListObjectsV2", {})
     aws.on("sqs.GetQueueUrl", {"QueueUrl": "https://sqs.test/1/local-events"})
     aws.on("sqs.GetQueueAttributes", {"Attributes": {"QueueArn": "arn:aws:sqs:eu-west-1:1:local-events"}})
-    every = own_verdicts(Settings(input_bucket="in,too", output_bucket="out", queue_prefix="local-"))
+    every = own_results(Settings(input_bucket="in,too", output_bucket="out", queue_prefix="local-"))
     assert {"bucket in", "bucket too", "events of too"} <= set(every)
     found = every["events of in"]
     assert (found.level, "needs a rule" in found.said) == (Level.OK, True)

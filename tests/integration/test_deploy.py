@@ -16,15 +16,15 @@ from rich.console import Console
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, drain
-from pipeline.deploy.follow import Event, Follower
+from pipeline.deploy.follow import Follower, StackEvent
 from pipeline.deploy.preflight import permissions, quota
 from pipeline.deploy.shown import follow, next_steps
-from pipeline.deploy.wanted import TEMPLATE
+from pipeline.deploy.wanted import TEMPLATE, read_template
 from pipeline.local.stack import Emulator
-from pipeline.operations.verdicts import ok
+from pipeline.operations.check_results import ok
 from tests.stack.iam import Call, Grant, as_list
 from tests.stack.template import emulated, load
 from tests.stack.test_deployer_policies import ACTIONS, DEPLOYER
@@ -208,7 +208,7 @@ def test_without_a_region_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    with pytest.raises(PipelineError, match="no AWS region"), plainly("x"):
+    with pytest.raises(PipelineError, match="no AWS region"), translate_errors("x"):
         clients.client("cloudformation")
 
 
@@ -408,7 +408,7 @@ def test_follower_reports_each_event_once_and_in_order(monkeypatch: pytest.Monke
         ("CREATE_IN_PROGRESS", [("A", "CREATE_COMPLETE", ""), ("B", "CREATE_IN_PROGRESS", "")]),
         ("CREATE_COMPLETE", [("B", "CREATE_COMPLETE", "")]),
     )
-    seen: list[Event] = []
+    seen: list[StackEvent] = []
     assert follower.until_rest(seen.append) == "CREATE_COMPLETE"
     assert [(event.name, event.finished) for event in seen] == [("A", False), ("A", True), ("B", False), ("B", True)]
 
@@ -441,7 +441,7 @@ def test_a_failure_is_told_with_its_first_cause(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outputs_and_next_steps_are_printed(cloud: Emulator) -> None:
-    body = TEMPLATE.read_text()
+    body = read_template(TEMPLATE)
     parameters = [{"ParameterKey": "Image", "ParameterValue": "i"}]
     parameters += [
         {"ParameterKey": name, "ParameterValue": value}

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bridge.consumer import Bridge
-from bridge.disposition import Outcome
+from bridge.disposition import EventOutcome
 from pipeline.__main__ import cli
-from pipeline.aws import clients, storage
+from pipeline.aws import clients
 from pipeline.celery import app, make_app
 from pipeline.core.errors import NotReadable, ObjectChanged, ObjectGone, PipelineError, TransientError
 from pipeline.core.routes import Routes
@@ -23,7 +23,8 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import assign
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from pipeline.operations.audit.run import Audit, Repair
+from pipeline.operations.audit.audit import Audit, Repair
+from pipeline.s3 import storage
 from tasks import resize, thumbnail
 from tasks.renditions import reconcile
 from tasks.routing import find_route
@@ -135,7 +136,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, exc: Exception) -> dict[str, Any
         raise exc
 
     source = put(str(exc).encode(), "any/a")
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", beginning)
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", beginning)
     return source
 
 
@@ -172,7 +173,7 @@ def test_a_service_that_fails_is_tried_again_and_then_recorded(monkeypatch: pyte
 
     source = put(b"text")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.aws.storage.read", unavailable)
+        patch.setattr("pipeline.s3.storage.read", unavailable)
         patch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
         with pytest.raises(Retry):
             run(make_upper, source)
@@ -215,8 +216,8 @@ def bridge(settings: Settings) -> Bridge:
 def test_the_bridge_sends_each_object_to_its_tasks(settings: Settings) -> None:
     for key, data in ((KEY, b"text"), ("any/a", b"MAGIC!"), ("any/b", b"else"), ("c.png", png())):
         put(data, key)
-    wanted = [Outcome.DISPATCHED, Outcome.DISPATCHED, Outcome.SKIPPED, Outcome.DISPATCHED]
-    outcomes: list[Outcome] = []
+    wanted = [EventOutcome.DISPATCHED, EventOutcome.DISPATCHED, EventOutcome.SKIPPED, EventOutcome.DISPATCHED]
+    outcomes: list[EventOutcome] = []
     while len(outcomes) < len(wanted):
         outcomes += bridge(settings).step()
     assert sorted(outcomes, key=str) == sorted(wanted, key=str)
@@ -234,8 +235,8 @@ def test_an_event_stays_when_the_content_can_t_be_asked_for(
         raise TransientError("the store is away")
 
     put(b"MAGIC that can't be read", "any/unread")
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", unavailable)
-    assert bridge(settings).step() == [Outcome.RETRY]
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", unavailable)
+    assert bridge(settings).step() == [EventOutcome.RETRY]
     assert depth("local-events") == (0, 1)
 
 
@@ -253,8 +254,8 @@ def test_the_content_is_asked_for_once_between_the_choice_and_the_publishing(
         settings, clients.sqs(), publish, routes=Routes.load(settings)
     )  # not the app's, as when it is started
     put(b"MAGIC, asked for once", "any/once")
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", beginning)
-    assert apart.step() == [Outcome.DISPATCHED]
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", beginning)
+    assert apart.step() == [EventOutcome.DISPATCHED]
     assert [source.key for source in asked] == ["any/once"]
 
 
@@ -332,7 +333,7 @@ def test_the_last_task_of_a_chain_removes_the_record_of_an_earlier_try_of_the_sa
 
     source = put(b"text")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.aws.storage.read", unavailable)
+        patch.setattr("pipeline.s3.storage.read", unavailable)
         with pytest.raises(TransientError):
             run(make_upper, source, retries=app.settings.max_retries)
     first = run(make_upper, source | {"event_time": None})

@@ -12,7 +12,7 @@ from celery.exceptions import Reject
 from PIL import Image
 
 from bridge.consumer import Bridge
-from bridge.disposition import Outcome
+from bridge.disposition import EventOutcome
 from bridge.failed_keys import FailedKeys
 from pipeline.aws import clients
 from pipeline.celery import app, make_app
@@ -209,7 +209,7 @@ def test_a_deleted_object_s_renditions_and_record_are_removed(bridge: Bridge, se
     bridge.step()
     take_all("local-tasks")
     clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
-    assert bridge.step() == [Outcome.DISPATCHED]
+    assert bridge.step() == [EventOutcome.DISPATCHED]
     (message,) = take_all("local-tasks")
     assert headers(message)["task"] == "tasks.reconcile"
     result = run(reconcile, {"bucket": INPUT_BUCKET, "key": KEY})
@@ -247,7 +247,7 @@ def test_a_removal_can_be_ignored(bridge: Bridge, stack: Settings) -> None:
     take_all("local-events")
     clients.s3().delete_object(Bucket=INPUT_BUCKET, Key=KEY)
     keeping = made_bridge(stack.model_copy(update={"delete_renditions": False}))
-    assert keeping.step() == [Outcome.SKIPPED]
+    assert keeping.step() == [EventOutcome.SKIPPED]
     assert take_all("local-tasks") == []
 
 
@@ -258,7 +258,7 @@ def test_one_message_may_tell_of_both(bridge: Bridge, stack: Settings) -> None:
     records = [s3_record(key, name, bucket=INPUT_BUCKET) for key, name in told]
     queue = clients.sqs().get_queue_url(QueueName="local-events")["QueueUrl"]
     clients.sqs().send_message(QueueUrl=queue, MessageBody=json.dumps({"Records": records}))
-    assert bridge.step() == [Outcome.DISPATCHED]
+    assert bridge.step() == [EventOutcome.DISPATCHED]
     tasks = sorted((headers(message)["task"], headers(message)["argsrepr"]) for message in take_all("local-tasks"))
     assert tasks == [("tasks.reconcile", f"{INPUT_BUCKET}/b.jpg"), ("tasks.resize", f"{INPUT_BUCKET}/a.jpg")]
 
@@ -271,5 +271,5 @@ def test_a_removal_that_can_t_be_enqueued_stays(bridge: Bridge, stack: Settings)
     def refuse(_: object) -> None:
         raise OSError("the broker is away")
 
-    assert Bridge(stack, clients.sqs(), refuse).step() == [Outcome.RETRY]
+    assert Bridge(stack, clients.sqs(), refuse).step() == [EventOutcome.RETRY]
     assert take_all("local-tasks") == []

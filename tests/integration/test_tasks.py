@@ -147,7 +147,7 @@ def broken(*_: object, **__: object) -> Any:
 
 def test_a_service_that_fails_means_a_retry_with_growing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("pipeline.aws.storage.read", broken)
+    monkeypatch.setattr("pipeline.s3.storage.read", broken)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     waits = []
     for retries in range(5):
@@ -163,7 +163,7 @@ def test_after_the_last_retry_there_is_a_record_that_says_it_can_be_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put("a.jpg", jpeg())
-    monkeypatch.setattr("pipeline.aws.storage.read", broken)
+    monkeypatch.setattr("pipeline.s3.storage.read", broken)
     with pytest.raises(TransientError):
         run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries=5)
     record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key="failed/a.jpg.json")["Body"].read())
@@ -217,7 +217,7 @@ def test_a_service_that_may_fail_for_everybody_is_waited_for_by_count_of_the_wor
 ) -> None:
     """Until the worker has counted as many tries as there are, or for days; then there is a record."""
     put("a.jpg", jpeg())
-    monkeypatch.setattr("pipeline.aws.storage.read", away)
+    monkeypatch.setattr("pipeline.s3.storage.read", away)
     monkeypatch.setattr("tasks.base.now", lambda: 1_000_000.0)
     most = app.settings.max_retries
     delays = []

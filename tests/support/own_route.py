@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import app
-from pipeline.aws.content import begins_with
 from pipeline.core.errors import PermanentError
 from pipeline.core.routes import Output, Route
+from pipeline.s3.content import begins_with
 from tasks import ObjectTask, derive
 
 UPPER = Output(folder="upper/", append_suffix=".txt", content_type="text/plain", recipe="u1")

@@ -10,11 +10,11 @@ from typing import Any
 
 from kombu import Connection
 
-from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.channel import Channel
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.polling import Poller
-from pipeline.sqs.transport.receiver import Job, Received
-from pipeline.sqs.transport.redrive import RedrivePolicy
-from pipeline.sqs.transport.transport import Channel
+from pipeline.sqs.transport.receiver import Received, ReceiveJob
+from pipeline.sqs.transport.redrive_policy import RedrivePolicy
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
 MAX_RECEIVES = 5
@@ -58,7 +58,7 @@ class ScriptedChannel(Channel):
     hub: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.asked: list[Job] = []
+        self.asked: list[ReceiveJob] = []
         self.deletes, self.releases, self.moves = Recorder(), Recorder(), Recorder()
         super().__init__(*args, **kwargs)
 
@@ -80,14 +80,14 @@ class ScriptedChannel(Channel):
 
     # As a ``Receiver`` is: nothing is sent.
 
-    def start(self, queue: str, job: Job) -> None:
+    def start(self, queue: str, job: ReceiveJob) -> None:
         self.asked.append(job)
 
     def answer(self, *messages: dict[str, Any]) -> None:
         """Answers the open receive."""
         job = self.asked.pop()
         received = Received(URL, list(messages))
-        if self._taken("tasks", received):
+        if self.delivery.taken("tasks", received):
             job.on_received(received)
         self.hub.run_soon()
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 STEP_S = 0.02
+#: Long: it ends a test that hangs, and is no bound on what is tested. A busy machine may be ten times as slow.
+DEADLINE_S = 180.0
 
 
-def wait_until(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
     """Returns when ``condition()`` is true; raises ``AssertionError`` that names ``what`` after the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():

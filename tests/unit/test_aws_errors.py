@@ -9,10 +9,12 @@ from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from pipeline.aws import clients, queues, storage
-from pipeline.aws.errors import is_denied, plainly, told
+from pipeline.aws import clients
+from pipeline.aws.errors import describe_error, is_denied, translate_errors
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
+from pipeline.operations import own_queues
+from pipeline.s3 import storage
 from tests.support.scripted import scripted_channel
 
 
@@ -38,10 +40,10 @@ def client_error(code: str, status: int, message: str = "") -> ClientError:
     ],
 )
 def test_it_says_what_to_do(exc: Exception, says: str) -> None:
-    assert says in told(exc)
-    with pytest.raises(PipelineError) as caught, plainly("counting things"):
+    assert says in describe_error(exc)
+    with pytest.raises(PipelineError) as caught, translate_errors("counting things"):
         raise exc
-    assert str(caught.value) == f"counting things: {told(exc)}"
+    assert str(caught.value) == f"counting things: {describe_error(exc)}"
 
 
 def test_credentials_that_are_not_accepted_need_no_permission() -> None:
@@ -64,7 +66,7 @@ def test_without_credentials_the_store_and_the_queues_say_so(nowhere: pytest.Mon
     with pytest.raises(PipelineError, match=r"^could not look at s3://b/k: no AWS credentials .*aws configure"):
         storage.head("b", "k")
     with pytest.raises(PipelineError, match=r"^queue pipeline-tasks: no AWS credentials .*aws configure"):
-        queues.url_of(Settings(), "tasks")
+        own_queues.url_of(Settings(), "tasks")
 
 
 def test_an_address_that_is_none_is_named(nowhere: pytest.MonkeyPatch) -> None:
@@ -79,8 +81,8 @@ def test_aws_region_is_enough(nowhere: pytest.MonkeyPatch) -> None:
     assert clients.sqs().meta.region_name == "eu-west-1"
     nowhere.delenv("AWS_REGION")
     clients.forget_clients()
-    with pytest.raises(PipelineError, match="no AWS region: set AWS_REGION"):
-        queues.url_of(Settings(), "tasks")
+    with pytest.raises(PipelineError, match="no AWS region is set: set AWS_REGION"):
+        own_queues.url_of(Settings(), "tasks")
 
 
 def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch) -> None:
@@ -94,6 +96,6 @@ def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch)
 def test_an_answer_that_is_not_of_aws_is_one_sentence() -> None:
     with (
         pytest.raises(PipelineError, match=r"asking: the answer is not AWS's .*check AWS_ENDPOINT_URL"),
-        plainly("asking"),
+        translate_errors("asking"),
     ):
         raise ResponseParserError("<html>")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 
 
 def test_doubles_up_to_its_most() -> None:

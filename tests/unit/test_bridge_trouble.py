@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.consumer import Bridge
-from bridge.disposition import ASK_A_WORKER_AT, Outcome
+from bridge.disposition import ASK_A_WORKER_AT, EventOutcome
 from pipeline.core.errors import NotReadable, TransientError
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
@@ -106,7 +106,7 @@ def test_an_archived_object_is_given_to_a_worker_at_once() -> None:
 
     world = World(archived)
     world.queue.put(event("a.jpg"))
-    assert world.bridge.step() == [Outcome.DISPATCHED]
+    assert world.bridge.step() == [EventOutcome.DISPATCHED]
     assert world.sent_to(Purpose.FIND_ROUTE) == ["a.jpg"]
 
 
@@ -121,7 +121,7 @@ def test_a_rule_that_recovers_is_asked_again_after_a_while() -> None:
 
     world = World(rule)
     world.queue.put(event("a.jpg"))
-    assert world.bridge.step() == [Outcome.RETRY]
+    assert world.bridge.step() == [EventOutcome.RETRY]
     world.until_empty()
     assert world.sent_to(Purpose.PROCESS) == ["a.jpg"]
     assert 5 <= world.done_at["a.jpg"] <= 11
@@ -164,7 +164,7 @@ def test_while_sqs_itself_is_away_it_backs_off_and_uses_up_no_receives(caplog: p
     assert set(world.queue.receives.values()) == {1}
     assert world.queue.requests["receive"] < 40
     actions = Counter(record.__dict__.get("action") for record in caplog.records)
-    assert (actions["outage"], actions["recovered"]) == (1, 1)
+    assert (actions["sqs_unavailable"], actions["sqs_recovered"]) == (1, 1)
 
 
 def test_one_message_that_the_queue_refuses_waits_alone_and_ends_as_a_dead_letter() -> None:
@@ -178,7 +178,7 @@ def test_one_message_that_the_queue_refuses_waits_alone_and_ends_as_a_dead_lette
     world.queue.put(event("bad.jpg"))
     world.bridge.step()
     world.queue.put(event("good.jpg"))
-    assert world.bridge.step() == [Outcome.DISPATCHED]
+    assert world.bridge.step() == [EventOutcome.DISPATCHED]
     world.until_empty()
     assert world.queue.dead.counts()["ApproximateNumberOfMessages"] == 1
 
@@ -188,7 +188,7 @@ def test_one_message_that_the_queue_refuses_waits_alone_and_ends_as_a_dead_lette
 def test_an_event_of_another_bucket_is_dead_lettered_with_the_reason(name: str, bucket: str, why: str) -> None:
     world = World()
     world.queue.put(event("inv/old.jpg", name, bucket))
-    assert world.bridge.step() == [Outcome.REJECTED]
+    assert world.bridge.step() == [EventOutcome.REJECTED]
     assert world.sent == []
     (letter,) = world.queue.dead.ready
     reason = letter.attributes["reason"]["StringValue"]
@@ -209,7 +209,7 @@ def test_of_a_message_about_several_objects_the_good_ones_are_done_before_it_is_
     world = World()
     records = [s3_record("a.jpg"), s3_record("b.jpg", bucket="elsewhere")]
     world.queue.put(json.dumps({"Records": records}))
-    assert world.bridge.step() == [Outcome.REJECTED]
+    assert world.bridge.step() == [EventOutcome.REJECTED]
     assert world.sent_to(Purpose.PROCESS) == ["a.jpg"]
     assert len(world.queue.dead.ready) == 1
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.transport import batcher
-from pipeline.sqs.transport.batcher import Batcher, Failure, failed_entries
+from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
 from tests.support.waiting import wait_until
 
 
@@ -19,13 +19,13 @@ class Sender:
         self.batches: list[list[str]] = []
         self.failing: dict[str, int] = {}  # item: how often
         self.final: set[str] = set()
-        self.lost: list[Failure[str]] = []
+        self.lost: list[BatchFailure[str]] = []
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.batcher = Batcher("test", send=self.send, give_up=self.lost.append, key=lambda item: item[0])
 
-    def send(self, items: Sequence[str]) -> list[Failure[str]]:
+    def send(self, items: Sequence[str]) -> list[BatchFailure[str]]:
         self.gate.wait(10)
         self.batches.append(list(items))
         if self.error is not None:
@@ -34,7 +34,7 @@ class Sender:
         for item in items:
             if item in self.final or self.failing.get(item, 0) > 0:
                 self.failing[item] = self.failing.get(item, 0) - 1
-                failures.append(Failure(item, "refused", final=item in self.final))
+                failures.append(BatchFailure(item, "refused", final=item in self.final))
         return failures
 
 
@@ -89,7 +89,7 @@ def test_what_keeps_failing_is_given_up_with_the_reason(sender: Sender) -> None:
     sender.failing = {"a0": 1000}
     sender.batcher.put("a0")
     wait_until(lambda: sender.lost, "it is given up")
-    assert sender.lost == [Failure("a0", "refused")]
+    assert sender.lost == [BatchFailure("a0", "refused")]
     assert len(sender.batches) == batcher.MAX_TRIES
     assert len(sender.batcher) == 0
 
@@ -139,6 +139,6 @@ def test_reads_the_failed_entries_of_a_reply() -> None:
         ],
     }
     assert failed_entries(reply, ["a", "b", "c"]) == [
-        Failure("b", "ReceiptHandleIsInvalid: bad", final=True),
-        Failure("c", "InternalError", final=False),
+        BatchFailure("b", "ReceiptHandleIsInvalid: bad", final=True),
+        BatchFailure("c", "InternalError", final=False),
     ]

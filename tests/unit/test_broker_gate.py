@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.worker.gate import BACKOFF, FAILURES, MOST_S, Gate, State
 from pipeline.sqs.worker.patience import Patience
 

@@ -14,7 +14,7 @@ from celery.worker import consumer as stock_consumer
 
 from pipeline.core.errors import ConfigError
 from pipeline.sqs.transport.inflight import InFlightMessage
-from pipeline.sqs.transport.redrive import RedrivePolicy, redrive_policy
+from pipeline.sqs.transport.redrive_policy import RedrivePolicy, redrive_policy
 from pipeline.sqs.transport.settlement import MAX_REASON_CHARS, clean, with_reason
 from pipeline.sqs.worker.consumer import STOCK_REQUEST, Consumer
 from pipeline.sqs.worker.request import Request

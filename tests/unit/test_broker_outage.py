@@ -13,12 +13,12 @@ from celery import Celery
 from celery.exceptions import Reject
 from celery.worker.request import create_request_cls
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.settled import Settled, Unavailable
-from pipeline.sqs.transport.batcher import Failure
+from pipeline.sqs.transport.batcher import BatchFailure
 from pipeline.sqs.transport.inflight import receives
 from pipeline.sqs.transport.polling import PollState
-from pipeline.sqs.transport.publishing import Entry, PublishError
+from pipeline.sqs.transport.publishing import PublishEntry, PublishError
 from pipeline.sqs.transport.settlement import changed
 from pipeline.sqs.worker.gate import FAILURES, Gate, State
 from pipeline.sqs.worker.heartbeat import is_consuming
@@ -81,8 +81,8 @@ def away(number: int) -> Unavailable:
 
 
 def unpublished(*, is_refusal: bool = False) -> PublishError:
-    entry = Entry("url", {}, 1, "tasks.thumbnail", "id", "root")
-    return PublishError([Failure(entry, "SQS answered 503", final=is_refusal)])
+    entry = PublishEntry("url", {}, 1, "tasks.thumbnail", "id", "root")
+    return PublishError([BatchFailure(entry, "SQS answered 503", final=is_refusal)])
 
 
 @pytest.fixture

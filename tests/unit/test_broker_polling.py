@@ -17,9 +17,9 @@ from kombu.transport import SQS, virtual
 
 from pipeline.aws import clients
 from pipeline.sqs.transport.polling import BACKOFF, PollState
-from pipeline.sqs.transport.receiver import Job, Received, Receiver
+from pipeline.sqs.transport.receiver import Received, ReceiveJob, Receiver
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_receive_that_cannot_even_be_sent_is_a_failure_like_others() -> None:
 
     told: list[tuple[Any, ...]] = []
     receiver = Receiver(refuse, call_soon=lambda *call: told.append(call), taken=lambda *_: True)
-    job = Job(1, lambda _: None, lambda _: None)
+    job = ReceiveJob(1, lambda _: None, lambda _: None)
     for number in range(2):  # its thread lives on
         receiver.start("tasks", job)
         wait_until(lambda n=number: len(told) > n, "the failure is told")  # type: ignore[misc]
@@ -78,10 +78,10 @@ def test_each_queue_is_received_from_in_a_thread_of_its_own_which_ends_when_clos
         return not gate.is_set()
 
     receiver = Receiver(receive, call_soon=lambda *call: told.put(call), taken=taken)
-    job = Job(2, lambda _: None, lambda _: None)
+    job = ReceiveJob(2, lambda _: None, lambda _: None)
     receiver.start("slow", job)
     receiver.start("quick", job)
-    assert told.get(timeout=10) == (job.on_received, Received(URL, [{"Body": "quick"}] * 2))
+    assert told.get(timeout=DEADLINE_S) == (job.on_received, Received(URL, [{"Body": "quick"}] * 2))
     receiver.close()
     gate.set()
     names = ("sqs-receive-slow", "sqs-receive-quick")

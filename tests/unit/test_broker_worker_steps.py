@@ -19,8 +19,9 @@ from kombu.asynchronous import semaphore
 
 from pipeline.__main__ import cli
 from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
-from pipeline.core.health import Heartbeat, Role, Unhealthy, check, heartbeat_path, role_here
+from pipeline.core.role import Role
 from pipeline.core.settings import Settings
+from pipeline.sqs.health import Heartbeat, Unhealthy, check, heartbeat_path, role_here
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.worker import heartbeat, shutdown
 from pipeline.sqs.worker.heartbeat import is_consuming
@@ -134,7 +135,7 @@ def test_of_two_hearts_the_weaker_one_counts(tmp_path: Path) -> None:
         Heartbeat(tmp_path, role).touch()
         past = time.time() - age_s
         os.utime(heartbeat_path(tmp_path, role), (past, past))
-    assert role_here(tmp_path) is Role.BRIDGE
+    assert role_here(tmp_path) == Role.BRIDGE
 
 
 def test_consuming_is_told_from_pretending(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +170,13 @@ def test_a_receive_that_alone_is_refused_is_not_healthy_for_long() -> None:
         channel.consume()
         channel.fail(OSError("denied"))
         poll = channel.poller.polls["tasks"]
-        channel.refused.add("tasks")
+        channel.reader.refused.add("tasks")
         assert is_consuming(channel, 45)
         poll.failing_since -= 46
         assert not is_consuming(channel, 45)
-        channel.refused.clear()  # nothing else is answered either: an outage
+        channel.reader.refused.clear()  # nothing else is answered either: an outage
         assert is_consuming(channel, 45)
-        channel.refused.add("tasks")
+        channel.reader.refused.add("tasks")
         channel.hub.run_later()
         assert not is_consuming(channel, 45), "also while it is tried again"
         channel.answer()

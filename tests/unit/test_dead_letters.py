@@ -95,6 +95,10 @@ def test_reasons_that_differ_are_counted_apart() -> None:
     assert letter("", reason="not JSON").kind_of_reason != letter("", reason="not from S3").kind_of_reason
 
 
+def test_a_name_with_a_digit_keeps_it() -> None:
+    assert letter("", reason="no event of S3 at byte 17").kind_of_reason == "no event of S3 at byte N"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

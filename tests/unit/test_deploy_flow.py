@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import changes, follow, witness
-from pipeline.deploy.command import deploy
+from pipeline.deploy.deploy_command import deploy
 from pipeline.deploy.wanted import Wanted
 from tests.support.answers import Answers, Refused
 from tests.unit.test_deploy_inputs import QUEUE, Bucket

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, drain, inputs, teardown
 from pipeline.deploy.account import Account
-from pipeline.deploy.command import _inputs, _switch
+from pipeline.deploy.deploy_command import _inputs, _switch
 from tests.support.answers import Answers, Refused
 
 HERE = Account(id="123456789012", region="eu-west-1", arn="arn:aws:iam::123456789012:user/me")
@@ -68,7 +68,7 @@ def test_a_bucket_that_has_it_on_is_not_written_to(aws: Answers) -> None:
 def test_what_will_change_is_told_first(aws: Answers) -> None:
     Bucket(aws, QueueConfigurations=[QUEUE])
     found = inputs.look("photos", HERE)
-    assert list(inputs.told(found)) == [
+    assert list(inputs.describe(found)) == [
         "Bucket photos: EventBridge will be switched on; nothing else of it is changed; its own 1 notifications stay "
         "as they are."
     ]

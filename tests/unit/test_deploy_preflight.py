@@ -12,7 +12,7 @@ import pytest
 from pipeline.deploy.account import Account
 from pipeline.deploy.preflight import image, network, permissions, quota, values
 from pipeline.deploy.wanted import TEMPLATE
-from pipeline.operations.verdicts import Level, Verdict, lines, status
+from pipeline.operations.check_results import CheckResult, Level, lines, status
 from tests.support.answers import Answers, Refused
 
 ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/photos/batch"
@@ -23,8 +23,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return Answers(monkeypatch)
 
 
-def by_name(found: Any) -> dict[str, Verdict]:
-    return {verdict.what: verdict for verdict in found}
+def by_name(found: Any) -> dict[str, CheckResult]:
+    return {result.what: result for result in found}
 
 
 # --- parameters
@@ -50,6 +50,8 @@ def by_name(found: Any) -> dict[str, Verdict]:
         ({"SoftTimeLimit": "150", "HardTimeLimit": "150"}, "settings", Level.BAD),
         ({"ThumbBox": "2000x2000", "ResizeBox": "1024x768"}, "settings", Level.BAD),
         ({"SoftTimeLimit": "10", "HardTimeLimit": "15"}, "settings", Level.OK),
+        ({"Settings": "OUTPUT_PREFIX=a/"}, "settings", Level.BAD),
+        ({"OutputPrefix": "a/", "Settings": "QUALITY=80"}, "settings", Level.OK),
     ],
     ids=str,
 )
@@ -247,7 +249,7 @@ def simulated(aws: Answers, *denied: str) -> None:
     aws.on("iam.GetRole", Refused("AccessDenied", 403))
 
 
-def asked_of(arn: str, service_role: str | None = None) -> Verdict:
+def asked_of(arn: str, service_role: str | None = None) -> CheckResult:
     here = Account("123456789012", "eu-west-1", arn)
     return permissions.check(here, "photos", TEMPLATE.parent, service_role=service_role)
 
@@ -287,6 +289,6 @@ def test_the_root_user_may_do_all_and_who_may_not_ask_is_not_known(aws: Answers)
 
 
 def test_each_verdict_is_a_line_and_what_to_do_another() -> None:
-    found = [Verdict(Level.BAD, "routes", "a\n b", "do it"), Verdict(Level.OK, "image", "there")]
+    found = [CheckResult(Level.BAD, "routes", "a\n b", "do it"), CheckResult(Level.OK, "image", "there")]
     assert list(lines(found)) == ["bad      routes: a b", "         → do it", "ok       image: there"]
-    assert (status(found), status(found[1:]), status([Verdict(Level.UNKNOWN, "a", "b")])) == (1, 0, 2)
+    assert (status(found), status(found[1:]), status([CheckResult(Level.UNKNOWN, "a", "b")])) == (1, 0, 2)

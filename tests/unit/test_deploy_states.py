@@ -7,7 +7,7 @@ from botocore.session import Session
 
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import states
-from pipeline.deploy.states import State
+from pipeline.deploy.states import StackState
 
 KNOWN = Session().get_service_model("cloudformation").shape_for("StackStatus").enum
 CHANGEABLE = {
@@ -25,7 +25,7 @@ TO_TEAR_DOWN = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE
 @pytest.mark.parametrize("status", KNOWN)
 def test_each_state_is_known(status: str) -> None:
     if status in NEW | CHANGEABLE:
-        assert states.of("photos", status) is (State.NEW if status in NEW else State.AT_REST)
+        assert states.of("photos", status) is (StackState.NEW if status in NEW else StackState.AT_REST)
         return
     with pytest.raises(PipelineError, match=status) as raised:
         states.of("photos", status)
@@ -36,7 +36,7 @@ def test_each_state_is_known(status: str) -> None:
 
 
 def test_no_stack_is_a_new_one() -> None:
-    assert states.of("photos", None) is State.NEW
+    assert states.of("photos", None) is StackState.NEW
 
 
 def test_an_update_that_could_not_go_back_is_continued() -> None:

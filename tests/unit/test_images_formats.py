@@ -162,6 +162,23 @@ def test_of_an_animation_or_a_document_the_first_frame_is_shown(format: str) -> 
     assert getattr(image, "n_frames", 1) == 1
 
 
+@pytest.mark.parametrize("forced", [None, "PNG"])
+def test_of_a_photo_with_a_gain_map_the_base_picture_is_shown(forced: str | None) -> None:
+    """Ultra HDR: a JPEG whose XMP says what to do with a second one that follows it (MPF)."""
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0" '
+        b'hdrgm:GainMapMax="2.5"/></rdf:RDF></x:xmpmeta>'
+    )
+    map_of_gains = Image.linear_gradient("L").resize((48, 32))
+    plain = encoded(quadrants(), "JPEG", quality=90)
+    ultra = encoded(quadrants(), "MPO", quality=90, xmp=xmp, save_all=True, append_images=[map_of_gains])
+    assert b"hdrgm:Version" in ultra
+    assert ultra.count(b"\xff\xd8\xff") > plain.count(b"\xff\xd8\xff")
+    recipe = Recipe((60, 60), forced)
+    assert render(ultra, recipe) == render(plain, recipe)
+
+
 def test_the_name_of_a_file_plays_no_part() -> None:
     """A PNG under any name is a PNG: `render` is not even told the name."""
     assert render(encoded(quadrants(), "PNG"), BOX).source_format == "PNG"

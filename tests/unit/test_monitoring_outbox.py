@@ -11,8 +11,7 @@ import pytest
 
 from pipeline.sqs.monitoring import outbox
 from pipeline.sqs.monitoring.outbox import Event, Outbox, split
-
-DEADLINE_S = 10
+from tests.support.waiting import DEADLINE_S
 
 
 class Post:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from pipeline import enqueue
-from pipeline.aws.content import begins_with
 from pipeline.celery import app, make_app
 from pipeline.core.errors import ConfigError, MessageError, ObjectGone, TransientError
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images import IMAGES
-from pipeline.operations.show_routes import show
+from pipeline.operations.routes_command import show
+from pipeline.s3.content import begins_with
 from pipeline.sqs.worker.startup import RouteCheck
 from tests.support import own_route
 
@@ -91,12 +91,12 @@ def test_a_rule_that_can_t_be_asked_is_an_error_and_not_an_answer(monkeypatch: p
         raise TransientError(f"{length}")
 
     found = routes(route(content=begins_with(b"ab", b"abcd")))
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", unavailable)
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", unavailable)
     with pytest.raises(TransientError, match="4"):
         found.match(Source("in", "a", etag="1"))
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", lambda source, length: b"abX")
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", lambda source, length: b"abX")
     assert found.match(Source("in", "a", etag="1")) is not None
-    monkeypatch.setattr("pipeline.aws.storage.read_beginning", gone)
+    monkeypatch.setattr("pipeline.s3.storage.read_beginning", gone)
     assert found.match(Source("in", "b", etag="1")) is None
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from pipeline.aws import storage
-from pipeline.aws.listing import UnorderedListing, list_objects
 from pipeline.core.errors import (
     KeyTooLong,
     NotReadable,
@@ -19,6 +17,8 @@ from pipeline.core.errors import (
     TransientError,
 )
 from pipeline.core.source import Source
+from pipeline.s3 import storage
+from pipeline.s3.listing import UnorderedListing, list_objects
 from tests.support.s3_model import EPOCH, S3Model, error
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, told
-from pipeline.operations.verdicts import Verdict, bad, ok, unknown
+from pipeline.aws.errors import code, describe_error, is_denied
+from pipeline.operations.check_results import CheckResult, bad, ok, unknown
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
@@ -28,22 +28,22 @@ _BUILD = {
 }
 
 
-def check(image: str, cpu: str) -> Verdict:
+def check(image: str, cpu: str) -> CheckResult:
     """``cpu``: the parameter CpuArchitecture."""
     found = _ECR.fullmatch(image)
     if found is None:
         return unknown("image", f"{image} is in another registry than ECR, which is not asked")
     try:
-        return _judged(image, cpu, _built_for(found))
+        return _architecture(image, cpu, _built_for(found))
     except _Missing:
         return bad("image", f"there is no {image}", f"push it: docker push {image}")
     except ClientError as exc:
         return _refused(found, exc)
     except (BotoCoreError, urllib.error.URLError, OSError, ValueError) as exc:
-        return unknown("image", f"ECR could not be asked: {told(exc)}")
+        return unknown("image", f"ECR could not be asked: {describe_error(exc)}")
 
 
-def _refused(image: re.Match[str], exc: ClientError) -> Verdict:
+def _refused(image: re.Match[str], exc: ClientError) -> CheckResult:
     if code(exc) == "RepositoryNotFoundException":
         return bad(
             "image",
@@ -51,14 +51,14 @@ def _refused(image: re.Match[str], exc: ClientError) -> Verdict:
             "make it with cloudformation/ecr.yaml, or correct the image's name",
         )
     advice = "ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on it would allow that" if is_denied(exc) else ""
-    return unknown("image", f"ECR could not be asked: {told(exc)}", advice)
+    return unknown("image", f"ECR could not be asked: {describe_error(exc)}", advice)
 
 
 class _Missing(Exception):
     pass
 
 
-def _judged(image: str, cpu: str, built_for: set[str]) -> Verdict:
+def _architecture(image: str, cpu: str, built_for: set[str]) -> CheckResult:
     if cpu in built_for:
         return ok("image", f"{image} is there, for {cpu}")
     other = ", ".join(sorted(built_for)) or "an unknown CPU"

@@ -9,8 +9,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, told
-from pipeline.operations.verdicts import Verdict, bad, ok, unknown, warning
+from pipeline.aws.errors import code, describe_error
+from pipeline.operations.check_results import CheckResult, bad, ok, unknown, warning
 
 #: What the containers call, by the last part of the endpoint's name; S3 may be a gateway or an interface.
 NEEDED = ("s3", "sqs", "ecr.api", "ecr.dkr", "logs")
@@ -21,7 +21,7 @@ _SPARE = 4
 _EVERYWHERE = ("0.0.0.0/0",)
 
 
-def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
     subnets = re.findall(r"subnet-\w+", values.get("SubnetIds", ""))
     vpc = values.get("VpcId", "")
     if not (vpc and subnets):
@@ -30,16 +30,18 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
         yield from _check(vpc, subnets, values)
     except ClientError as exc:
         if code(exc) in ("InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"):
-            yield bad("subnets", told(exc), "correct --vpc and --subnets; both are of one region")
+            yield bad("subnets", describe_error(exc), "correct --vpc and --subnets; both are of one region")
         else:
             yield unknown(
-                "network", told(exc), "ec2:DescribeSubnets, DescribeRouteTables, DescribeVpcEndpoints allow it"
+                "network",
+                describe_error(exc),
+                "ec2:DescribeSubnets, DescribeRouteTables, DescribeVpcEndpoints allow it",
             )
     except BotoCoreError as exc:
-        yield unknown("network", told(exc))
+        yield unknown("network", describe_error(exc))
 
 
-def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[Verdict]:
+def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[CheckResult]:
     ec2 = clients.client("ec2")
     found = ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
     yield from _subnets(vpc, found, int(values.get("MaxWorkers", "0")))
@@ -66,7 +68,7 @@ def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[
         yield _endpoints(ec2, vpc, closed, values)
 
 
-def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[Verdict]:
+def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[CheckResult]:
     foreign = [subnet["SubnetId"] for subnet in found if subnet["VpcId"] != vpc]
     if foreign:
         yield bad("subnets", f"{', '.join(foreign)} are not in {vpc}", "give subnets of that VPC, or the VPC of these")
@@ -105,7 +107,7 @@ def _way(subnet: str, tables: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _endpoints(ec2: Any, vpc: str, subnets: list[str], values: Mapping[str, str]) -> Verdict:
+def _endpoints(ec2: Any, vpc: str, subnets: list[str], values: Mapping[str, str]) -> CheckResult:
     pages = ec2.get_paginator("describe_vpc_endpoints").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
     there = {
         endpoint["ServiceName"].split(".", 3)[-1]

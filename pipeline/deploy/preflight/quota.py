@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, told
-from pipeline.operations.verdicts import Verdict, ok, unknown, warning
+from pipeline.aws.errors import code, describe_error, is_denied
+from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 
 #: Quotas of Fargate: its on-demand and its Spot vCPU resource count.
 #: Source: AWS General Reference, "Amazon ECS endpoints and quotas", AWS Fargate service quotas.
@@ -18,7 +18,7 @@ ON_DEMAND, SPOT = "L-3032A538", "L-36FBB829"
 _BESIDE_VCPUS = 0.5
 
 
-def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
     """Whatever is left of a quota by others in the account is not known here."""
     if not {"MaxWorkers", "WorkerCpu", "OnDemandWeight", "SpotWeight"} <= set(values):
         return
@@ -30,13 +30,13 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
     try:
         for quota, name in ((ON_DEMAND, "Fargate vCPUs"), (SPOT, "Fargate Spot vCPUs")):
             if needed[quota]:
-                yield _judged(name, quota, needed[quota], _value(quota))
+                yield _compared(name, quota, needed[quota], _value(quota))
     except (ClientError, BotoCoreError) as exc:
         advice = "servicequotas:GetServiceQuota allows that" if isinstance(exc, ClientError) and is_denied(exc) else ""
-        yield unknown("Fargate vCPUs", f"the quota could not be asked: {told(exc)}", advice)
+        yield unknown("Fargate vCPUs", f"the quota could not be asked: {describe_error(exc)}", advice)
 
 
-def _judged(name: str, quota: str, needed: float, allowed: float) -> Verdict:
+def _compared(name: str, quota: str, needed: float, allowed: float) -> CheckResult:
     said = f"{needed:g} needed at most, {allowed:g} allowed"
     if needed <= allowed:
         return ok(name, said)

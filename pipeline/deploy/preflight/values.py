@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
-from pipeline.operations.verdicts import Verdict, bad, ok, warning
+from pipeline.core.settings_list import WORKED_ON, listed
+from pipeline.operations.check_results import CheckResult, bad, ok, warning
 
 #: Memory in MiB (from, to, step) that Fargate takes with these CPU units.
 #: Source: Amazon ECS Developer Guide, "Task CPU and memory" of Fargate task definitions.
@@ -34,10 +35,11 @@ _SETTINGS = {
     "SoftTimeLimit": "SOFT_TIME_LIMIT_S",
     "HardTimeLimit": "HARD_TIME_LIMIT_S",
     "Settings": "PIPELINE_SETTINGS",
+    "OutputPrefix": "OUTPUT_PREFIX",
 }
 
 
-def check(values: Mapping[str, str]) -> Iterator[Verdict]:
+def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
     """``values``: of all parameters, the defaults among them; what is not there is not looked at."""
     if "Image" in values:
         yield _image(values["Image"])
@@ -50,7 +52,7 @@ def check(values: Mapping[str, str]) -> Iterator[Verdict]:
     yield _settings(values)
 
 
-def _image(image: str) -> Verdict:
+def _image(image: str) -> CheckResult:
     found = _IMAGE.fullmatch(image)
     if found is None:
         return bad(
@@ -71,7 +73,7 @@ def _image(image: str) -> Verdict:
     return ok("image name", image)
 
 
-def _size(cpu: int, memory: int) -> Verdict:
+def _size(cpu: int, memory: int) -> CheckResult:
     said = f"{cpu} CPU units, {memory} MiB"
     low, high, step = MEMORY.get(cpu, (0, -1, 1))
     if low <= memory <= high and (memory - low) % step == 0 and (cpu, memory) not in _NOT_TAKEN:
@@ -81,9 +83,12 @@ def _size(cpu: int, memory: int) -> Verdict:
     return bad("worker size", said, f"Fargate takes WorkerMemory from {low} to {high} in steps of {step} with {cpu}")
 
 
-def _settings(values: Mapping[str, str]) -> Verdict:
+def _settings(values: Mapping[str, str]) -> CheckResult:
     environ = {variable: values[name] for name, variable in _SETTINGS.items() if values.get(name)}
     try:
+        entries = listed(environ, [name.upper() for name in Settings.model_fields])
+        if moved := sorted(WORKED_ON & set(entries)):
+            return bad("settings", f"Settings has {', '.join(moved)}", "the roles know only the parameter for it")
         Settings.from_env(environ)
     except ConfigError as exc:
         return bad("settings", str(exc), "correct the parameter of that name")

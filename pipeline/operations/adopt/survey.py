@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipeline.aws import storage
-from pipeline.aws.storage import Found
 from pipeline.core.errors import ObjectChanged, ObjectGone, PermanentError, PipelineError
 from pipeline.core.routes import Routes
 from pipeline.core.source import Source
 from pipeline.operations.unreadable import Unreadable, unreadable
+from pipeline.s3 import storage
+from pipeline.s3.storage import Found
 from tasks.rehearsal import TASKS, Rehearsed, rehearse
 
 

@@ -11,10 +11,10 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.aws.storage import Found
 from pipeline.core.names import FAILED_SUFFIX
 from pipeline.core.routes import Output
 from pipeline.images.names import SUFFIXES
+from pipeline.s3.storage import Found
 
 #: Sorts behind everything that may follow an object's key in the name of what belongs to it.
 _END = "."
@@ -22,7 +22,7 @@ _LAST = "~"
 
 
 @dataclass(slots=True)
-class Joined:
+class MergedEntry:
     """All that is stored of one object, or of one that is gone. Renditions by what follows the key in their name."""
 
     key: str
@@ -31,16 +31,16 @@ class Joined:
     resized: dict[str, Found] = field(default_factory=dict)
     thumbs: dict[str, Found] = field(default_factory=dict)
     others: dict[str, Found] = field(default_factory=dict)  # outputs of other routes than the images', by folder
-    rivals: bool = False  # another object may own some of these renditions: their names end alike
+    ambiguous: bool = False  # another object may own some of these renditions: their names end alike
 
 
-def joined(
+def merge(
     sources: Iterable[Found],
     resized: Iterable[Found],
     thumbs: Iterable[Found],
     records: Iterable[Found],
     others: Sequence[tuple[Output, Iterable[Found]]] = (),
-) -> Iterator[Joined]:
+) -> Iterator[MergedEntry]:
     """Each object once, about in the order of the keys; renditions without an original too.
 
     The listings' keys are relative, in order: without prefixes, but with the suffixes of renditions and records.
@@ -73,7 +73,7 @@ class _Table:
 
     def __init__(self, others: Sequence[Output]) -> None:
         self._others = others
-        self._objects: dict[str, Joined] = {}
+        self._objects: dict[str, MergedEntry] = {}
         self._renditions: tuple[dict[str, Found], dict[str, Found]] = ({}, {})
         self._claimed: set[str] = set()  # names of renditions
         self._due: list[tuple[str, int, str]] = []  # heap: limit, 0 for an object or 1 for a rendition, key or name
@@ -86,7 +86,7 @@ class _Table:
         other = self._others[kind - 4] if kind >= 4 else None
         key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.append_suffix)
         if key not in self._objects:
-            self._objects[key] = Joined(key)
+            self._objects[key] = MergedEntry(key)
             heapq.heappush(self._due, (_limit(key), 0, key))
         if kind == 0:
             self._objects[key].source = found
@@ -95,7 +95,7 @@ class _Table:
         else:
             self._objects[key].others[other.folder] = found
 
-    def before(self, name: str | None) -> Iterator[Joined]:
+    def before(self, name: str | None) -> Iterator[MergedEntry]:
         """What can't be added to any more once this name has been read; None: everything."""
         while self._due and (name is None or self._due[0][0] < name):
             _, kind, due = heapq.heappop(self._due)
@@ -104,7 +104,7 @@ class _Table:
             else:
                 yield from self._unclaimed(due)
 
-    def _object(self, key: str) -> Joined:
+    def _object(self, key: str) -> MergedEntry:
         done = self._objects.pop(key)
         if done.source is None:
             return done
@@ -114,17 +114,17 @@ class _Table:
                 if name in renditions:
                     mine[suffix] = renditions[name]
                     others = [self._objects.get(other) for other in _candidates(name) if other != key]
-                    done.rivals |= name in self._claimed or any(other and other.source for other in others)
+                    done.ambiguous |= name in self._claimed or any(other and other.source for other in others)
             if suffix in done.resized or suffix in done.thumbs:
                 self._claimed.add(name)
         return done
 
-    def _unclaimed(self, name: str) -> Iterator[Joined]:
+    def _unclaimed(self, name: str) -> Iterator[MergedEntry]:
         resized, thumb = (renditions.pop(name, None) for renditions in self._renditions)
         if name in self._claimed:
             self._claimed.discard(name)
         elif resized is not None or thumb is not None:
-            found = Joined(name)
+            found = MergedEntry(name)
             if resized is not None:
                 found.resized[""] = resized
             if thumb is not None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 LONGEST_GAP = timedelta(days=1)
 
 
-class Eras:
+class RecipeTimeline:
     """Remembers when what was looked at had been written. Holds about one time for each ``LONGEST_GAP``."""
 
     def __init__(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.errors import is_denied, told
+from pipeline.aws.errors import describe_error, is_denied
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.operations.check.place import Place
-from pipeline.operations.verdicts import Verdict, bad, ok, unknown
+from pipeline.operations.check_results import CheckResult, bad, ok, unknown
 
 
 class Broken(Exception):
@@ -25,15 +25,15 @@ class Guarantee:
     means: str
     attempt: Callable[[Place], str]
 
-    def tried(self, place: Place) -> Verdict:
-        """Never raises: what keeps it from being tried is a verdict, too."""
+    def tried(self, place: Place) -> CheckResult:
+        """Never raises: what keeps it from being tried is a result, too."""
         try:
             return ok(self.name, self.attempt(place))
         except (Broken, ConfigError) as exc:
             return bad(self.name, str(exc), self.means)
         except ClientError as exc:
             if is_denied(exc):
-                return unknown(self.name, told(exc), f"allow it and check again. It matters: {self.means}")
-            return bad(self.name, told(exc), self.means)
+                return unknown(self.name, describe_error(exc), f"allow it and check again. It matters: {self.means}")
+            return bad(self.name, describe_error(exc), self.means)
         except (BotoCoreError, PipelineError) as exc:
-            return unknown(self.name, told(exc), f"It matters: {self.means}")
+            return unknown(self.name, describe_error(exc), f"It matters: {self.means}")

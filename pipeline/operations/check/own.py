@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.aws import clients, queues
+from pipeline.aws import clients
 from pipeline.core.queue_names import EVENTS_QUEUE, QUEUES
 from pipeline.core.settings import Settings
+from pipeline.operations import own_queues
 from pipeline.operations.check.guarantee import Broken, Guarantee
 
 #: Fewer receives would take tasks for poisonous that only lost their workers, as each lost worker counts.
@@ -39,7 +40,7 @@ def guarantees(settings: Settings) -> Iterator[Guarantee]:
 
 
 def _attributes(settings: Settings, name: str) -> dict[str, Any]:
-    url = queues.url_of(settings, name)
+    url = own_queues.url_of(settings, name)
     found: Any = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     attributes: dict[str, Any] = found["Attributes"]
     return attributes

@@ -25,7 +25,7 @@ _VARYING = [
     (re.compile(r"s3://\S+?(?=[:;,]?(\s|$))"), "<object>"),
     (re.compile(r"'[^']*'|\"[^\"]*\""), "'…'"),
     (re.compile(r"\b[0-9a-f]{8,}(-[0-9a-f]{4,}){0,4}\b"), "…"),
-    (re.compile(r"\d+"), "N"),
+    (re.compile(r"(?<![A-Z])\d+"), "N"),  # but S3 is a name
 ]
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.aws import clients, queues
+from pipeline.aws.batches import MAX_ENTRIES, batches
 from pipeline.core import console
-from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
-from pipeline.core.queue_names import DEAD_LETTERS, MAX_ENTRIES
+from pipeline.core.queue_names import DEAD_LETTERS
 from pipeline.core.settings import Settings
+from pipeline.operations import own_queues
 from pipeline.operations.deadletters.letter import DeadLetter
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class DeadLetterQueue:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.name = name
-        self.url = queues.url_of(settings, name + DEAD_LETTERS)
+        self.url = own_queues.url_of(settings, name + DEAD_LETTERS)
         self.full_name = self.url.rsplit("/", 1)[-1]
         self._handles: dict[str, str] = {}  # in flight here: the newest receipt handles, by message id
 
@@ -115,7 +116,7 @@ class DeadLetterQueue:
         if refused:
             first = next(iter(refused.values()))
             raise TransientError(
-                f"{console.counted(len(refused), 'dead letter')} stayed in queue {self.full_name}: "
+                f"{console.pluralize(len(refused), 'dead letter')} stayed in queue {self.full_name}: "
                 f"SQS answered {first['Code']}. Run it again"
             )
         return len(sent)

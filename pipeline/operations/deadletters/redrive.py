@@ -9,10 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients, queues
+from pipeline.aws.batches import MAX_ENTRIES, batches
 from pipeline.aws.errors import code, status
-from pipeline.core.batches import batches
 from pipeline.core.errors import TransientError
-from pipeline.core.queue_names import MAX_ENTRIES
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import QUIET_S, DeadLetterQueue
 

@@ -4,7 +4,7 @@ SQS limits a name to 80 characters and bars it for 60 s after a deletion, so eac
 
 ====================================  ==========================================================
 ``<prefix><20 hex digits>-pidbox``     a worker's remote control; fresh at every start
-``<prefix><20 hex>-reply-pidbox``      replies to one thread of one asker
+``<prefix><20 hex>-reply-pidbox``      replies to one thread of one requester
 ``<prefix>celeryev-<20 hex>``          a consumer of events, such as Flower
 ====================================  ==========================================================
 

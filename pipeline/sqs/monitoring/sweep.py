@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_denied, is_missing, told
+from pipeline.aws.errors import describe_error, is_denied, is_missing
 from pipeline.core.errors import PipelineError
 from pipeline.core.settings import Settings
 from pipeline.sqs.monitoring.names import kind_of, topics
@@ -56,14 +56,14 @@ def sweep(settings: Settings, *, now: float | None = None) -> Swept:
         if found is None:
             swept.listed, found = False, []
         for name in sorted({*found, *subscriptions}):
-            _judge(name, subscriptions.get(name), moment, swept)
+            _sweep_one(name, subscriptions.get(name), moment, swept)
     except (ClientError, BotoCoreError) as exc:
-        raise PipelineError(f"the sweep could not be done: {told(exc)}") from exc
+        raise PipelineError(f"the sweep could not be done: {describe_error(exc)}") from exc
     logger.info("sweep: %s", swept, extra={"action": "sweep", "removed": swept.removed})
     return swept
 
 
-def _judge(name: str, subscription_arn: str | None, now: float, swept: Swept) -> None:
+def _sweep_one(name: str, subscription_arn: str | None, now: float, swept: Swept) -> None:
     url, until = "", ""
     try:
         url = clients.sqs().get_queue_url(QueueName=name)["QueueUrl"]

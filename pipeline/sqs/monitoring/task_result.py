@@ -29,7 +29,7 @@ OUTCOMES = {
 }
 
 
-class Report(UserDict[str, Any]):
+class TaskResult(UserDict[str, Any]):
     """A task's result: on the wire the same JSON object, but a ``repr`` of a few facts.
 
     Celery puts the ``repr`` into its log line and into the event; a plain dict would be dumped whole.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pipeline.core.backoff import Backoff
-from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.batches import MAX_ENTRIES
 
 #: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
 #: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
@@ -26,10 +26,10 @@ IDLE_S = 5.0
 Item = TypeVar("Item")
 
 
-def failed_entries(reply: Any, items: Sequence[Item]) -> list[Failure[Item]]:
+def failed_entries(reply: Any, items: Sequence[Item]) -> list[BatchFailure[Item]]:
     """The ``Failed`` of a batch call's reply, whose entries had the positions in ``items`` as their ids."""
     return [
-        Failure(
+        BatchFailure(
             items[int(entry["Id"])],
             f"{entry['Code']}: {entry.get('Message', '')}".rstrip(": "),
             final=bool(entry.get("SenderFault")),
@@ -39,7 +39,7 @@ def failed_entries(reply: Any, items: Sequence[Item]) -> list[Failure[Item]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure(Generic[Item]):
+class BatchFailure(Generic[Item]):
     """An item that SQS did not take, and why; ``final`` when trying again gives the same."""
 
     item: Item
@@ -66,8 +66,8 @@ class Batcher(Generic[Item]):
         self,
         name: str,
         *,
-        send: Callable[[Sequence[Item]], Sequence[Failure[Item]]],
-        give_up: Callable[[Failure[Item]], None],
+        send: Callable[[Sequence[Item]], Sequence[BatchFailure[Item]]],
+        give_up: Callable[[BatchFailure[Item]], None],
         key: Callable[[Item], Hashable],
         linger_s: float = LINGER_S,
         idle_s: float = IDLE_S,
@@ -100,7 +100,7 @@ class Batcher(Generic[Item]):
                 if len(self._waiting) == 1 or len(self._waiting) >= MAX_ENTRIES:
                     self._changed.notify_all()
                 return
-        self._give_up(Failure(item, "this process ends"))
+        self._give_up(BatchFailure(item, "this process ends"))
 
     def flush(self, within_s: float) -> bool:
         """Sends everything without waiting for more; False when some is left after ``within_s``."""
@@ -121,7 +121,7 @@ class Batcher(Generic[Item]):
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
         for waiting in left:
-            self._give_up(Failure(waiting.item, "this process ends"))
+            self._give_up(BatchFailure(waiting.item, "this process ends"))
 
     def _run(self) -> None:
         while True:
@@ -164,12 +164,12 @@ class Batcher(Generic[Item]):
             return self._idle_s
         return max(0.0, min(waiting.due_at for waiting in self._waiting) - time.monotonic())
 
-    def _try(self, batch: list[_Waiting[Item]]) -> list[Failure[Item]]:
+    def _try(self, batch: list[_Waiting[Item]]) -> list[BatchFailure[Item]]:
         """Sends a batch; puts back what failed, and returns what failed for good."""
         try:
             failures = list(self._send([waiting.item for waiting in batch]))
         except Exception as exc:
-            failures = [Failure(waiting.item, f"{type(exc).__name__}: {exc}") for waiting in batch]
+            failures = [BatchFailure(waiting.item, f"{type(exc).__name__}: {exc}") for waiting in batch]
         by_item = {id(waiting.item): waiting for waiting in batch}
         lost = []
         with self._changed:

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import PipelineError
-from pipeline.sqs.transport.receiver import Job, Received
+from pipeline.sqs.transport.receiver import Received, ReceiveJob
 
 BACKOFF = Backoff(1, 10)
 
@@ -64,7 +64,7 @@ class Loop(Protocol):
 class Receives(Protocol):
     """As much of a ``Receiver`` as is needed."""
 
-    def start(self, queue: str, job: Job) -> None: ...
+    def start(self, queue: str, job: ReceiveJob) -> None: ...
 
     def close(self) -> None: ...
 
@@ -115,7 +115,8 @@ class Poller:
             return
         poll.enter(PollState.OPEN)
         self._receiver.start(
-            queue, Job(count, lambda received: self._ended(queue, received), lambda exc: self._failed(queue, exc))
+            queue,
+            ReceiveJob(count, lambda received: self._ended(queue, received), lambda exc: self._failed(queue, exc)),
         )
 
     def resume(self) -> None:
@@ -150,7 +151,7 @@ class Poller:
             logger.warning(
                 "Receiving from %s failed (%s); trying again until it works",
                 queue,
-                told(exc) if is_known else repr(exc),
+                describe_error(exc) if is_known else repr(exc),
                 exc_info=None if is_known else exc,
                 extra={"action": "sqs_unavailable", "queue": queue},
             )

@@ -8,7 +8,7 @@ nothing, so that nothing waits here behind them while other workers are idle.
 
 from __future__ import annotations
 
-from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.aws.batches import MAX_ENTRIES
 
 #: Unless the transport options say otherwise.
 DEFAULT_PREFETCH_S = 5.0

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from kombu.utils.json import dumps
 
-from pipeline.aws.errors import told
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.batches import MAX_ENTRIES
+from pipeline.aws.errors import describe_error
 from pipeline.core.errors import TransientError
-from pipeline.core.queue_names import MAX_ENTRIES
-from pipeline.sqs.transport.batcher import Failure, failed_entries
+from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,7 +35,7 @@ BACKOFF = Backoff(0.4, 1.6)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PublishEntry:
     """One message on its way, with what its sender knows it by."""
 
     url: str
@@ -49,7 +49,7 @@ class Entry:
 class PublishError(TransientError):
     """Some tasks are not in the queue: ``unsent``. All others of the batch are."""
 
-    def __init__(self, failures: Sequence[Failure[Entry]]) -> None:
+    def __init__(self, failures: Sequence[BatchFailure[PublishEntry]]) -> None:
         self._failures = tuple(failures)
         self.unsent = tuple(failure.item for failure in failures)
         shown = "; ".join(f"{f.item.task}[{f.item.task_id}]: {f.reason}" for f in failures[:MAX_ENTRIES])
@@ -109,13 +109,13 @@ class PublishBatch:
     def __init__(self, channel: Any, sqs: Callable[[], SQSClient]) -> None:
         self.channel = channel
         self._sqs = sqs
-        self._gathered: dict[str, list[Entry]] = {}
-        self._refused: list[Failure[Entry]] = []
+        self._gathered: dict[str, list[PublishEntry]] = {}
+        self._refused: list[BatchFailure[PublishEntry]] = []
 
     def publish(self, message: dict[str, Any], **kwargs: Any) -> None:
         self.channel.basic_publish(message, _publish_batch=self, **kwargs)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: PublishEntry) -> None:
         gathered = self._gathered.setdefault(entry.url, [])
         if gathered and sum(known.size_bytes for known in gathered) + entry.size_bytes > MAX_BATCH_BYTES:
             self._send(entry.url)
@@ -138,16 +138,16 @@ class PublishBatch:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def failed(self, entries: Sequence[Entry], exc: Exception) -> PublishError:
+    def failed(self, entries: Sequence[PublishEntry], exc: Exception) -> PublishError:
         """SQS can't be reached: the error that names these, and all that is not sent yet."""
         left = [entry for gathered in self._gathered.values() for entry in gathered]
         self._gathered.clear()
-        reason = told(exc)
-        return PublishError([*self._refused, *(Failure(entry, reason) for entry in [*entries, *left])])
+        reason = describe_error(exc)
+        return PublishError([*self._refused, *(BatchFailure(entry, reason) for entry in [*entries, *left])])
 
     def _send(self, url: str) -> None:
         entries = self._gathered.pop(url)
-        failures: list[Failure[Entry]] = []
+        failures: list[BatchFailure[PublishEntry]] = []
         for attempt in range(MAX_TRIES):
             time.sleep(BACKOFF.pause_s(attempt))
             failures = self._try(url, entries)
@@ -158,7 +158,7 @@ class PublishBatch:
             entries = [failure.item for failure in failures]
         self._refused += failures
 
-    def _try(self, url: str, entries: list[Entry]) -> list[Failure[Entry]]:
+    def _try(self, url: str, entries: list[PublishEntry]) -> list[BatchFailure[PublishEntry]]:
         try:
             reply = self._sqs().send_message_batch(
                 QueueUrl=url,
@@ -206,14 +206,14 @@ class Publisher:
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
             if batch is not None:
                 raise batch.failed([entry], exc) from exc
-            raise PublishError([Failure(entry, told(exc))]) from exc
+            raise PublishError([BatchFailure(entry, describe_error(exc))]) from exc
         if batch is not None:
             batch.add(entry)
 
 
-def _entry(headers: dict[str, Any], sent: dict[str, Any]) -> Entry:
+def _entry(headers: dict[str, Any], sent: dict[str, Any]) -> PublishEntry:
     task_id = str(headers.get("id"))
-    return Entry(
+    return PublishEntry(
         url="",
         message=sent,
         size_bytes=len(sent["MessageBody"].encode()) + _size_bytes(sent.get("MessageAttributes")),

@@ -35,7 +35,7 @@ class Receive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ReceiveJob:
     count: int
     on_received: Callable[[Received], None]
     on_failed: Callable[[Exception], None]
@@ -59,12 +59,12 @@ class Receiver:
         self._receive = receive
         self._call_soon = call_soon
         self._taken = taken
-        self._jobs: dict[str, SimpleQueue[Job | None]] = {}
+        self._jobs: dict[str, SimpleQueue[ReceiveJob | None]] = {}
 
-    def start(self, queue: str, job: Job) -> None:
+    def start(self, queue: str, job: ReceiveJob) -> None:
         """Begins one receive; its end calls one of the job's callbacks in the event loop."""
         if queue not in self._jobs:
-            jobs: SimpleQueue[Job | None] = SimpleQueue()
+            jobs: SimpleQueue[ReceiveJob | None] = SimpleQueue()
             self._jobs[queue] = jobs
             threading.Thread(target=self._run, args=(queue, jobs), name=f"sqs-receive-{queue}", daemon=True).start()
         self._jobs[queue].put(job)
@@ -75,7 +75,7 @@ class Receiver:
         for each in jobs.values():
             each.put(None)
 
-    def _run(self, queue: str, jobs: SimpleQueue[Job | None]) -> None:
+    def _run(self, queue: str, jobs: SimpleQueue[ReceiveJob | None]) -> None:
         while (job := jobs.get()) is not None:
             try:
                 received = self._receive(queue, job.count)

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pipeline.aws.storage import NOT_XML
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
+from pipeline.aws.xml import NOT_XML
 from pipeline.sqs.settled import Effect
-from pipeline.sqs.transport.batcher import Batcher, Failure, failed_entries
+from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
 from pipeline.sqs.transport.delays import delay_s as whole_delay_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
-from pipeline.sqs.transport.redrive import RedrivePolicies
+from pipeline.sqs.transport.redrive_policy import RedrivePolicies
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -139,14 +139,14 @@ class Settlement:
 
     # What the threads send.
 
-    def _delete(self, batch: Sequence[InFlightMessage]) -> list[Failure[InFlightMessage]]:
+    def _delete(self, batch: Sequence[InFlightMessage]) -> list[BatchFailure[InFlightMessage]]:
         reply = self._sqs().delete_message_batch(
             QueueUrl=batch[0].url,
             Entries=[{"Id": str(n), "ReceiptHandle": message.handle} for n, message in enumerate(batch)],
         )
         return failed_entries(reply, batch)
 
-    def _release(self, batch: Sequence[Release]) -> list[Failure[Release]]:
+    def _release(self, batch: Sequence[Release]) -> list[BatchFailure[Release]]:
         reply = self._sqs().change_message_visibility_batch(
             QueueUrl=batch[0].message.url,
             Entries=[
@@ -156,14 +156,14 @@ class Settlement:
         )
         return failed_entries(reply, batch)
 
-    def _move(self, batch: Sequence[Move]) -> list[Failure[Move]]:
+    def _move(self, batch: Sequence[Move]) -> list[BatchFailure[Move]]:
         # One by one: it is rare, and ten of them might be too large for one call.
         failures = []
         for item in batch:
             try:
                 self._send_copy(item)
             except Exception as exc:
-                failures.append(Failure(item, f"{type(exc).__name__}: {exc}"))
+                failures.append(BatchFailure(item, f"{type(exc).__name__}: {exc}"))
             else:
                 self.deletes.put(item.message)
         return failures
@@ -216,7 +216,7 @@ def _extra(action: str, message: InFlightMessage) -> dict[str, Any]:
     return {"action": action, "message_id": message.message_id, "queue": message.queue}
 
 
-def _log_not_deleted(failure: Failure[InFlightMessage]) -> None:
+def _log_not_deleted(failure: BatchFailure[InFlightMessage]) -> None:
     message = failure.item
     logger.warning(
         "Message %s of %s is done but could not be deleted (%s): SQS will deliver it once more",
@@ -227,7 +227,7 @@ def _log_not_deleted(failure: Failure[InFlightMessage]) -> None:
     )
 
 
-def _log_not_released(failure: Failure[Release]) -> None:
+def _log_not_released(failure: BatchFailure[Release]) -> None:
     message = failure.item.message
     logger.info(
         "Message %s of %s could not be released (%s): it stays hidden until its visibility time-out",
@@ -238,7 +238,7 @@ def _log_not_released(failure: Failure[Release]) -> None:
     )
 
 
-def _log_not_moved(failure: Failure[Move]) -> None:
+def _log_not_moved(failure: BatchFailure[Move]) -> None:
     message, is_dead = failure.item.message, failure.item.delay_s is None
     logger.log(
         logging.ERROR if is_dead else logging.WARNING,

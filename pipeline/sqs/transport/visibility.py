@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.core.batches import batches
-from pipeline.core.queue_names import MAX_ENTRIES
+from pipeline.aws.batches import MAX_ENTRIES, batches
 from pipeline.sqs.transport.batcher import failed_entries
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from pipeline.core.backoff import Backoff
+from pipeline.aws.backoff import Backoff
 
 #: Different subjects that fail in a row until it closes.
 FAILURES = 5

@@ -8,7 +8,8 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.core.health import Heartbeat, Role
+from pipeline.core.role import Role
+from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
 
@@ -70,6 +71,6 @@ def is_consuming(channel: Any, stale_s: float) -> bool:
                 return False
         elif poll.age_s() > most_s[poll.state]:
             return False
-        if poll.failures and queue in channel.refused and time.monotonic() - poll.failing_since > stale_s:
+        if poll.failures and queue in channel.reader.refused and time.monotonic() - poll.failing_since > stale_s:
             return False
     return True

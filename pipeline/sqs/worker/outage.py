@@ -13,7 +13,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
-from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.pool import waiting_requests
 from pipeline.sqs.worker.gate import Gate, State
 

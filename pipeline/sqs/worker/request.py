@@ -17,8 +17,8 @@ from celery.worker import request
 from celery.worker.state import task_ready
 
 from pipeline.sqs.settled import Decision, Effect, Service, on_raise, on_return, raised
-from pipeline.sqs.transport.channel import Parts
 from pipeline.sqs.transport.inflight import InFlightMessage
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker.gate import Gate, State
 from pipeline.sqs.worker.patience import Patience
@@ -125,7 +125,7 @@ class Request(request.Request):
         return decision.effect
 
     def _after_failure(self) -> dict[str, Any]:
-        """The headers of the next try, after a service failed. It costs a try if others succeed where this one fails."""
+        """Headers of the next try, after a service failed. It costs a try if others succeed where this one fails."""
         patience = Patience.of(self.message.headers)
         gate: Gate = self.message.channel.gate
         last = patience.failed_at

@@ -11,7 +11,7 @@ from tests.stack.template import Stack
 
 #: The longest that Fargate waits between SIGTERM and SIGKILL.
 MAX_STOP_TIMEOUT_S = 120
-HEALTH_CHECK = "pipeline/core/health_check.py"
+HEALTH_CHECK = "pipeline/sqs/health_check.py"
 #: Seconds, and a count. Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
 HEALTH_CHECK_BOUNDS = {"Interval": (5, 300), "Timeout": (2, 60), "Retries": (1, 10), "StartPeriod": (0, 300)}
 #: Settings that the template sets from one of its parameters; their defaults must agree.

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+#: Messages of a receive, and entries of a batch call, of SQS at most.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAX_ENTRIES = 10
+
 Item = TypeVar("Item")
 
 

@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.core.console import counted
+from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, tags
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
-from pipeline.deploy.preflight import run as preflight
+from pipeline.deploy.preflight import preflight
 from pipeline.deploy.wanted import TEMPLATE, Wanted, check_name, existing_stack, parameter_values, read_template
-from pipeline.operations.verdicts import Level, lines, show
+from pipeline.operations.check_results import Level, lines, show
 
 #: Where a bucket is there already, none is made under the name that the other parameter would give.
 _INSTEAD = {"InputBucketName": "ExistingInputBuckets", "OutputBucketName": "ExistingOutputBucket"}
@@ -95,11 +95,11 @@ def _split(
 
 def _inputs(
     values: dict[str, str], declared: Mapping[str, str | None], here: account.Account, console: Console
-) -> list[inputs.Found]:
+) -> list[inputs.InputBucket]:
     """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
     found = [inputs.look(bucket, here) for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))]
     for each in found:
-        for line in inputs.told(each):
+        for line in inputs.describe(each):
             console.print(line, soft_wrap=True)
     keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
@@ -116,7 +116,7 @@ def _inputs(
     return found
 
 
-def _switch(taken: list[inputs.Found], values: Mapping[str, str], stack: str, console: Console) -> None:
+def _switch(taken: list[inputs.InputBucket], values: Mapping[str, str], stack: str, console: Console) -> None:
     """Last, so that a deployment that fails has changed nothing of the buckets. Raises ``PipelineError``."""
     for found in taken:
         if not found.is_on:
@@ -131,15 +131,15 @@ def _switch(taken: list[inputs.Found], values: Mapping[str, str], stack: str, co
 
 def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account, console: Console) -> None:
     """Says what is not well. Raises ``PipelineError`` for what the deployment would fail by."""
-    verdicts = preflight.on_paper(values)
-    if not preflight.wrong(verdicts):
+    results = preflight.on_paper(values)
+    if not preflight.wrong(results):
         with console.status("Looking for what could go wrong ..."):
-            verdicts += preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
-    for line in lines(verdict for verdict in verdicts if verdict.level is not Level.OK):
+            results += preflight.in_account(values, here, wanted.stack, TEMPLATE.parent, wanted.service_role)
+    for line in lines(result for result in results if result.level is not Level.OK):
         console.print(escape(line), soft_wrap=True)
-    if wrong := preflight.wrong(verdicts):
+    if wrong := preflight.wrong(results):
         raise PipelineError(
-            f"{counted(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
+            f"{pluralize(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
         )
 
 

@@ -5,7 +5,6 @@ Errors are told apart by code and HTTP status alone, never by their text: object
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, may_be_everybodys, status, told
-from pipeline.core.batches import batches
+from pipeline.aws.batches import batches
+from pipeline.aws.errors import code, describe_error, is_denied, may_be_everybodys, status
+from pipeline.aws.xml import NOT_XML
 from pipeline.core.errors import (
     KeyTooLong,
     NotReadable,
@@ -30,8 +30,6 @@ from pipeline.core.source import Source
 
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
-#: What XML 1.0 can't carry, and so DeleteObjects can't name. (By what is in it: the complement takes 7 ms to compile.)
-NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 #: What no object is called, so that asking for it tells whether these credentials may ask at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
 #: Verbs that may fail for one object alone. Writing and deleting is done in folders of the pipeline's own.
@@ -208,7 +206,7 @@ def storage_errors(verb: str, uri: str) -> Iterator[None]:
     except ClientError as exc:
         raise _meaning(exc, verb, uri) from exc
     except (BotoCoreError, OSError) as exc:
-        raise ServiceUnavailable(f"could not {verb} {uri}: {told(exc)}") from exc
+        raise ServiceUnavailable(f"could not {verb} {uri}: {describe_error(exc)}") from exc
 
 
 def _no_bucket(bucket: str) -> str:
@@ -229,7 +227,7 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
         return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
-    return kind(f"could not {verb} {uri}: {told(exc)}")
+    return kind(f"could not {verb} {uri}: {describe_error(exc)}")
 
 
 def _is_alone(exc: ClientError, verb: str, uri: str) -> bool:

@@ -10,7 +10,7 @@ from celery.utils.saferepr import saferepr
 from kombu.utils.json import dumps, loads
 
 from pipeline.core.errors import ImageTooLarge, TransientError
-from pipeline.sqs.monitoring.task_result import TEXT_LIMIT, TRACEBACK_LIMIT, Report, reason_of, shape
+from pipeline.sqs.monitoring.task_result import TEXT_LIMIT, TRACEBACK_LIMIT, TaskResult, reason_of, shape
 from tests.support.own_route import NoText
 
 RESULT: dict[str, Any] = {
@@ -27,12 +27,12 @@ def succeeded(result: Any) -> dict[str, Any]:
 
 
 def test_a_report_is_the_same_json_as_its_dict() -> None:
-    assert loads(dumps(Report(RESULT))) == RESULT
-    assert Report(RESULT) == RESULT
+    assert loads(dumps(TaskResult(RESULT))) == RESULT
+    assert TaskResult(RESULT) == RESULT
 
 
 def test_a_success_is_one_short_line_and_its_numbers() -> None:
-    event = shape(succeeded(Report(RESULT)))
+    event = shape(succeeded(TaskResult(RESULT)))
     assert event == {
         "type": "task-succeeded",
         "uuid": "1",
@@ -46,13 +46,13 @@ def test_a_success_is_one_short_line_and_its_numbers() -> None:
 
 
 def test_an_outcome_without_rendition_is_its_word() -> None:
-    event = shape(succeeded(Report({"outcome": "superseded", "source": RESULT["source"]})))
+    event = shape(succeeded(TaskResult({"outcome": "superseded", "source": RESULT["source"]})))
     assert (event["result"], event["outcome"]) == ("superseded", "superseded")
     assert "bytes_in" not in event
 
 
 def test_a_duplicate_is_said_with_its_rendition_which_does_not_count_as_written() -> None:
-    event = shape(succeeded(Report(RESULT | {"outcome": "duplicate"})))
+    event = shape(succeeded(TaskResult(RESULT | {"outcome": "duplicate"})))
     assert event["result"] == "duplicate → 1024x768, 93.9 kB"
     assert "bytes_out" not in event
     assert event["bytes_in"] == 2_345_678
@@ -60,7 +60,7 @@ def test_a_duplicate_is_said_with_its_rendition_which_does_not_count_as_written(
 
 def test_a_rendition_of_unknown_size_is_not_described() -> None:
     rendition = RESULT["rendition"] | {"width": 0, "height": 0}
-    event = shape(succeeded(Report(RESULT | {"outcome": "duplicate", "rendition": rendition})))
+    event = shape(succeeded(TaskResult(RESULT | {"outcome": "duplicate", "rendition": rendition})))
     assert event["result"] == "duplicate"
 
 
@@ -102,7 +102,7 @@ def test_texts_are_bounded_and_a_traceback_keeps_its_end() -> None:
 
 
 def test_what_a_worker_logs_of_a_result_has_no_payload() -> None:
-    assert set(json.loads(repr(Report(RESULT)))) == {
+    assert set(json.loads(repr(TaskResult(RESULT)))) == {
         "outcome",
         "width",
         "height",
@@ -114,7 +114,7 @@ def test_what_a_worker_logs_of_a_result_has_no_payload() -> None:
 
 def test_what_a_task_of_a_user_s_own_made_is_told_without_pixels() -> None:
     result = {"outcome": "done", "read": {"bytes": 7}, "rendition": {"bytes": 1200}}
-    shaped = shape({"type": "task-succeeded", "uuid": "1", "result": repr(Report(result))})
+    shaped = shape({"type": "task-succeeded", "uuid": "1", "result": repr(TaskResult(result))})
     assert shaped["result"] == "→ 1.2 kB"
     assert (shaped["bytes_in"], shaped["bytes_out"]) == (7, 1200)
 

@@ -14,7 +14,9 @@ def show(uri: str | None) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
     routes = Routes.load(Settings.from_env())
     if uri is None:
-        console.table(["route", "takes", "tasks", "leaves"], [_row(route, routes.settings) for route in routes.all])
+        console.print_table(
+            ["route", "takes", "tasks", "leaves"], [_row(route, routes.settings) for route in routes.all]
+        )
         return 0
     source = Source.parse(uri)
     route = routes.match(source)

@@ -8,35 +8,29 @@ silently stopped to consume, is found; one that is idle or busy with long work i
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
 
-from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.health_check import STALE_S, age_and_limit_s
+from pipeline.aws.plain_errors import ConfigError, PlainError
+from pipeline.sqs.health_check import STALE_S, age_and_limit_s
 
 
-class Role(Enum):
-    WORKER = "worker"
-    BRIDGE = "bridge"
-
-
-class Unhealthy(PipelineError):
+class Unhealthy(PlainError):
     """The process has made no progress for too long, or never has."""
 
 
-def heartbeat_path(folder: Path, role: Role) -> Path:
-    return folder / f"pipeline-{role.value}.heartbeat"
+def heartbeat_path(folder: Path, role: str) -> Path:
+    return folder / f"pipeline-{role}.heartbeat"
 
 
-def role_here(folder: Path) -> Role:
-    """Whose heartbeat file there is; where there are two, the older one's, so that neither is missed.
+def role_here(folder: Path) -> str:
+    """Whose heartbeat file there is; where there are several, the oldest one's, so that none is missed.
 
     Raises ``Unhealthy`` when there is none.
     """
-    found = [role for role in Role if heartbeat_path(folder, role).exists()]
+    found = sorted(folder.glob("pipeline-*.heartbeat"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise Unhealthy(f"neither a worker nor a bridge has begun its work: there is no heartbeat file in {folder}")
-    return min(found, key=lambda role: heartbeat_path(folder, role).stat().st_mtime)
+    return found[0].stem.removeprefix("pipeline-")
 
 
 class Heartbeat:
@@ -46,7 +40,7 @@ class Heartbeat:
     check of the container reads no settings.
     """
 
-    def __init__(self, folder: Path, role: Role, stale_s: float = STALE_S) -> None:
+    def __init__(self, folder: Path, role: str, stale_s: float = STALE_S) -> None:
         self._folder = folder
         self._path = heartbeat_path(folder, role)
         self._stale_s = stale_s
@@ -68,7 +62,7 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)
 
 
-def check(folder: Path, role: Role, stale_s: float | None = None) -> float:
+def check(folder: Path, role: str, stale_s: float | None = None) -> float:
     """Seconds since the process last made progress. Raises ``Unhealthy`` when that is too long ago.
 
     ``stale_s``: how long is too long; without it what the process itself was given as ``HEALTH_STALE_S``.
@@ -77,11 +71,11 @@ def check(folder: Path, role: Role, stale_s: float | None = None) -> float:
     try:
         age_s, own_s = age_and_limit_s(str(path))
     except FileNotFoundError:
-        raise Unhealthy(f"the {role.value} is not running, or has not begun to consume: there is no {path}") from None
+        raise Unhealthy(f"the {role} is not running, or has not begun to consume: there is no {path}") from None
     stale_s = own_s if stale_s is None else stale_s
     if age_s > stale_s:
         raise Unhealthy(
-            f"the {role.value} has made no progress for {age_s:.0f} s (HEALTH_STALE_S={stale_s:g}): "
+            f"the {role} has made no progress for {age_s:.0f} s (HEALTH_STALE_S={stale_s:g}): "
             "it hangs, or has stopped consuming; end it so that it is started anew"
         )
     return age_s

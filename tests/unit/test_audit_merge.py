@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aws.storage import Found
 from pipeline.images.names import SUFFIXES
-from pipeline.operations.audit.merge import Joined, joined
+from pipeline.operations.audit.merge import MergedEntry, merge
+from pipeline.s3.storage import Found
 from tests.support.s3_model import EPOCH
 
 
@@ -17,18 +17,20 @@ def found(names: Iterable[str]) -> list[Found]:
     return [Found(name, "e", 1, EPOCH) for name in sorted(set(names), key=str.encode)]
 
 
-def join(sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]) -> list[Joined]:
-    return list(joined(found(sources), found(resized), found(thumbs), found(f"{key}.json" for key in records)))
+def join(
+    sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]
+) -> list[MergedEntry]:
+    return list(merge(found(sources), found(resized), found(thumbs), found(f"{key}.json" for key in records)))
 
 
-def shown(entries: Iterable[Joined]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
+def shown(entries: Iterable[MergedEntry]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
     return {
         entry.key: (
             entry.source is not None,
             entry.record is not None,
             sorted(entry.resized),
             sorted(entry.thumbs),
-            entry.rivals,
+            entry.ambiguous,
         )
         for entry in entries
     }
@@ -85,7 +87,7 @@ def test_it_is_what_comparing_everything_with_everything_gives(
         assert (entry.record is not None) == (key in records)
         wanted = {key + suffix for suffix in [*entry.resized, *entry.thumbs]}
         others = {other + suffix for other in sources if other != key for suffix in SUFFIXES}
-        assert entry.rivals == bool(wanted & others)
+        assert entry.ambiguous == bool(wanted & others)
     owned = {key + suffix for key in sources for suffix in SUFFIXES}
     orphans = [entry for entry in entries if entry.source is None]
     assert {entry.key for entry in orphans if entry.record} == set(records) - set(sources)

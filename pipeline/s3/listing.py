@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.aws import clients
-from pipeline.aws.storage import Found, storage_errors
 from pipeline.core.errors import PipelineError
+from pipeline.s3.storage import Found, storage_errors
 
 
 class UnorderedListing(PipelineError):

@@ -14,16 +14,16 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from pipeline.aws.listing import list_objects
-from pipeline.aws.storage import Found
 from pipeline.core.errors import PipelineError, TransientError
 from pipeline.core.names import FAILED_PREFIX, is_shortened
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
 from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from pipeline.operations.audit.classify import Finding, Judge, Status, others
-from pipeline.operations.audit.merge import Joined, joined
+from pipeline.operations.audit.classify import Classifier, Finding, Status, others
+from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.operations.unreadable import unreadable
+from pipeline.s3.listing import list_objects
+from pipeline.s3.storage import Found
 
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64
@@ -47,7 +47,7 @@ def repair_of(finding: Finding) -> Repair | None:
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """Counts by status, and by status and reason; the first few keys of each; the requests that it took."""
 
     counts: Counter[Status] = field(default_factory=Counter)
@@ -84,7 +84,7 @@ class Audit:
         before: datetime | None = None,
         examples: int = 5,
     ) -> None:
-        self.report = Report()
+        self.report = AuditReport()
         self._routes = routes
         self._bucket = bucket
         self._output = routes.settings.required("output_bucket")
@@ -92,7 +92,7 @@ class Audit:
         self._before = before
         self._most_examples = examples
         self._lock = threading.Lock()
-        self._judge = Judge(routes, bucket, self._count, full=full)
+        self._classifier = Classifier(routes, bucket, self._count, full=full)
         self._cleanup = ExitStack()
         self._shortened: list[str] = []  # names that don't tell of which object they are: there are very few
 
@@ -104,15 +104,15 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    def run(self, on_progress: Callable[[int], None] = lambda _: None) -> Report:
-        """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are judged."""
-        for judged, finding in enumerate(self._findings(), 1):
+    def run(self, on_progress: Callable[[int], None] = lambda _: None) -> AuditReport:
+        """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are classified."""
+        for classified, finding in enumerate(self._findings(), 1):
             self.report.add(finding, self._most_examples)
             repair = repair_of(finding)
             if repair is not None:
                 self.report.repairs[repair] += 1
                 self._spool.write(json.dumps([repair.value, finding.source.to_json()]) + "\n")
-            on_progress(judged)
+            on_progress(classified)
         return self.report
 
     def repairs(self, wanted: Repair) -> Iterator[Source]:
@@ -124,11 +124,11 @@ class Audit:
                 yield Source.parse(source)
 
     def _findings(self) -> Iterator[Finding]:
-        doubtful: list[tuple[Joined, Route | None]] = []
+        doubtful: list[tuple[MergedEntry, Route | None]] = []
         size = 1
         with ThreadPoolExecutor(THREADS) as pool:
             for entry, route in self._entries():
-                finding = self._judge.quickly(entry, route)
+                finding = self._classifier.from_listing(entry, route)
                 if finding is not None:
                     yield finding
                     continue
@@ -141,9 +141,9 @@ class Audit:
                 yield from self._look(entry, route)
         yield from self._hidden_orphans()
 
-    def _look(self, entry: Joined, route: Route | None) -> list[Finding]:
+    def _look(self, entry: MergedEntry, route: Route | None) -> list[Finding]:
         try:
-            return self._judge.carefully(entry, route)
+            return self._classifier.with_head(entry, route)
         except PipelineError as exc:
             return [self._unreadable(Source(self._bucket, entry.key), exc)]
 
@@ -153,16 +153,17 @@ class Audit:
             self.report.errors.setdefault(found.reason, found.message)
         return Finding(Status.UNREADABLE, source, found.reason)
 
-    def _entries(self) -> Iterator[tuple[Joined, Route | None]]:
-        """What is to be judged, each with the route of its object; None where there is no object."""
+    def _entries(self) -> Iterator[tuple[MergedEntry, Route | None]]:
+        """What is to be classified, each with the route of its object; None where there is no object."""
         beside = others(self._routes)
         of_images = len(beside) < len(self._routes.folders)
+        prefix = self._routes.settings.output_prefix
         resized, thumbs, records = (
-            self._listed(folder) if of_images or folder == FAILED_PREFIX else iter(())
+            self._listed(prefix + folder) if of_images or folder == FAILED_PREFIX else iter(())
             for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
         )
         outputs = [(output, self._listed(output.folder)) for output in beside]
-        for entry in joined(
+        for entry in merge(
             list_objects(self._bucket, self._prefix, on_request=self._count), resized, thumbs, records, outputs
         ):
             found = entry.source
@@ -194,7 +195,7 @@ class Audit:
         gone = {}
         for name in self._shortened:
             try:
-                source = self._judge.hidden(name)
+                source = self._classifier.hidden(name)
                 if source is not None and source.key.startswith(self._prefix):
                     gone[source] = Finding(Status.ORPHANED, source)
             except PipelineError as exc:

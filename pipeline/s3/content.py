@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.aws import storage
 from pipeline.core.errors import ObjectChanged, ObjectGone
 from pipeline.core.source import Source
+from pipeline.s3 import storage
 
 
 def begins_with(*beginnings: bytes) -> Callable[[Source], bool]:

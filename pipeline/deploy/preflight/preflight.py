@@ -8,17 +8,17 @@ from pathlib import Path
 from pipeline.deploy.account import Account
 from pipeline.deploy.preflight import image, network, permissions, quota
 from pipeline.deploy.preflight import values as parameters
-from pipeline.operations.verdicts import Level, Verdict
+from pipeline.operations.check_results import CheckResult, Level
 
 
-def on_paper(values: Mapping[str, str]) -> list[Verdict]:
+def on_paper(values: Mapping[str, str]) -> list[CheckResult]:
     """Of the parameters alone; nothing is asked of AWS. ``values``: of all parameters, the defaults among them."""
     return list(parameters.check(values))
 
 
 def in_account(
     values: Mapping[str, str], here: Account, stack: str, folder: Path, service_role: str | None
-) -> Iterator[Verdict]:
+) -> Iterator[CheckResult]:
     """What the account has to say; each costs a request or two, and changes nothing. ``folder``: of the templates."""
     yield permissions.check(here, stack, folder, service_role=service_role)
     if "Image" in values:
@@ -27,6 +27,6 @@ def in_account(
     yield from quota.check(values)
 
 
-def wrong(verdicts: list[Verdict]) -> list[Verdict]:
+def wrong(results: list[CheckResult]) -> list[CheckResult]:
     """Those that a deployment would fail by."""
-    return [verdict for verdict in verdicts if verdict.level is Level.BAD]
+    return [result for result in results if result.level is Level.BAD]

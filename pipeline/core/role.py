@@ -1,0 +1,10 @@
+"""The processes that tell their health by a file of their own (``pipeline.sqs.health``)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    WORKER = "worker"
+    BRIDGE = "bridge"
