@@ -15,6 +15,7 @@ from pipeline.aws import clients
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
 from pipeline.core.role import Role
+from pipeline.s3 import content
 from pipeline.sqs.health import Heartbeat
 
 
@@ -51,7 +52,7 @@ def main() -> int:
             clients.sqs(),
             waker.after(partial(assign, check_existing=FailedKeys(settings).may_have_failed)),
             heartbeat,
-            Routes.load(settings),
+            Routes.load(settings, content.look),
         )
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)

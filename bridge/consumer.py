@@ -20,6 +20,7 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued
+from pipeline.s3 import content
 from pipeline.sqs.health import Heartbeat
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Bridge:
         self._settings = settings
         self._publish = publish
         self._heartbeat = heartbeat
-        self._routes = Routes.load(settings) if routes is None else routes
+        self._routes = Routes.load(settings, content.look) if routes is None else routes
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
         self._failures = 0  # in a row, of SQS or of publishing

@@ -85,9 +85,10 @@ def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
     source, settings = event.source, routes.settings
     if routes.is_output(source.bucket, source.key):
         return Disposition(EventOutcome.SKIPPED, "it was written by the pipeline", source)
-    foreign = settings.foreign_reason(source.bucket)
-    if foreign is not None:
-        return Disposition(EventOutcome.REJECTED, foreign, source)
+    # Whoever may send to the events queue can forge an event: it moves nothing but objects of the input buckets.
+    forged = settings.foreign_reason(source.bucket)
+    if forged is not None:
+        return Disposition(EventOutcome.REJECTED, forged, source)
     if event.kind is EventKind.CREATED:
         return _created(source, routes, receives)
     if event.kind is EventKind.OTHER or not settings.delete_renditions:

@@ -23,6 +23,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
+from pipeline.s3 import content
 from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
@@ -132,7 +133,7 @@ class PipelineApp(Celery):
     def routes(self) -> Routes:
         """What is processed by which tasks; loaded when first asked for. Raises ``ConfigError``."""
         if self._routes is None or self._routes.settings is not self.settings:
-            self._routes = Routes.load(self.settings)
+            self._routes = Routes.load(self.settings, content.look)
         return self._routes
 
     def task(self, *args: Any, **options: Any) -> Any:

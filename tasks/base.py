@@ -27,6 +27,7 @@ from pipeline.core.errors import (
     ServiceUnavailable,
     TransientError,
 )
+from pipeline.core.outputs import Output
 from pipeline.core.source import Source
 from pipeline.enqueue import check_bucket
 from pipeline.sqs.monitoring.task_result import TaskResult
@@ -85,6 +86,7 @@ class Failure:
 class ObjectTask(Task):
     """A task about one object. Its body calls ``run_with_policy`` with the work to do."""
 
+    output: Output | None = None  # what it writes, where that is known without running it
     throws = (PipelineError,)  # told by ``run_with_policy``; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

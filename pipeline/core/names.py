@@ -57,12 +57,12 @@ def may_be_shortened(key: str) -> bool:
     return len(key.encode()) > MAX_KEY_BYTES - MAX_AROUND_BYTES or "~sha256-" in key
 
 
-def key_metadata(name: str, key: str) -> dict[str, str]:
+def key_metadata(name: str, key: str, *, always: bool = False) -> dict[str, str]:
     """What the metadata of a stored object has to say of the key that its name does not: nothing, or ``source-key``.
 
-    Percent-encoded; in Base64 where that would be too long.
+    Percent-encoded; in Base64 where that would be too long. ``always``: the name never tells the whole key.
     """
-    if not is_shortened(name):
+    if not (always or is_shortened(name)):
         return {}
     spelled = quote(key)
     if len(spelled) > MAX_SPELLED_BYTES:

@@ -12,3 +12,4 @@ TASKS_QUEUE = "tasks"
 #: Those that have a dead-letter queue, and what that has behind their name.
 QUEUES = (EVENTS_QUEUE, TASKS_QUEUE)
 DEAD_LETTERS = "-dlq"
+DEAD_LETTER_QUEUES = tuple(name + DEAD_LETTERS for name in QUEUES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.core.errors import ObjectChanged, ObjectGone
 from pipeline.core.source import Source
@@ -23,3 +24,14 @@ def begins_with(*beginnings: bytes) -> Callable[[Source], bool]:
             return False
 
     return rule
+
+
+def look(source: Source) -> Source | None:
+    """The object with its size and its ETag, for a rule that goes by them; None where it is gone or overwritten.
+
+    Costs a HeadObject. Raises ``TransientError``.
+    """
+    now = storage.current(source.bucket, source.key)
+    if now is None or source.etag not in (None, now.etag):
+        return None
+    return replace(source, etag=now.etag, size=now.size)

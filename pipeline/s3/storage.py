@@ -6,9 +6,10 @@ Errors are told apart by code and HTTP status alone, never by their text: object
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,6 +29,8 @@ from pipeline.core.errors import (
 )
 from pipeline.core.source import Source
 
+#: Of an object that is read into a file, so much is in memory.
+CHUNK_BYTES = 1 << 20
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
 #: What no object is called, so that asking for it tells whether these credentials may ask at all.
@@ -58,20 +61,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it was read: its bytes and what the store says about them."""
+    """An object as it was read: its bytes (none where they are in a file) and what the store says about them."""
 
     data: bytes
     found: Found
     metadata: Mapping[str, str]
 
 
-def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
+def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | None = None) -> Stored:
     """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
 
     The request does not name the version: an old version can still be read by its id when the object has
     been overwritten or deleted since, and then it is no longer what renditions should show.
 
-    ``check_bytes`` is given the object's size before it is downloaded, and may raise.
+    ``check_bytes`` is given the object's size before it is downloaded, and may raise. ``into``: the file that the bytes
+    go to, instead of memory.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
@@ -86,8 +90,19 @@ def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
             if source.size not in (None, found.size):
                 raise ObjectChanged(f"{source.uri} has {found.size} bytes, and not the {source.size} that were told of")
             check_bytes(found.size)
-            data = body.read()  # raises when fewer bytes arrive than were announced
+            # Raises when fewer bytes arrive than were announced.
+            data = body.read() if into is None else _into_file(body, into, source.uri)
     return Stored(data, found, found.metadata or {})
+
+
+def _into_file(body: Any, path: Path, uri: str) -> bytes:
+    with path.open("wb", buffering=0) as file:
+        while chunk := body.read(CHUNK_BYTES):
+            try:
+                file.write(chunk)
+            except OSError as exc:
+                raise TransientError(f"{uri} could not be kept in {path.parent}: {exc.strerror}") from exc
+    return b""
 
 
 def read_beginning(source: Source, length: int) -> bytes:
@@ -135,7 +150,7 @@ def current(bucket: str, key: str) -> Found | None:
 def write(
     bucket: str,
     key: str,
-    data: bytes,
+    data: bytes | Path,
     *,
     content_type: str,
     metadata: Mapping[str, str],
@@ -143,7 +158,7 @@ def write(
     new: bool = False,
     replaces: str | None = None,
 ) -> str:
-    """Writes one object and returns its ETag.
+    """Writes one object, from memory or from a file, and returns its ETag.
 
     ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
     Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
@@ -153,9 +168,10 @@ def write(
         options = {"IfMatch": f'"{replaces}"'}
     if cache_control is not None:
         options["CacheControl"] = cache_control
-    with storage_errors("write", f"s3://{bucket}/{key}"):
+    with ExitStack() as opened, storage_errors("write", f"s3://{bucket}/{key}"):
+        body = opened.enter_context(data.open("rb")) if isinstance(data, Path) else data
         answer = clients.s3().put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **options
+            Bucket=bucket, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata), **options
         )
     return answer["ETag"].strip('"')
 

@@ -14,8 +14,8 @@ from pipeline.core.source import Source
 from pipeline.operations.audit.audit import Audit, AuditReport
 from pipeline.operations.audit.classify import Status
 from tasks.cleanup import reconcile
-from tests.integration.test_convergence import PICTURES
 from tests.support import own_route
+from tests.support.objects import PICTURES
 from tests.support.pipeline_model import INPUT, OUTPUT, PipelineModel
 
 PREFIX = "site/previews/"
