@@ -101,7 +101,7 @@ class Gate:
             self._failing.clear()
             self._has_given_up = False
             if self._state is not State.OPEN:
-                self._open("The service is there again, after %.0f s and %d probes", "service_recovered")
+                self._recover()
 
     def has_worked_since(self, task: str, since: float) -> bool:
         """Whether work of this kind came to its end later than that Unix time."""
@@ -141,7 +141,7 @@ class Gate:
             self._probes.discard(message)
             self._untold += 1
             if self._untold >= self._needed:
-                self._open("Work ends without a failure again, after %.0f s and %d probes", "service_recovered")
+                self._recover()
 
     def is_waiting(self, late_s: float) -> bool:
         """Whether it is closed, and its next probe has been due for no longer than so many seconds."""
@@ -153,9 +153,12 @@ class Gate:
             self._state, self._untold = State.PROBING, 0
         if self._state is not State.OPEN and self._clock() - self._closed_at > self._most_s:
             self._has_given_up = True
-            self._open(
-                "After %.0f s and %d probes work is started again although the service fails", "service_given_up"
+            logger.error(
+                "The service has failed for %.1f days: work is started again although it does",
+                self._most_s / 86400,
+                extra={"action": "service_given_up"},
             )
+            self._open()
         return self._state
 
     def _close(self) -> None:
@@ -164,8 +167,16 @@ class Gate:
         self._probes.clear()
         self._probe_at = self._clock() + self._backoff.pause_s(self._rounds)
 
-    def _open(self, text: str, action: str) -> None:
+    def _recover(self) -> None:
+        logger.warning(
+            "Work is started again: a service failed for %.0f s, and %d probes",
+            self._clock() - self._closed_at,
+            self._rounds,
+            extra={"action": "service_recovered"},
+        )
+        self._open()
+
+    def _open(self) -> None:
         self._state = State.OPEN
         self._failing.clear()
         self._probes.clear()
-        logger.warning(text, self._clock() - self._closed_at, self._rounds, extra={"action": action})
