@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.bounded import BoundedCalls
 from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
 from pipeline.aws.backoff import Backoff
@@ -75,7 +76,8 @@ class Bridge:
 
     ``publish`` sends what the given assignments ask for. Where it raises ``NotEnqueued``, all is sent but what that
     names; where it raises anything else, nothing is. While the service is at fault, the bridge holds what it has, and
-    receives nothing more: an outage uses up no receives. ``routes`` decide which objects are processed, by what.
+    receives nothing more: an outage uses up no receives. ``routes`` decide which objects are processed, by what;
+    ``bounded`` calls their rules for the content.
     Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be asked for.
     """
 
@@ -87,8 +89,10 @@ class Bridge:
         heartbeat: Heartbeat | None = None,
         routes: Routes | None = None,
         pause: Callable[[float], object] | None = None,
+        bounded: BoundedCalls | None = None,
     ) -> None:
         self._settings = settings
+        self._bounded = BoundedCalls() if bounded is None else bounded
         self._publish = publish
         self._heartbeat = heartbeat
         self._routes = Routes.load(settings, content.look) if routes is None else routes
@@ -161,7 +165,7 @@ class Bridge:
         received = self._queue.receive()
         self._hidden_at = monotonic()
         return [
-            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives))
+            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives, self._bounded))
             for message, receives in received
         ]
 

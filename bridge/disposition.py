@@ -6,8 +6,9 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
+from bridge.bounded import BoundedCalls, RuleHangs
 from pipeline.core.errors import MessageError, PermanentError
-from pipeline.core.routes import Routes
+from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import EventKind, ObjectEvent, parse
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, Purpose
@@ -65,10 +66,10 @@ class Disposition:
         return self.reason if self.source is None else f"{self.source.uri}: {self.reason}"
 
 
-def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
+def dispose(text: str, routes: Routes, receives: int, bounded: BoundedCalls) -> list[Disposition]:
     """What is to become of a message, for each object that it names; at least one. Raises nothing.
 
-    ``receives``: how often it has been received, this time included.
+    ``receives``: how often it has been received, this time included. ``bounded`` calls rules for the content.
     """
     try:
         notification = parse(text)
@@ -78,10 +79,10 @@ def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
         return [Disposition(EventOutcome.SKIPPED, "S3's test event: the bucket's notification is set up")]
     if not notification.events:
         return [Disposition(EventOutcome.SKIPPED, "an event without records")]
-    return [_dispose(event, routes, receives) for event in notification.events]
+    return [_dispose(event, routes, receives, bounded) for event in notification.events]
 
 
-def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
+def _dispose(event: ObjectEvent, routes: Routes, receives: int, bounded: BoundedCalls) -> Disposition:
     source, settings = event.source, routes.settings
     if routes.is_output(source.bucket, source.key):
         return Disposition(EventOutcome.SKIPPED, "it was written by the pipeline", source)
@@ -90,7 +91,7 @@ def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
     if forged is not None:
         return Disposition(EventOutcome.REJECTED, forged, source)
     if event.kind is EventKind.CREATED:
-        return _created(source, routes, receives)
+        return _created(source, routes, receives, bounded)
     if event.kind is EventKind.OTHER or not settings.delete_renditions:
         return Disposition(EventOutcome.SKIPPED, f"{event.name} needs no work", source)
     skipped = routes.skip_reason(source, is_gone=True)
@@ -99,11 +100,16 @@ def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
     return Disposition(EventOutcome.DISPATCHED, "removed", source, Assignment(source, Purpose.RECONCILE))
 
 
-def _created(source: Source, routes: Routes, receives: int) -> Disposition:
-    try:
+def _created(source: Source, routes: Routes, receives: int, bounded: BoundedCalls) -> Disposition:
+    def find() -> tuple[Route | None, str | None]:
         route = routes.match(source)
+        return route, routes.skip_reason(source) if route is None else None
+
+    try:
+        has_rules = any(route.content is not None for route in routes.match_key(source.key))
+        route, skipped = bounded(find) if has_rules else find()
         if route is None:
-            return Disposition(EventOutcome.SKIPPED, str(routes.skip_reason(source)), source)
+            return Disposition(EventOutcome.SKIPPED, str(skipped), source)
     except Exception as exc:  # whatever a rule for the content raises
         return _undecided(source, exc, receives)
     return Disposition(EventOutcome.DISPATCHED, f"route {route.name}", source, Assignment(source, route=route.name))
@@ -112,7 +118,7 @@ def _created(source: Source, routes: Routes, receives: int) -> Disposition:
 def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
     """This object's trouble alone. A worker has more time for it, and may write a failure record."""
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
-    if isinstance(exc, PermanentError) or receives >= ASK_A_WORKER_AT:
+    if isinstance(exc, PermanentError | RuleHangs) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)
         return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
     return Disposition(EventOutcome.RETRY, reason, source)
