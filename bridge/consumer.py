@@ -78,7 +78,7 @@ class Bridge:
     the error names; if it raises anything else, it has sent none. While the service fails, the bridge keeps its
     messages and receives no more, so an outage uses up no receives. ``routes`` decide which objects are processed;
     ``bounded`` calls their rules for the content.
-        Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be asked for.
+    Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be looked up.
     """
 
     def __init__(

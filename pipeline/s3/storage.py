@@ -35,7 +35,7 @@ CHUNK_BYTES = 1 << 20
 MAX_DELETES = 1000
 #: No object has this name: requesting it shows whether these credentials may read at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
-#: Verbs that may be denied for a single object. Writes and deletions happen only in the pipeline's own folders.
+#: Verbs that may fail for a single object. Writes and deletions happen only in the pipeline's own folders.
 _OF_ONE = ("read", "look at")
 #: The IAM action, where its name differs from the operation's.
 _ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
@@ -237,27 +237,30 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
         return read
     if verb == "write" and (written := _of_writing(exc, uri)) is not None:
         return written
+    is_everybodys = may_be_everybodys(exc) and not _is_alone(exc, verb, uri)
+    kind = ServiceUnavailable if is_everybodys else TransientError
     if is_denied(exc):
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
-        kind = TransientError if verb in _OF_ONE and not _is_barred(uri) else ServiceUnavailable
         return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
-    kind = ServiceUnavailable if may_be_everybodys(exc) else TransientError
     return kind(f"could not {verb} {uri}: {describe_error(exc)}")
 
 
-def _is_barred(uri: str) -> bool:
-    """Whether these credentials may read nothing in the folder of an object that they may not read.
+def _is_alone(exc: ClientError, verb: str, uri: str) -> bool:
+    """Whether only this object can't be read: a missing object in its folder is answered with 404.
 
     For a missing object S3 answers 404 to those who may list the bucket, and 403 to others.
     """
+    if verb not in _OF_ONE or not uri.removeprefix("s3://").partition("/")[2]:
+        return False
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    ask: Any = clients.s3().get_object if exc.operation_name == "GetObject" else clients.s3().head_object
     try:
-        clients.s3().head_object(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
-    except ClientError as exc:
-        return status(exc) != 404
+        ask(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
+    except ClientError as other:
+        return status(other) == 404
     except (BotoCoreError, OSError):
-        return True
+        return False
     return False
 
 
