@@ -121,7 +121,7 @@ def deploy(
 @_service_role
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
-    """Check what would make a deployment fail, without changing anything.
+    """Check a deployment for problems; change nothing.
 
     Checks the parameters, the caller's permissions, the image and its CPU, subnets and their routes, and quotas.
     `deploy` does the same first. Exit status: 0 no problem, 1 a problem, 2 the check itself failed.

@@ -81,7 +81,7 @@ def audit(
     help="Maximum number of dead letters read from each queue.",
 )
 def explain(uri: str, as_json: bool, limit: int) -> None:
-    """Show everything that is known about one object, and what it means.
+    """Show what is known about one object, and what it means.
 
     URI is s3://bucket/key, with the key as it is. Exit status: 0 the object is accounted for, 1 something needs to be
     done, 2 the check itself failed.
