@@ -35,9 +35,10 @@ WORKER_STEPS = (
     "pipeline.sqs.worker.startup:RouteCheck",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
     "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.outage:GateStep",
     "pipeline.sqs.worker.shutdown:GracefulShutdown",
 )
-CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
 
 #: What Flower reads as its configuration: without it, it would listen on all addresses.
 FLOWER_CONF = Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"
