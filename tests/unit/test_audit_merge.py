@@ -11,7 +11,7 @@ from pipeline.core.outputs import Output
 from pipeline.images.names import SUFFIXES, FormatEndings
 from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.s3.storage import Found
-from tests.support.s3_model import EPOCH
+from pipeline.testing.s3 import EPOCH
 
 
 def found(names: Iterable[str]) -> list[Found]:
