@@ -30,6 +30,7 @@ from pipeline.sqs.monitoring.names import topics
 WORKER_STEPS = (
     "pipeline.sqs.worker.startup:Proofs",
     "pipeline.sqs.worker.own_process:NoBanner",
+    "pipeline.sqs.worker.command:PrintedStep",
     "pipeline.sqs.worker.own_process:CollectorStep",
     "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",
@@ -124,6 +125,10 @@ class PipelineApp(Celery):
     def settings(self) -> Settings:
         """Read from the environment when first asked for. Raises ``ConfigError``."""
         return Settings.from_env()
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name for it
+        return self.subclass_with_self("pipeline.sqs.worker.command:Worker")
 
     def on_configure(self) -> None:
         """Celery's: when something of ``conf`` is first asked for. Raises ``ConfigError``."""
