@@ -13,7 +13,7 @@ from pipeline.core.queue_names import QUEUES
 
 @click.group()
 def deadletters() -> None:
-    """List, redrive, export or purge messages that could not be processed.
+    """List, redrive, export or purge dead letters.
 
     Exit status: 0 done, 1 the command failed, 3 done, but some dead letters were not read.
     """
