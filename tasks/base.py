@@ -27,8 +27,8 @@ from pipeline.core.errors import (
     TransientError,
 )
 from pipeline.core.source import Source
+from pipeline.core.task_result import TaskResult
 from pipeline.enqueue import check_bucket
-from pipeline.sqs.monitoring.task_result import TaskResult
 from pipeline.sqs.settled import settled
 from tasks import failures
 from tasks.cleanup import look_later, reconcile_now

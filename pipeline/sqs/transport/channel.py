@@ -24,7 +24,7 @@ from kombu.transport.SQS.exceptions import UndefinedQueueException
 
 from pipeline.aws import clients, queues
 from pipeline.aws.batches import MAX_ENTRIES
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, DUE_WITHIN_S, delay_s, remaining_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, receives
 from pipeline.sqs.transport.polling import Poller
@@ -164,6 +164,23 @@ class TaskChannel(SQS.Channel):
 
     def _create_queue(self, queue_name: str, attributes: dict[str, Any]) -> Any:
         raise MissingQueue(queues.missing(queue_name))
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> Any:
+        """The queue's URL. Raises ``ConfigError``."""
+        if queue.endswith(".fifo"):
+            raise ConfigError(
+                f"queue {queue} is a FIFO queue, which can't delay single messages, and so neither retries nor "
+                "countdowns: use a standard queue"
+            )
+        return super()._new_queue(queue, **kwargs)
+
+    def _purge(self, queue: str) -> int:
+        """Removes all messages; how many there were, in flight and delayed ones too."""
+        url = self._new_queue(queue)
+        with queues.sqs_errors(url.rsplit("/", 1)[-1], "PurgeQueue"):
+            count = queues.depth(url)
+            _sqs().purge_queue(QueueUrl=url)
+        return count
 
     # --- publishing ---
 
