@@ -18,7 +18,9 @@ from pathlib import Path
 from benchmarks.scaling_model import (
     MINUTE_S,
     Assumptions,
+    BridgeWakes,
     Burst,
+    Keda,
     Policy,
     Result,
     Steps,
@@ -26,6 +28,7 @@ from benchmarks.scaling_model import (
     expression,
     simulate,
 )
+from bridge.wake import WakePolicy
 from tests.stack.template import Stack, load
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -55,21 +58,26 @@ class Ours:
     rest_minutes: int | None = None  # 0: no rest alarm
     out_cooldown_s: float | None = None
     spot: bool = False
+    bridge_wakes: bool = True
 
     def run(self, name: str, burst: Burst, world: Assumptions) -> Result:
         parameters = {"ScaleIn": self.scale_in} if self.scale_in else {}
         stack = Stack(load(), parameters)
         tracking = stack.properties("WorkerTracking")["TargetTrackingScalingPolicyConfiguration"]
         target = float(tracking["TargetValue"]) if self.backlog_per_worker is None else self.backlog_per_worker
+
+        def at_target(text: str) -> str:
+            return text.replace(f" {stack.parameters['BacklogPerWorker']}", f" {target:.0f}")
+
         policies: list[Policy] = [
             TargetTracking(
-                expression(_expression(tracking["CustomizedMetricSpecification"]["Metrics"])),
+                expression(at_target(_expression(tracking["CustomizedMetricSpecification"]["Metrics"]))),
                 target,
                 out_cooldown_s=tracking["ScaleOutCooldown"] if self.out_cooldown_s is None else self.out_cooldown_s,
                 in_cooldown_s=tracking["ScaleInCooldown"],
                 scale_in=not tracking["DisableScaleIn"],
             ),
-            self._wake(stack),
+            wake := self._wake(stack, at_target),
         ]
         policies += self._rest(stack)
         bridge = stack.properties("BridgeTracking")["TargetTrackingScalingPolicyConfiguration"]
@@ -78,9 +86,10 @@ class Ours:
         )
         weights = int(stack.parameters["OnDemandWeight"]), int(stack.parameters["SpotWeight"])
         share = weights[1] / sum(weights) if self.spot else 0.0
-        return simulate(name, burst, world, policies, [bridges], spot_share=share)
+        live = BridgeWakes(WakePolicy(int(target)), wake, world) if self.bridge_wakes else None
+        return simulate(name, burst, world, policies, [bridges], spot_share=share, live=live)
 
-    def _wake(self, stack: Stack) -> Steps:
+    def _wake(self, stack: Stack, at_target: Callable[[str], str]) -> Steps:
         alarm, policy = stack.properties("WorkerWakeAlarm"), stack.properties("WorkerWake")
         steps = policy["StepScalingPolicyConfiguration"]
         adjustments = self.wake or tuple(
@@ -88,7 +97,7 @@ class Ours:
             for step in steps["StepAdjustments"]
         )
         return Steps(
-            expression(_expression(alarm["Metrics"])),
+            expression(at_target(_expression(alarm["Metrics"]))),
             lambda value: value >= alarm["Threshold"],
             lambda value, count: count + max((change for bound, change in adjustments if value >= bound), default=0),
             periods=alarm["EvaluationPeriods"],
@@ -145,6 +154,11 @@ def cdk(burst: Burst, world: Assumptions) -> Result:
     return simulate("CDK", burst, world, policies, [], minimum=1, protected=False, lost_for_s=30)
 
 
+def keda(burst: Burst, world: Assumptions, target: float) -> Result:
+    """KEDA with the same target a worker, in a cluster that has room for all of them and costs nothing."""
+    return simulate("KEDA", burst, world, [], [], live=Keda(target))
+
+
 def _expression(queries: Sequence[dict[str, str]]) -> str:
     return next(query["Expression"] for query in queries if "Expression" in query)
 
@@ -161,6 +175,7 @@ def compared(burst: Burst, world: Assumptions) -> list[Result]:
         sample(burst, direct),
         copilot(burst, direct, _target()),
         cdk(burst, direct),
+        keda(burst, direct, _target()),
     ]
 
 
@@ -207,8 +222,6 @@ def sweeps(world: Assumptions) -> dict[str, str]:
     bursts = (SMALL, WAVES, STEADY)
     targets = (500, 1_000, 2_000, 3_000, 4_000, 6_000, 10_000)
     rests = (("target", 0), ("target", 3), ("target", 5), ("target", 10), ("idle", 5))
-    target = _target()
-    ladder = ((1.0, 1), (2 * target, 2), (4 * target, 4), (8 * target, 8), (16 * target, 16))
     return {
         "target": sweep(
             ((f"{value:,}", Ours(backlog_per_worker=value)) for value in targets), (*bursts, BURSTS[-1]), world
@@ -227,7 +240,15 @@ def sweeps(world: Assumptions) -> dict[str, str]:
             bursts,
             world,
         ),
-        "wake": sweep((("one worker", Ours()), ("1, 2, 4, 8 or 16, by the backlog", Ours(wake=ladder))), bursts, world),
+        "wake": sweep(
+            (
+                ("by the metrics alone", Ours(bridge_wakes=False)),
+                ("the bridge, one worker", Ours(wake=((1.0, 1),))),
+                ("the bridge, by the backlog", Ours()),
+            ),
+            bursts,
+            world,
+        ),
     }
 
 

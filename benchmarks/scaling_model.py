@@ -12,8 +12,10 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from benchmarks.metric_math import evaluate
+from bridge.wake import WakePolicy
 
 MINUTE_S = 60
 #: Nothing happens before the first upload for so long, so that every metric has a history.
@@ -32,6 +34,7 @@ class Assumptions:
     gib: float = 2.0
     prefetched: int = 8  # messages that a busy worker holds
     start_s: float = 45.0  # from the decision to the first receive: placement, network, image pull, start †
+    set_alarm_s: float = 3.0  # from SetAlarmState to another count of workers †
     sqs_metric_delay_s: int = 60  # after the end of its minute †
     ecs_metric_delay_s: int = 120  # likewise †
     interruptions_per_hour: float = 0.03  # of each Spot worker †
@@ -242,16 +245,99 @@ class Steps:
         self._every_s = every_s
         self._cooldown_s = cooldown_s
         self._last = -math.inf
+        self._base = 0  # workers wanted before the activity that the cooldown began with
 
     def decide(self, now: float, metrics: Metrics, service: Service) -> None:
-        if now % self._every_s >= MINUTE_S or now - self._last < self._cooldown_s:
+        if now % self._every_s >= MINUTE_S:
             return
         recent = self._metric(metrics.window(now, max(self._periods, 5)))[-self._periods :]
         if len(recent) == self._periods and all(value is not None and self._breaching(value) for value in recent):
-            before = service.desired
-            service.want(self._change(recent[-1] or 0.0, before))
-            if service.desired != before:
-                self._last = now
+            self.act(now, recent[-1] or 0.0, service)
+
+    def act(self, now: float, value: float, service: Service) -> None:
+        """The alarm's action. Within the cooldown what was added counts as there, and nothing is taken away.
+
+        https://docs.aws.amazon.com/autoscaling/application/APIReference/API_StepScalingPolicyConfiguration.html
+        """
+        before = service.desired
+        if now - self._last < self._cooldown_s:
+            wanted = self._change(value, self._base)
+            if wanted > before:
+                service.want(wanted)
+            return
+        service.want(self._change(value, before))
+        if service.desired != before:
+            self._last, self._base = now, before
+
+
+class BridgeWakes:
+    """What the bridge does besides: looks at the queue, and sets the wake alarm."""
+
+    def __init__(self, policy: WakePolicy, alarm: Steps, world: Assumptions) -> None:
+        self._policy = policy
+        self._alarm = alarm
+        self._delay_s = world.set_alarm_s
+        self._look_at = 0.0
+        self._due: list[tuple[float, float]] = []  # when the action is taken, and for how many workers
+
+    def step(self, now: float, published: float, waiting: float, held: float, service: Service) -> None:
+        while self._due and self._due[0][0] <= now:
+            self._alarm.act(now, self._due.pop(0)[1], service)
+        if published and (due_s := self._policy.published(now)) is not None:
+            self._look_at = min(self._look_at, now + due_s)
+        if now < self._look_at:
+            return
+        decision = self._policy.decide(now, math.ceil(waiting - 1e-6), math.ceil(held - 1e-6))
+        self._look_at = now + decision.look_again_s
+        if decision.workers:
+            self._due.append((now + self._delay_s, decision.workers))
+
+
+class Keda:
+    """KEDA's SQS scaler: none to one by itself at a poll, more by Kubernetes' autoscaler, with the defaults of both.
+
+    https://keda.sh/docs/latest/scalers/aws-sqs/ (messages in flight count),
+    https://keda.sh/docs/latest/reference/scaledobject-spec/ (polls every 30 s, to zero after 300 s),
+    https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (every 15 s twice as many or four more,
+    fewer by the highest of five minutes, nothing within a tenth).
+    """
+
+    def __init__(self, target: float) -> None:
+        self._target = target
+        self._poll_at = self._scale_at = 0.0
+        self._active_at = -math.inf
+        self._advised: deque[tuple[float, int]] = deque()
+
+    def step(self, now: float, published: float, waiting: float, held: float, service: Service) -> None:
+        total = waiting + held
+        if now >= self._poll_at:
+            self._poll_at = now + 30
+            if total > 0:
+                self._active_at = now
+                service.want(max(service.desired, 1))
+            elif now - self._active_at >= 300:
+                service.want(0)
+        if now < self._scale_at or not service.desired:
+            return
+        self._scale_at = now + 15
+        before = service.desired
+        wanted = max(1, math.ceil(total / self._target))
+        if abs(total / self._target / before - 1) <= 0.1:
+            wanted = before
+        self._advised.append((now, wanted))
+        while self._advised[0][0] < now - 300:
+            self._advised.popleft()
+        if wanted > before:
+            service.want(min(wanted, max(2 * before, before + 4)))
+        else:
+            service.want(min(before, max(advised for _, advised in self._advised)))
+
+
+class Live(Protocol):
+    """What looks at the queue itself, at each step, and not at CloudWatch's metrics."""
+
+    def step(self, now: float, published: float, waiting: float, held: float, service: Service) -> None:
+        """``published``: tasks since the last step; ``waiting`` and ``held``: tasks now."""
 
 
 Policy = TargetTracking | Steps
@@ -320,6 +406,7 @@ def simulate(
     spot_share: float = 0.0,
     protected: bool = True,
     lost_for_s: float = 0.0,
+    live: Live | None = None,
     seed: int = 1,
 ) -> Result:
     """Runs a burst until everything is done and the workers sleep again, or until its horizon.
@@ -327,7 +414,7 @@ def simulate(
     ``lost_for_s``: how long the messages of a worker that was stopped while busy stay hidden.
     """
     workers = Service(world, minimum, burst.max_workers, spot_share, protected, desired=minimum)
-    run = _Run(name, burst, world, workers, policies, bridge_policies, lost_for_s, random.Random(seed))
+    run = _Run(name, burst, world, workers, policies, bridge_policies, lost_for_s, live, random.Random(seed))
     now = 0.0
     while now < burst.horizon_s and not run.asleep:
         now += burst.step_s
@@ -351,10 +438,11 @@ class _Run:
         policies: Sequence[Policy],
         bridge_policies: Sequence[Policy],
         lost_for_s: float,
+        live: Live | None,
         dice: random.Random,
     ) -> None:
         self._burst, self._world, self._dice, self._lost_for_s = burst, world, dice, lost_for_s
-        self._policies, self._bridge_policies = policies, bridge_policies
+        self._policies, self._bridge_policies, self._live = policies, bridge_policies, live
         delays = {"running": world.ecs_metric_delay_s}
         delays |= dict.fromkeys(
             ("visible", "inflight", "taken", "asked", "now_running", "cpu"), world.sqs_metric_delay_s
@@ -382,7 +470,8 @@ class _Run:
         self._bridges.start_due(now)
         if now > QUIET_S:
             self._events.put(now, burst.uploaded(now - QUIET_S))
-        tasks.put(now, self._events.take(len(self._bridges.running) * self._world.events_per_bridge * step)[0])
+        published = self._events.take(len(self._bridges.running) * self._world.events_per_bridge * step)[0]
+        tasks.put(now, published)
         while self._hidden and self._hidden[0][0] <= now:
             tasks.put(now, heapq.heappop(self._hidden)[1])
         capacity = len(workers.running) * self._rate * step
@@ -396,6 +485,9 @@ class _Run:
             self._result.first_done_s = now - QUIET_S
         if self._left <= 0.5 and self._result.done_s is None:
             self._result.done_s = now - QUIET_S
+        if self._live is not None:
+            held = min(tasks.size, len(workers.running) * self._world.prefetched)
+            self._live.step(now, published, tasks.size - held, held, workers)
 
     def measure(self, now: float) -> None:
         """What CloudWatch is sent at the end of a minute."""

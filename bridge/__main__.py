@@ -15,6 +15,7 @@ from pipeline.aws import clients
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
 from pipeline.core.role import Role
+from pipeline.s3 import content
 from pipeline.sqs.health import Heartbeat
 
 
@@ -24,12 +25,12 @@ def main() -> int:
         description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
         "variables: python -m pipeline settings lists them.",
     ).parse_args()
-    gc.disable()  # next to nothing of what is loaded now is garbage
+    gc.disable()  # almost nothing that start-up allocates is garbage
     log.setup()
     try:
         from bridge.consumer import Bridge
         from bridge.failed_keys import FailedKeys
-        from bridge.keep_awake import KeepAwake
+        from bridge.wake import WakeAlarm, WakePolicy, Waker
         from pipeline.core.queue_names import TASKS_QUEUE
         from pipeline.core.routes import Routes
         from pipeline.core.settings import Settings, renamed_in_use
@@ -40,14 +41,19 @@ def main() -> int:
             logging.getLogger(__name__).warning("%s", sentence, extra={"action": "setting_renamed"})
         heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE, settings.health_stale_s)
         heartbeat.touch()  # or it would end after its first turn
+        waker = Waker(
+            clients.sqs(),
+            settings.queue_prefix + TASKS_QUEUE,
+            WakePolicy(settings.backlog_per_worker),
+            None if settings.wake_alarm is None else WakeAlarm(settings.wake_alarm, clients.cloudwatch),
+        )
         bridge = Bridge(
             settings,
             clients.sqs(),
-            partial(assign, check_existing=FailedKeys(settings).may_have_failed),
+            waker.after(partial(assign, check_existing=FailedKeys(settings).may_have_failed)),
             heartbeat,
-            Routes.load(settings),
+            Routes.load(settings, content.look),
         )
-        keep_awake = KeepAwake(clients.sqs(), settings.queue_prefix + TASKS_QUEUE)
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
         return 2
@@ -64,9 +70,9 @@ def main() -> int:
         gc.freeze()
         gc.enable()
 
-    # While the first poll waits: Celery is not needed before there is something to publish.
+    # During the first poll: Celery is not needed until there is something to publish.
     threading.Thread(target=load_celery, name="load-celery").start()
-    with keep_awake:
+    with waker:
         bridge.run()
     if failed:
         raise failed[0]

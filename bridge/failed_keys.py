@@ -1,9 +1,9 @@
-"""Which objects have a failure record, so that the next good version of one removes it.
+"""Knows which objects have a failure record, so that the next good version of one removes it.
 
-A fresh upload writes its renditions without looking at anything, so somebody has to tell it when there is a record
-to be removed. The bridge can: one listing of ``failed/`` a minute, however many events there are. A record that was
-written after that listing is looked at again by the task that wrote it, later than the listing is good for
-(``tasks.convergence.FOLLOW_UP_S``), and is then removed when it isn't about the newest version.
+The tasks of a new upload write renditions without checking for existing objects, so they must be told when there is a
+record to remove. The bridge does that with one listing of ``failed/`` a minute, however many events there are. For a
+record written after that listing, the task that wrote it checks again when the listing has expired
+(``tasks.convergence.FOLLOW_UP_S``), and removes the record if it isn't about the newest version.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from itertools import islice
 from time import monotonic
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, failure_key
+from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
 from pipeline.s3.listing import list_objects
 
-#: Seconds that a listing is good for; must be below FOLLOW_UP_S.
+#: Seconds for which a listing is valid; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0
-#: Records that are listed and kept in memory (about 150 bytes each); where there are more, every object may have one.
+#: Maximum number of listed records, about 150 bytes each; if there are more, any object may have one.
 MAX_RECORDS = 10_000
 
 logger = logging.getLogger(__name__)
 
 
 class FailedKeys:
-    """``may_have_failed`` answers for one key; it is certain of False only."""
+    """``may_have_failed``: False is certain, True is not."""
 
     def __init__(self, settings: Settings) -> None:
-        self._bucket = settings.output_bucket
+        self._bucket, self._folder = settings.output_bucket, settings.failed_folder
+        self._prefix = settings.output_prefix
         self._known: frozenset[str] | None = None  # keys of records; None: any object may have one
         self._good_until = 0.0
         self._complained = False
@@ -38,20 +39,20 @@ class FailedKeys:
         if monotonic() >= self._good_until:
             self._good_until = monotonic() + GOOD_FOR_S  # from before the listing
             self._known = self._listed()
-        return self._known is None or failure_key(key) in self._known
+        return self._known is None or failure_key(key, self._prefix) in self._known
 
     def _listed(self) -> frozenset[str] | None:
         if self._bucket is None:
             return None
         try:
-            records = [found.key for found in islice(list_objects(self._bucket, FAILED_PREFIX), MAX_RECORDS + 1)]
+            records = [found.key for found in islice(list_objects(self._bucket, self._folder), MAX_RECORDS + 1)]
         except PipelineError as exc:
             if not self._complained:
                 self._complained = True
                 logger.warning(
                     "bridge: can't list the failure records, so every object costs a few requests more: %s",
                     exc,
-                    extra={"action": "not-listed"},
+                    extra={"action": "failure_listing_failed"},
                 )
             return None
         return frozenset(records) if len(records) <= MAX_RECORDS else None

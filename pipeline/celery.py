@@ -21,6 +21,7 @@ from pipeline.core.queue_names import EVENTS_QUEUE, TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.task_result import FACTS
+from pipeline.s3 import content
 from pipeline.sqs.installation import OtherQueue
 from pipeline.sqs.installing import install
 
@@ -97,7 +98,7 @@ class PipelineApp(Celery):
     def routes(self) -> Routes:
         """What is processed by which tasks; loaded when first asked for. Raises ``ConfigError``."""
         if self._routes is None or self._routes.settings is not self.settings:
-            self._routes = Routes.load(self.settings)
+            self._routes = Routes.load(self.settings, content.look)
         return self._routes
 
     def task(self, *args: Any, **options: Any) -> Any:

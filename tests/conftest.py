@@ -19,6 +19,9 @@ from tests.support.queues import take_all
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+# Where it is set, each of the hundreds of processes that are started would compile all of our modules for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Nothing in the tests may ever reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]

@@ -1,7 +1,6 @@
 """The settings: read once from the environment, checked, and frozen. The broker layer's are its own, and here too.
 
-Each field carries its variable's unit, bounds, default and help; the README's table is
-generated from them (``python -m pipeline settings``), and a test catches drift.
+Each field carries its variable's unit, bounds, default and help; ``settings_table`` makes the README's table from them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.names import FAILED_PREFIX
 from pipeline.core.settings_list import ListedSetting, listed
 from pipeline.sqs.settings import BrokerSettings, Names, sentence
 
@@ -77,6 +77,13 @@ class Settings(BrokerSettings):
         "bucket go to the dead-letter queue; unset: about any bucket but OUTPUT_BUCKET are taken.",
     )
     output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
+    output_prefix: str = Field(
+        "",
+        pattern=r"^$|^[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*/$",
+        max_length=200,
+        description="Folder of OUTPUT_BUCKET that all of it is written below, for example `previews/`; a bucket that "
+        "has other things in it keeps them apart so.",
+    )
     queue_prefix: str = Field(
         "pipeline-",
         pattern=r"^[A-Za-z0-9_-]{1,40}$",
@@ -114,8 +121,17 @@ class Settings(BrokerSettings):
         "the first route that takes an object is the only one. `pipeline.images` is the images'.",
     )
 
-    resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
-    thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+    renditions: str | None = Field(
+        None,
+        description="What is made of each image (docs/images.md#renditions), for example `resized=1024x768, "
+        "thumbs=192x192:cover, medium=640x480:webp:q80`; unset: `resized/` and `thumbs/`, by the two boxes below.",
+    )
+    resize_box: Box = Field(
+        (1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in, where `RENDITIONS` is unset."
+    )
+    thumb_box: Box = Field(
+        (192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in, where `RENDITIONS` is unset."
+    )
 
     # The image step: how renditions are encoded, and what is refused.
     output_format: OutputFormat | None = Field(
@@ -149,6 +165,13 @@ class Settings(BrokerSettings):
     max_bytes: int = Field(
         100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
     )
+    max_file_bytes: int = Field(
+        100_000_000,
+        ge=1,
+        le=5_000_000_000,
+        description="Bytes of an object that a task of your own reads into a file, and of the file that it makes; "
+        "larger ones are refused. A container of the stack has 256 MB in `/tmp`.",
+    )
     max_frames: int = Field(
         2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
     )
@@ -168,6 +191,16 @@ class Settings(BrokerSettings):
         True, description="Whether the renditions of an object are removed when the object is."
     )
 
+    wake_alarm: str | None = Field(
+        None,
+        max_length=255,
+        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker "
+        "takes any. Unset: it does not.",
+    )
+    backlog_per_worker: int = Field(
+        4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+    )
+
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
     max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
@@ -180,9 +213,11 @@ class Settings(BrokerSettings):
                 f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
                 "so that a task can clean up before it is killed"
             )
-        if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
+        if self.renditions is None and any(
+            small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)
+        ):
             raise ValueError(
-                f"THUMB_BOX={_shown(self.thumb_box)} must fit in RESIZE_BOX={_shown(self.resize_box)}: "
+                f"THUMB_BOX={as_variable(self.thumb_box)} must fit in RESIZE_BOX={as_variable(self.resize_box)}: "
                 "the thumbnail is made from the resized rendition"
             )
         return self
@@ -208,6 +243,11 @@ class Settings(BrokerSettings):
     @property
     def input_buckets(self) -> tuple[str, ...]:
         return () if self.input_bucket is None else tuple(name.strip() for name in self.input_bucket.split(","))
+
+    @property
+    def failed_folder(self) -> str:
+        """Where the failure records of all routes are, in the output bucket."""
+        return self.output_prefix + FAILED_PREFIX
 
     def one_input_bucket(self) -> str:
         """For a command that was not told which. Raises ``ConfigError`` where there is none, or more than one."""
@@ -235,35 +275,10 @@ def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
     return sentence(error, str(entries[name]) if name in entries else f"{name}={error['input']!r}")
 
 
-def _shown(value: Any) -> str:
+def as_variable(value: Any) -> str:
     """A value as one would write it in the environment."""
     if value is None or value == "":
         return ""
     if isinstance(value, tuple):
         return ("x" if isinstance(value[0], int) else ",").join(map(str, value))
     return str(value)
-
-
-def markdown_table() -> str:
-    """The settings as the Markdown table of the README."""
-    rows = ["| variable | default | bounds | what it sets |", "|---|---|---|---|"]
-    own = Settings.__annotations__
-    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] not in own):
-        limits = {type(item).__name__: item for item in field.metadata}
-        low, high = (getattr(limits.get(kind), kind.lower(), "") for kind in ("Ge", "Le"))
-        bounds = f"{low} to {high}" if low != "" or high != "" else ""
-        default = _shown(field.default)
-        rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {bounds} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-_TABLE_BEGINS, _TABLE_ENDS = "<!-- settings: make settings -->\n", "<!-- end of settings -->\n"
-
-
-def with_table(page: str) -> str:
-    """A page with the table between its two marks renewed. Raises ``ConfigError`` when it has none."""
-    before, begins, rest = page.partition(_TABLE_BEGINS)
-    _, ends, after = rest.partition(_TABLE_ENDS)
-    if not (begins and ends):
-        raise ConfigError(f"the page has no place for the table: put {_TABLE_BEGINS.strip()} and the end mark into it")
-    return before + begins + markdown_table() + ends + after

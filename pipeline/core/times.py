@@ -1,4 +1,4 @@
-"""Moments and durations as a person types them."""
+"""Parses and formats times and durations for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.core.errors import ConfigError
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def moment(text: str, now: datetime | None = None) -> datetime:
+def parse_time(text: str, now: datetime | None = None) -> datetime:
     """``2026-01-31`` or ``2026-01-31T12:00+01:00`` (in UTC where no zone is given), or an age: ``15m``, ``2h``, ``3d``.
 
     Raises ``ConfigError``.

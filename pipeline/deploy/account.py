@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, plainly
+from pipeline.aws.errors import code, is_denied, translate_errors
 from pipeline.core.errors import PipelineError
 
 #: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
@@ -43,7 +43,7 @@ class Network:
 
 def current() -> Account:
     """Raises ``PipelineError`` where credentials or region are missing, or are not accepted."""
-    with plainly("asking who you are"):
+    with translate_errors("asking who you are"):
         client = clients.client("sts")
         identity = client.get_caller_identity()
     return Account(id=identity["Account"], region=client.meta.region_name, arn=identity["Arn"])
@@ -55,7 +55,7 @@ def ensure_ecs_role() -> bool:
     Where the role may not be asked for, it is left to ECS to say that it is missing.
     """
     iam = clients.client("iam")
-    with plainly(f"looking for the role {ECS_ROLE}"):
+    with translate_errors(f"looking for the role {ECS_ROLE}"):
         try:
             iam.get_role(RoleName=ECS_ROLE)
         except ClientError as exc:
@@ -65,7 +65,7 @@ def ensure_ecs_role() -> bool:
                 raise
         else:
             return False
-    with plainly(f"making the role {ECS_ROLE}"):
+    with translate_errors(f"making the role {ECS_ROLE}"):
         try:
             iam.create_service_linked_role(AWSServiceName=ECS_SERVICE)
         except ClientError as exc:
@@ -78,7 +78,7 @@ def ensure_ecs_role() -> bool:
 def default_network() -> Network:
     """The default VPC, whose subnets are public. Raises ``PipelineError`` when there is none."""
     ec2 = clients.client("ec2")
-    with plainly("looking for the default VPC"):
+    with translate_errors("looking for the default VPC"):
         found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         if not found:
             raise PipelineError(
@@ -103,7 +103,7 @@ def network_of(stack: str) -> Network:
 
 def describe(stack: str) -> dict[str, Any] | None:
     """A stack as CloudFormation describes it, by name or id; None when there is none."""
-    with plainly(f"looking at stack {stack}"):
+    with translate_errors(f"looking at stack {stack}"):
         try:
             found: dict[str, Any] = clients.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         except ClientError as exc:

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, shown, states
 from pipeline.deploy.changes import Proposal
@@ -93,6 +93,6 @@ def teardown(stack: str, console: Console, sleep: Callable[[float], None]) -> No
         return
     console.print(f"Stack {stack + SUFFIX} goes first: alarms of what is being taken down would be false.")
     follower = Follower(found["StackId"], sleep=sleep)
-    with plainly(f"deleting stack {stack + SUFFIX}"):
+    with translate_errors(f"deleting stack {stack + SUFFIX}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     shown.follow(follower, None, console)

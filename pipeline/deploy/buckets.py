@@ -8,7 +8,7 @@ from enum import Enum
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, plainly, status
+from pipeline.aws.errors import code, is_denied, status, translate_errors
 from pipeline.core.errors import PipelineError
 
 #: Set on all that a stack consists of; buckets that it leaves keep it.
@@ -26,7 +26,7 @@ class Owner(Enum):
 
 def exists(bucket: str) -> bool:
     """Raises ``PipelineError`` where that can't be told."""
-    with plainly(f"looking at bucket {bucket}"):
+    with translate_errors(f"looking at bucket {bucket}"):
         try:
             clients.s3().head_bucket(Bucket=bucket)
         except ClientError as exc:
@@ -39,7 +39,7 @@ def exists(bucket: str) -> bool:
 def owner(bucket: str, stack: str) -> Owner:
     """Raises ``PipelineError``."""
     s3 = clients.s3()
-    with plainly(f"looking at bucket {bucket}"):
+    with translate_errors(f"looking at bucket {bucket}"):
         try:
             s3.head_bucket(Bucket=bucket)
             found = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
@@ -83,7 +83,7 @@ def to_take_over(buckets: Mapping[str, str], stack: str) -> frozenset[str]:
 
 def made_by(stack_id: str) -> tuple[str, ...]:
     """The buckets among a stack's own resources. Raises ``PipelineError``."""
-    with plainly("listing what the stack is made of"):
+    with translate_errors("listing what the stack is made of"):
         pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_id)
         return tuple(
             resource["PhysicalResourceId"]
@@ -106,7 +106,7 @@ _BATCH = 1000
 def _delete(bucket: str) -> int:
     s3 = clients.client("s3")
     count = 0
-    with plainly(f"emptying bucket {bucket}"):
+    with translate_errors(f"emptying bucket {bucket}"):
         pages = s3.get_paginator("list_object_versions")
         for page in pages.paginate(Bucket=bucket, PaginationConfig={"PageSize": _BATCH}):
             found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]

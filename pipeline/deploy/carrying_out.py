@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account, changes, shown, states
 from pipeline.deploy.changes import ChangeSet, Proposal
@@ -26,7 +26,7 @@ def remove_failed(wanted: Wanted, console: Console) -> None:
     console.print(f"An earlier creation of {wanted.stack} failed, and was rolled back: there is nothing in it.")
     if wanted.yes or click.confirm("Remove it, and begin anew?"):
         follower = Follower(found["StackId"])
-        with plainly(f"deleting stack {wanted.stack}"):
+        with translate_errors(f"deleting stack {wanted.stack}"):
             clients.client("cloudformation").delete_stack(StackName=found["StackId"])
         shown.follow(follower, None, console)
 
@@ -39,13 +39,13 @@ def carry_out(proposal: Proposal, proposed: ChangeSet, console: Console) -> None
     try:
         shown.follow(follower, len(proposed.changes), console, witness)
     except StackFailed as exc:
-        raise PipelineError(told(proposal.stack, exc, witness)) from exc
+        raise PipelineError(failure_text(proposal.stack, exc, witness)) from exc
     except KeyboardInterrupt:
         console.print("The deployment goes on in AWS; `python -m pipeline deploy` shows later how it ended.")
         raise
 
 
-def told(stack: str, failure: StackFailed, witness: Witness) -> str:
+def failure_text(stack: str, failure: StackFailed, witness: Witness) -> str:
     """A failed deployment in full: CloudFormation's cause, what the containers said, and what to do."""
     lines = [str(failure)]
     if witness.found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 
 #: CloudFormation needs some seconds to work out the changes.
@@ -46,7 +46,7 @@ class ChangeSet:
 
 def parameters_of(template: str) -> dict[str, str | None]:
     """The template's parameters and their defaults, None for those that must be given. Raises ``PipelineError``."""
-    with plainly("reading the template"):
+    with translate_errors("reading the template"):
         summary = clients.client("cloudformation").get_template_summary(TemplateBody=template)
     return {entry["ParameterKey"]: entry.get("DefaultValue") for entry in summary.get("Parameters", [])}
 
@@ -69,7 +69,7 @@ def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) 
     client = clients.client("cloudformation")
     stack, new = proposal.stack, proposal.new
     role = {} if proposal.service_role is None else {"RoleARN": proposal.service_role}
-    with plainly(f"proposing the changes to stack {stack}"):
+    with translate_errors(f"proposing the changes to stack {stack}"):
         made = client.create_change_set(
             StackName=stack,
             ChangeSetName=f"deploy-{int(time.time())}",
@@ -135,12 +135,12 @@ def _changes(client: Any, change_set: str) -> list[Change]:
 def discard(change_set: str, stack_id: str, *, new: bool) -> None:
     """Removes a change set that is not carried out, and the empty stack that came with it."""
     client = clients.client("cloudformation")
-    with plainly("removing the change set"):
+    with translate_errors("removing the change set"):
         client.delete_change_set(ChangeSetName=change_set)
         if new:
             client.delete_stack(StackName=stack_id)
 
 
 def execute(change_set: ChangeSet) -> None:
-    with plainly("carrying out the changes"):
+    with translate_errors("carrying out the changes"):
         clients.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)

@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.core.console import counted
+from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, tags
+from pipeline.deploy import account, alarms, bucket_names, buckets, changes, inputs, shown, tags
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.preflight import preflight
@@ -43,7 +43,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     if not wanted.unchecked:
         defaults = {name: value for name, value in declared.items() if value is not None}
         _preflight(wanted, defaults | values, here, console)
-    rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
+    rendered = bucket_names.rendered(text, values, stack=stack, account=here.id, region=here.region)
     made = {
         parameter: name for parameter, name in rendered.buckets.items() if not values.get(_INSTEAD.get(parameter, ""))
     }
@@ -99,7 +99,7 @@ def _inputs(
     """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
     found = [inputs.look(bucket, here) for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))]
     for each in found:
-        for line in inputs.told(each):
+        for line in inputs.describe(each):
             console.print(line, soft_wrap=True)
     keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
@@ -139,7 +139,7 @@ def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account,
         console.print(escape(line), soft_wrap=True)
     if wrong := preflight.wrong(results):
         raise PipelineError(
-            f"{counted(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
+            f"{pluralize(len(wrong), 'thing')} to be corrected first, see above; `--unchecked` deploys all the same"
         )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.aws import clients, queues
-from pipeline.aws.errors import plainly
-from pipeline.core.console import counted
+from pipeline.aws.errors import translate_errors
+from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
 from pipeline.core.queue_names import EVENTS_QUEUE, QUEUES
 
@@ -30,7 +30,7 @@ def drain(
     ``prefix``: of the queues; ``inputs``: buckets whose uploads send no event meanwhile. Raises ``PipelineError``
     when it isn't done within ``wait_s``; then uploads are taken again, and the error says which of them were missed.
     """
-    with plainly("ending the intake"):
+    with translate_errors("ending the intake"):
         url = queues.found_url(prefix + EVENTS_QUEUE)
     if url is None:
         return
@@ -46,13 +46,13 @@ def _no_intake(url: str, inputs: Sequence[str], console: Console) -> Iterator[No
     """
     sqs: Any = clients.sqs()
     since = datetime.now(UTC).replace(microsecond=0)
-    with plainly("ending the intake"):
+    with translate_errors("ending the intake"):
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
     try:
         yield
     except BaseException as exc:
-        with plainly("taking uploads again"):
+        with translate_errors("taking uploads again"):
             sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": found.get("Policy", "")})
         commands = [
             f"  python -m pipeline backfill s3://{bucket} --newer-than {since.isoformat()}" for bucket in inputs
@@ -76,15 +76,15 @@ def _wait_until_empty(prefix: str, wait_s: float, console: Console, sleep: Calla
             empty = 0 if left else empty + 1
             if left and time.monotonic() > deadline:
                 raise PipelineError(
-                    f"about {counted(left, 'message')} left after {wait_s:g} s, which deleting would lose: run it "
+                    f"about {pluralize(left, 'message')} left after {wait_s:g} s, which deleting would lose: run it "
                     "again with a longer --drain, or with --no-drain to give them up"
                 )
-            spinner.update(f"Draining: about {counted(left, 'message')} left ...")
+            spinner.update(f"Draining: about {pluralize(left, 'message')} left ...")
             sleep(min(POLL_S, wait_s))
 
 
 def depth(name: str) -> int:
     """Messages in a queue, whatever their state; none when it does not exist. Raises ``PipelineError``."""
-    with plainly(f"looking at queue {name}"):
+    with translate_errors(f"looking at queue {name}"):
         url = queues.found_url(name)
     return 0 if url is None else queues.depth(url)

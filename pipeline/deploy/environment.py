@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account
 
@@ -27,7 +27,7 @@ def of_stack(stack: str) -> dict[str, str]:
             f"stack {stack} is {found['StackStatus']} and has no output ClusterName: it is no pipeline, or not complete"
         )
     names = {role: outputs.get(f"{role.capitalize()}ServiceName", role) for role in ROLES}
-    with plainly(f"reading the settings of stack {stack} from its task definitions"):
+    with translate_errors(f"reading the settings of stack {stack} from its task definitions"):
         environs = dict(_environs(outputs["ClusterName"], names))
     missing = [role for role in ROLES if role not in environs]
     if missing:

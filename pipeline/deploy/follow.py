@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
@@ -88,7 +88,7 @@ class Follower:
         return status
 
     def _status(self) -> tuple[str, str]:
-        with plainly("following the stack"):
+        with translate_errors("following the stack"):
             found = self._client.describe_stacks(StackName=self._stack_id)["Stacks"][0]
         return found["StackStatus"], found.get("StackStatusReason", "")
 
@@ -100,7 +100,7 @@ class Follower:
 
     def _events(self) -> Iterator[StackEvent]:
         """Newest first."""
-        with plainly("following the stack"):
+        with translate_errors("following the stack"):
             for page in self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack_id):
                 yield from (self._event(found) for found in page["StackEvents"])
 

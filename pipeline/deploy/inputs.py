@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, plainly, status
+from pipeline.aws.errors import code, is_denied, status, translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy.account import Account
 
@@ -43,7 +43,7 @@ class InputBucket:
 def look(bucket: str, here: Account) -> InputBucket:
     """Raises ``PipelineError`` for a bucket that the stack can't take events from."""
     s3 = clients.client("s3")
-    with plainly(f"looking at bucket {bucket}"):
+    with translate_errors(f"looking at bucket {bucket}"):
         try:
             region = s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=here.id).get("BucketRegion")
         except ClientError as exc:
@@ -80,7 +80,7 @@ def _key(bucket: str) -> str | None:
     return None
 
 
-def told(found: InputBucket) -> Iterator[str]:
+def describe(found: InputBucket) -> Iterator[str]:
     """What a deployment changes on it."""
     kept = "" if found.others == 0 else f"; its own {found.others} notifications stay as they are"
     if found.is_on:
@@ -102,7 +102,7 @@ def switch_off(bucket: str) -> None:
 
 
 def _change(bucket: str, *, on: bool) -> None:
-    with plainly(f"switching EventBridge {'on' if on else 'off'} for bucket {bucket}"):
+    with translate_errors(f"switching EventBridge {'on' if on else 'off'} for bucket {bucket}"):
         wanted = _notifications(bucket)  # as it is now, not as it was before somebody was asked
         if (_EVENT_BRIDGE in wanted) == on:
             return
@@ -117,7 +117,7 @@ def _change(bucket: str, *, on: bool) -> None:
 
 def used_by_others(bucket: str, stack: str) -> list[str]:
     """Rules of EventBridge that may take this bucket's events, but for the stack's own. Raises ``PipelineError``."""
-    with plainly("looking at the rules of EventBridge"):
+    with translate_errors("looking at the rules of EventBridge"):
         pages = clients.client("events").get_paginator("list_rules").paginate()
         rules = [rule for page in pages for rule in page["Rules"]]
     return [

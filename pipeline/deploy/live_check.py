@@ -8,20 +8,22 @@ from __future__ import annotations
 import io
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 from PIL import Image
 
+from bridge.wake import REASON
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
+from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import DEAD_LETTER_QUEUES, EVENTS_QUEUE, QUEUES, TASKS_QUEUE
 from pipeline.deploy import account
 
-QUEUES = ("events", "tasks", "events-dlq", "tasks-dlq")
 COUNTS = ("", "NotVisible", "Delayed")
 
 
@@ -37,6 +39,7 @@ class Check:
     with_ecs: bool
     run_id: str = field(default_factory=lambda: f"live-check-{uuid.uuid4().hex[:8]}")
     peak: int = 0
+    first_worker_s: float | None = None
 
     def __post_init__(self) -> None:
         found = account.describe(self.stack)
@@ -45,9 +48,10 @@ class Check:
             raise PipelineError(f"there is no stack {self.stack} of the pipeline here: correct --stack or AWS_REGION")
         self.input_bucket, self.output_bucket = outputs["InputBucketName"], outputs["OutputBucketName"]
         self.prefix = f"{parameters.get('KeyPrefix', '')}{self.run_id}/"
+        self.outputs = parameters.get("OutputPrefix", "")
         self.minimum = int(parameters.get("MinWorkers", "0"))
         self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
-        queues = {name: f"{outputs['QueuePrefix']}{name}" for name in QUEUES}
+        queues = {name: f"{outputs['QueuePrefix']}{name}" for name in (*QUEUES, *DEAD_LETTER_QUEUES)}
         self.urls = {name: self.sqs.get_queue_url(QueueName=queue)["QueueUrl"] for name, queue in queues.items()}
         self.cluster = outputs.get("ClusterName", self.stack)
         self.service = outputs.get("WorkerServiceName", "worker")
@@ -57,7 +61,7 @@ class Check:
         dead = self.dead_letters()
         before = self.workers()
         click.echo(f"{self.images} images to s3://{self.input_bucket}/{self.prefix}; {before} workers run.")
-        started = time.monotonic()
+        started, began = time.monotonic(), datetime.now(UTC)
         try:
             self.upload()
             click.echo(f"Uploaded after {time.monotonic() - started:.0f} s.")
@@ -68,7 +72,11 @@ class Check:
             if lost := self.dead_letters() - dead:
                 wrong.append(f"{lost} messages are in the dead-letter queues")
             if failed := self.count("failed/"):
-                wrong.append(f"{failed} images failed: see failed/{self.prefix} in s3://{self.output_bucket}")
+                wrong.append(
+                    f"{failed} images failed: see s3://{self.output_bucket}/{self.outputs}failed/{self.prefix}"
+                )
+            if self.with_ecs and not before:
+                wrong += self.wake(began)
             if self.with_ecs:
                 wrong += self.rest(started)
         finally:
@@ -93,13 +101,24 @@ class Check:
             made = {kind: self.count(f"{kind}/") for kind in ("resized", "thumbs")}
             workers = self.workers()
             self.peak = max(self.peak, workers)
-            numbers = [self.depth("events"), self.depth("tasks"), workers, made["resized"], made["thumbs"]]
+            numbers = [self.depth(EVENTS_QUEUE), self.depth(TASKS_QUEUE), workers, made["resized"], made["thumbs"]]
             elapsed = time.monotonic() - started
+            if workers and self.first_worker_s is None:
+                self.first_worker_s = elapsed
             click.echo(f"{elapsed:>6.0f}" + "".join(f"{number:>9}" for number in numbers))
             finished = all(count >= self.images for count in made.values())
             if finished or self.count("failed/") or time.monotonic() > deadline:
                 return made
             time.sleep(self.poll_s)
+
+    def wake(self, began: datetime) -> list[str]:
+        """Whether the bridge woke the workers, as the history of its alarm tells."""
+        if self.first_worker_s is not None:
+            click.echo(f"{self.first_worker_s:>6.0f}  the first worker ran, from zero")
+        alarm = f"{self.stack}-wake"
+        pages = clients.cloudwatch().get_paginator("describe_alarm_history")
+        found = pages.paginate(AlarmName=alarm, StartDate=began, EndDate=datetime.now(UTC)).build_full_result()
+        return not_woken(alarm, found["AlarmHistoryItems"])
 
     def rest(self, started: float) -> list[str]:
         """Waits for the workers to go back to their minimum."""
@@ -130,10 +149,10 @@ class Check:
         return sum(int(found[f"ApproximateNumberOfMessages{count}"]) for count in COUNTS)
 
     def dead_letters(self) -> int:
-        return self.depth("events-dlq") + self.depth("tasks-dlq")
+        return sum(map(self.depth, DEAD_LETTER_QUEUES))
 
     def count(self, folder: str) -> int:
-        return sum(1 for _ in self.keys(self.output_bucket, folder + self.prefix))
+        return sum(1 for _ in self.keys(self.output_bucket, self.outputs + folder + self.prefix))
 
     def keys(self, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
         """Every version of every object below a prefix."""
@@ -143,7 +162,8 @@ class Check:
 
     def clean_up(self) -> None:
         """Removes the images and what was made of them; failure records stay, to be looked at."""
-        places = [(self.input_bucket, ""), (self.output_bucket, "resized/"), (self.output_bucket, "thumbs/")]
+        folders = [(self.output_bucket, f"{self.outputs}{kind}/") for kind in ("resized", "thumbs")]
+        places = [(self.input_bucket, ""), *folders]
         for bucket, folder in places:
             found = list(self.keys(bucket, folder + self.prefix))
             for start in range(0, len(found), 1000):
@@ -151,11 +171,22 @@ class Check:
                 self.s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
 
 
+def not_woken(alarm: str, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What speaks against the bridge's having woken workers by this alarm; nothing where it has."""
+    told = [item for item in history if item["HistoryItemType"] == "StateUpdate" and REASON in item["HistoryData"]]
+    if not told:
+        return [f"the bridge did not set the alarm {alarm}, so workers came by the metrics, minutes later: see its log"]
+    actions = [item["HistorySummary"] for item in history if item["HistoryItemType"] == "Action"]
+    if not any(action.startswith("Successfully") for action in actions):
+        return [f"the bridge set the alarm {alarm}, and its action started no worker: {'; '.join(actions) or 'none'}"]
+    return []
+
+
 def live_check(
     stack: str, *, images: int, expect_workers: int, poll_s: float, patience_s: float, with_ecs: bool
 ) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
-    with plainly(f"checking stack {stack}"):
+    with translate_errors(f"checking stack {stack}"):
         wrong = Check(stack, images, expect_workers, poll_s, patience_s, with_ecs=with_ecs).run()
     for sentence in wrong:
         click.echo(f"WRONG: {sentence}.")

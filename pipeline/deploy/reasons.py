@@ -98,7 +98,7 @@ REASONS = (
 )
 
 
-def plainly(text: str) -> Reason | None:
+def find(text: str) -> Reason | None:
     """The first reason whose words are in what ECS says; None where it says something else."""
     lowered = text.lower()
     return next((reason for reason in REASONS if any(word in lowered for word in reason.words)), None)

@@ -11,16 +11,16 @@ import click
 from rich.console import Console
 
 from pipeline.aws import clients
-from pipeline.aws.errors import plainly
-from pipeline.core.console import counted
+from pipeline.aws.errors import translate_errors
+from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import DEAD_LETTER_QUEUES
 from pipeline.deploy import account, alarms, buckets, drain, inputs
 from pipeline.deploy.follow import Follower
 from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
 
 #: Queues that hold what has failed.
-DEAD = ("events-dlq", "tasks-dlq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ def teardown(
         drain.drain(ours.prefix, ours.inputs, drain_s, console, sleep)
     alarms.teardown(stack, console, sleep)
     follower = Follower(found["StackId"], sleep=sleep)
-    with plainly(f"deleting stack {stack}"):
+    with translate_errors(f"deleting stack {stack}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     follow(follower, None, console)
     _take_back(ours, console)
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket, count in buckets.empty(ours.buckets if delete_data else ()).items():
-        console.print(f"Removed {bucket} and {counted(count, 'version')} of objects in it.")
+        console.print(f"Removed {bucket} and {pluralize(count, 'version')} of objects in it.")
     for bucket in ours.buckets:
         if buckets.exists(bucket):
             console.print(f"Kept {bucket}; a stack of the same name takes it over.")
@@ -97,10 +97,10 @@ def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Co
             console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
     for bucket in ours.switched_on:
         console.print(f"Bucket {bucket} will be kept; EventBridge is switched off again.", soft_wrap=True)
-    dead = sum(drain.depth(ours.prefix + name) for name in DEAD)
+    dead = sum(drain.depth(ours.prefix + name) for name in DEAD_LETTER_QUEUES)
     if dead:
         console.print(
-            f"[red]About {counted(dead, 'dead letter')} will be lost[/]; "
+            f"[red]About {pluralize(dead, 'dead letter')} will be lost[/]; "
             "`python -m pipeline deadletters export` keeps them."
         )
 
@@ -129,7 +129,7 @@ def _take_back(ours: Belongings, console: Console) -> None:
 def _sweep(prefix: str) -> Iterator[str]:
     """Removes the queues of processes that could not do it themselves; their stack is gone, so none is in use."""
     sqs = clients.sqs()
-    with plainly("removing leftover queues"):
+    with translate_errors("removing leftover queues"):
         pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000})
         for url in [url for page in pages for url in page.get("QueueUrls", [])]:
             name = url.rsplit("/", 1)[-1]

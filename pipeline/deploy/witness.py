@@ -111,9 +111,9 @@ class Witness:
         log = self._log(service, task["taskArn"])
         text = "; ".join(dict.fromkeys(part for part in said if part))
         # A wrong CPU shows in the log alone.
-        reason = reasons.plainly(text)
+        reason = reasons.find(text)
         if reason is None or "log" in reason.todo:
-            reason = reasons.plainly("\n".join(log)) if "exec format error" in "\n".join(log) else reason
+            reason = reasons.find("\n".join(log)) if "exec format error" in "\n".join(log) else reason
         return ServiceProblem(service, text or "a container stopped", reason, log)
 
     def _log(self, service: str, task_arn: str) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ class Witness:
                 self._seen.add(event["id"])
                 text = event["message"]
                 if not any(word in text for word in _FINE):
-                    yield ServiceProblem(self._services()[service["serviceName"]], text, reasons.plainly(text))
+                    yield ServiceProblem(self._services()[service["serviceName"]], text, reasons.find(text))
 
 
 def _expected(task: dict[str, Any]) -> bool:

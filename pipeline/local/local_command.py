@@ -14,12 +14,13 @@ import click
 from rich.filesize import decimal
 
 from pipeline.aws import clients
-from pipeline.core.console import counted, printable, progress
+from pipeline.core.console import pluralize, printable, progress
 from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
 from pipeline.local.flower_server import start as start_flower
-from pipeline.local.run import FileResult, FileState, Run, prepare
+from pipeline.local.results import FileResult, FileState
+from pipeline.local.run import Run, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
 #: Without a terminal, a line each this many files.
@@ -98,14 +99,14 @@ def _summary(results: Sequence[FileResult], wanted: int, page: Path, seconds: fl
     """What became of all files, why some were skipped, and how to go on after an interruption."""
     totals = sheet.totals(results)
     for reason, keys in _skipped(results).items():
-        click.echo(printable(f"skipped: {counted(len(keys), 'file')}, for example {keys[0]}: {reason}"))
+        click.echo(printable(f"skipped: {pluralize(len(keys), 'file')}, for example {keys[0]}: {reason}"))
     click.echo(
         f"{totals.all} files in {seconds:.1f} s: {totals.done} done, {totals.failed} failed, {totals.skipped} skipped."
     )
     click.echo(f"Contact sheet: {page.resolve().as_uri()}")
     if totals.all < wanted:
         click.echo(
-            f"{counted(wanted - totals.all, 'file')} had not ended. What is done stays in {page.parent}; the same "
+            f"{pluralize(wanted - totals.all, 'file')} had not ended. What is done stays in {page.parent}; the same "
             "command does all of it once more, or give it only the files that are left."
         )
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -36,6 +37,12 @@ MAX_RECEIVES = 5
 GRACE_S = 15
 
 
+@cache
+def _session() -> Any:
+    """One for all clients: each session reads botocore's descriptions of the services anew."""
+    return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
+
+
 class Emulator:
     """An AWS emulator (moto's server) in a process of its own, on a free loopback port."""
 
@@ -48,6 +55,7 @@ class Emulator:
             start_new_session=True,  # Ctrl-C is for the parent, which ends this one last
             text=True,
         )
+        self._clients: dict[str, Any] = {}
         self.endpoint = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
         if not self.endpoint:
             raise PipelineError("the AWS emulator did not start: it is an extra, install batch-image-pipeline[local]")
@@ -76,9 +84,10 @@ class Emulator:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator, whatever this process's own environment says."""
-        session: Any = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
-        return session.client(service, endpoint_url=self.endpoint)
+        """The boto3 client of the emulator, whatever this process's own environment says; one for each service."""
+        if service not in self._clients:
+            self._clients[service] = _session().client(service, endpoint_url=self.endpoint)
+        return self._clients[service]
 
     def stop(self) -> None:
         if self._process.stdin is not None:
@@ -170,6 +179,7 @@ class LocalStack:
         return self.emulator.variables() | {
             "INPUT_BUCKET": INPUT_BUCKET,
             "OUTPUT_BUCKET": OUTPUT_BUCKET,
+            "OUTPUT_PREFIX": "",  # of the bucket that somebody has
             "QUEUE_PREFIX": PREFIX,
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop soon after they are told to

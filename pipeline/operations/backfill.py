@@ -15,6 +15,7 @@ from functools import partial
 import click
 
 from pipeline.aws import queues
+from pipeline.aws.backoff import Backoff
 from pipeline.celery import make_app
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
@@ -22,7 +23,7 @@ from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
-from pipeline.core.times import age, moment
+from pipeline.core.times import age, parse_time
 from pipeline.enqueue import NotEnqueued, process_many
 from pipeline.operations import own_queues
 from pipeline.operations.unreadable import Unreadable, unreadable
@@ -35,8 +36,10 @@ BATCH = 100
 MAX_QUEUED = 10_000
 #: Where a command line notes, in click's ``meta``, the stack whose settings it works with.
 STACK = "pipeline.stack"
-#: Seconds between looks at a queue that is full, and tries of what SQS did not take.
+#: Seconds between looks at a queue that is full.
 PAUSE_S = 5.0
+#: Between tries of what SQS did not take.
+BACKOFF = Backoff(2, 15)
 MAX_TRIES = 5
 
 
@@ -99,14 +102,14 @@ class Backfill:
         return False
 
     def _enqueue(self, batch: list[Source]) -> None:
-        for attempt in range(MAX_TRIES):
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 self.enqueue(batch)
             except NotEnqueued as exc:
-                if attempt == MAX_TRIES - 1:
+                if attempt == MAX_TRIES:
                     raise
                 batch = list(exc.sources)
-                time.sleep(PAUSE_S)
+                time.sleep(BACKOFF.pause_s(attempt))
             else:
                 return
 
@@ -114,7 +117,7 @@ class Backfill:
 def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
     """Returns when fewer than ``limit`` messages are in the queue. Raises ``PipelineError``."""
     while (waiting := queues.depth(url)) >= limit:
-        say(f"waiting: {console.counted(waiting, 'message')} in the queue")
+        say(f"waiting: {console.pluralize(waiting, 'message')} in the queue")
         time.sleep(PAUSE_S)
 
 
@@ -133,13 +136,13 @@ def backfill(
     """
     settings = Settings.from_env()
     bucket, prefix = place(target)
-    since = None if newer_than is None else moment(newer_than)
+    since = None if newer_than is None else parse_time(newer_than)
     listing = list_objects(bucket, prefix, after=start_after)
     app = make_app(settings)
     if dry_run:
         run = Backfill(app.routes, bucket, _print_all, lambda: None, _name, since, start_after)
         run.run(listing)
-        console.note(f"{console.counted(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
+        console.echo_err(f"{console.pluralize(run.enqueued, 'object')} would be enqueued, {_beside(run)}.")
         return 1 if run.unreadable else 0
     url = own_queues.url_of(settings, TASKS_QUEUE)
     remaining = _remaining(expected)
@@ -156,17 +159,17 @@ def backfill(
         try:
             run.run(listing, lambda done: bar(done, remaining(done)))
         except BaseException:
-            console.note(
-                f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}, then it stopped. To go on:"
+            console.echo_err(
+                f"{console.pluralize(run.enqueued, 'object')} enqueued, {_beside(run)}, then it stopped. To go on:"
             )
-            console.note(_command(target, since, max_queued, run.last_key))
+            console.echo_err(_command(target, since, max_queued, run.last_key))
             raise
-    console.note(f"{console.counted(run.enqueued, 'object')} enqueued, {_beside(run)}.")
+    console.echo_err(f"{console.pluralize(run.enqueued, 'object')} enqueued, {_beside(run)}.")
     return 1 if run.unreadable else 0
 
 
 def _name(found: Unreadable) -> None:
-    console.note(f"not enqueued: {found.message}")
+    console.echo_err(f"not enqueued: {found.message}")
 
 
 def _beside(run: Backfill) -> str:

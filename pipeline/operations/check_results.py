@@ -72,8 +72,8 @@ def show(results: Sequence[CheckResult], *, as_json: bool = False) -> int:
         count = sum(result.level is Level.BAD for result in results)
         left = sum(result.level is Level.UNKNOWN for result in results)
         click.echo(
-            f"{console.counted(len(results), 'check')}: "
-            + ("nothing is wrong" if not count else f"{console.counted(count, 'thing')} to be corrected")
+            f"{console.pluralize(len(results), 'check')}: "
+            + ("nothing is wrong" if not count else f"{console.pluralize(count, 'thing')} to be corrected")
             + (f"; {left} could not be asked" if left else "")
             + "."
         )

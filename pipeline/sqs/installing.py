@@ -28,11 +28,12 @@ WORKER_STEPS = (
     "pipeline.sqs.worker.startup:MonitoringNotice",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
     "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.outage:GateStep",
     "pipeline.sqs.worker.shutdown:GracefulShutdown",
 )
 NO_FACTS = ResultFacts()
 NONE: Mapping[str, OtherQueue] = MappingProxyType({})
-CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
 
 #: What Flower reads as its configuration: without it, it would listen on all addresses.
 FLOWER_CONF = Path(__file__).with_name("flower") / "flowerconfig.py"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.core.errors import DamagedImage, TruncatedImage, UnsupportedImage
+from tasks.images.cicp import are_known, profile_of_numbers, profile_of_png
 
 _MAX_PROFILE_BYTES = 4_000_000
 #: What Pillow is given besides the critical chunks.
@@ -42,6 +43,17 @@ class PngFile:
 
     @property
     def profile(self) -> bytes | None:
+        """How the colours are described, as an ICC profile; None: as sRGB (PNG, third edition, 4.3, table 1)."""
+        primaries, transfer, *rest = self.facts.get(b"cICP", bytes(4)).ljust(4, b"\0")
+        if rest == [0, 1] and are_known(primaries, transfer):  # no matrix, all of the range: as in every PNG
+            return profile_of_numbers(primaries, transfer)
+        own, gamma = self.own_profile, self.facts.get(b"gAMA")
+        if own is not None or b"sRGB" in self.facts or gamma is None:
+            return own
+        return profile_of_png(gamma, self.facts.get(b"cHRM"))
+
+    @property
+    def own_profile(self) -> bytes | None:
         """The ICC profile, unless it is none."""
         name, found, packed = self.facts.get(b"iCCP", b"").partition(b"\0")
         if not found or not name or packed[:1] != b"\0":
@@ -75,7 +87,7 @@ def read(data: bytes) -> PngFile:
     if not found.ended or found.doubtful:
         parts = _repaired(data, found)
     file = PngFile(data, found.facts)
-    if b"iCCP" in found.facts and file.profile is None:
+    if b"iCCP" in found.facts and file.own_profile is None:
         found.problems.append("its colour profile (iCCP) can't be used")
     file.salvaged = "; ".join(dict.fromkeys(found.problems)) or None
     if sum(map(len, parts)) != len(data):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws_process import AwsServer
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = ("bridge",)
@@ -33,7 +34,7 @@ def said(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     return done.returncode, done.stdout

@@ -247,7 +247,7 @@ def test_the_broker_page_shows_depths_and_a_task_is_revoked(visit: Visit) -> Non
         waiting[:] = [urlsplit(row["link"]).path for row in visit.rows() if row["STATE"] == "RECEIVED"]
         return bool(waiting)
 
-    wait_until(task_waits, "a task waits in a worker", 60)
+    wait_until(task_waits, "a task waits in a worker")
     visit.open(waiting[0])
     visit.click("#task-revoke")
     visit.wait(".toast", "Revoked")

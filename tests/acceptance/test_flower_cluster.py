@@ -23,11 +23,13 @@ from tests.stack.iam import Call, grants
 from tests.stack.template import Stack, load
 from tests.support.aws_process import ROOT
 from tests.support.cluster import Cluster, cluster
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 __all__ = ["cluster"]
 
 BOTH = {"one@test", "two@test"}
+#: What Flower says of a worker that takes longer than Flower waits.
+LATE = "it has not answered; it still does what it was told"
 
 
 def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +39,7 @@ def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **cluster.env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
 
@@ -60,18 +62,18 @@ def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_inspect_is_answered_by_both_workers(cluster: Cluster, command: str, says: Any) -> None:
-    replies = getattr(cluster.app.control.inspect(limit=2, timeout=10), command)()
+    replies = getattr(cluster.app.control.inspect(limit=2, timeout=DEADLINE_S), command)()
     assert set(replies) == BOTH
     assert all(says(reply) for reply in replies.values())
 
 
 def test_inspect_can_ask_one_worker(cluster: Cluster) -> None:
-    assert set(cluster.app.control.inspect(["two@test"], timeout=10).ping()) == {"two@test"}
+    assert set(cluster.app.control.inspect(["two@test"], timeout=DEADLINE_S).ping()) == {"two@test"}
 
 
 def test_the_command_line_inspects_and_leaves_no_queue_behind(cluster: Cluster) -> None:
     before = cluster.queues(Kind.REPLY)
-    options = ("--timeout", "10", "--destination", ",".join(BOTH))
+    options = ("--timeout", str(DEADLINE_S), "--destination", ",".join(BOTH))
     done = run(cluster, "celery", "-A", "tests.support.tiny", "inspect", *options, "ping")
     assert done.returncode == 0, done.stderr
     assert all(f"{name}: OK" in done.stdout for name in BOTH)
@@ -96,17 +98,17 @@ def test_every_flower_sees_every_task(cluster: Cluster) -> None:
 def test_rate_limit_and_time_limit(cluster: Cluster) -> None:
     control = cluster.app.control
     for replies in (
-        control.rate_limit("tiny.nothing", "5/m", reply=True, limit=2, timeout=10),
-        control.time_limit("tiny.nothing", soft=50, hard=60, reply=True, limit=2, timeout=10),
+        control.rate_limit("tiny.nothing", "5/m", reply=True, limit=2, timeout=DEADLINE_S),
+        control.time_limit("tiny.nothing", soft=50, hard=60, reply=True, limit=2, timeout=DEADLINE_S),
     ):
         assert {name for reply in replies for name, answer in reply.items() if "ok" in answer} == BOTH
-    limits = cluster.app.control.inspect(["one@test"], timeout=10).registered("rate_limit")["one@test"]
+    limits = cluster.app.control.inspect(["one@test"], timeout=DEADLINE_S).registered("rate_limit")["one@test"]
     assert any(line.startswith("tiny.nothing") and "5/m" in line for line in limits)
 
 
 def test_a_task_revoked_before_it_is_received_does_not_run(cluster: Cluster) -> None:
     task_id = "revoked-before-it-was-sent"
-    assert len(cluster.app.control.revoke(task_id, reply=True, limit=2, timeout=10)) == 2
+    assert len(cluster.app.control.revoke(task_id, reply=True, limit=2, timeout=DEADLINE_S)) == 2
     cluster.send("note", "never", task_id=task_id)
     cluster.each_flower_says(task_id, "REVOKED")
     assert "done never" not in cluster.workers["one@test"].trace()
@@ -116,7 +118,7 @@ def test_a_running_task_is_terminated(cluster: Cluster) -> None:
     one = cluster.workers["one@test"]
     task_id = cluster.send("hold", "long", str(cluster.folder / "never-made"))
     wait_until(lambda: one.started()["long"], "the task runs")
-    active = cluster.app.control.inspect(limit=2, timeout=10).active()
+    active = cluster.app.control.inspect(limit=2, timeout=DEADLINE_S).active()
     assert [task["id"] for tasks in active.values() for task in tasks] == [task_id]
     cluster.app.control.revoke(task_id, terminate=True)
     cluster.each_flower_says(task_id, "REVOKED")
@@ -125,19 +127,19 @@ def test_a_running_task_is_terminated(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("queue", ["misspelt", "0123456789abcdef0123-pidbox"])
 def test_a_consumer_of_a_queue_that_does_not_exist_is_refused_and_costs_no_worker(cluster: Cluster, queue: str) -> None:
-    replies = cluster.app.control.add_consumer(queue, reply=True, limit=2, timeout=10)
+    replies = cluster.app.control.add_consumer(queue, reply=True, limit=2, timeout=DEADLINE_S)
     answers = [answer for reply in replies for answer in reply.values()]
     assert len(answers) == 2
     assert all(queue in answer["error"] for answer in answers)
-    assert set(cluster.app.control.inspect(limit=2, timeout=10).ping()) == BOTH
+    assert set(cluster.app.control.inspect(limit=2, timeout=DEADLINE_S).ping()) == BOTH
 
 
 def test_a_consumer_is_cancelled_and_added_again(cluster: Cluster) -> None:
     control, two = cluster.app.control, ["two@test"]
-    control.cancel_consumer("tasks", destination=two, reply=True, timeout=10)
-    queues = control.inspect(two, timeout=10).active_queues
+    control.cancel_consumer("tasks", destination=two, reply=True, timeout=DEADLINE_S)
+    queues = control.inspect(two, timeout=DEADLINE_S).active_queues
     wait_until(lambda: queues()["two@test"] == [], "it consumes nothing")
-    (reply,) = control.add_consumer("tasks", destination=two, reply=True, timeout=10)
+    (reply,) = control.add_consumer("tasks", destination=two, reply=True, timeout=DEADLINE_S)
     assert "ok" in reply["two@test"]
     wait_until(lambda: [queue["name"] for queue in queues()["two@test"]] == ["tasks"], "it consumes again")
 
@@ -146,11 +148,11 @@ def test_a_consumer_is_cancelled_and_added_again(cluster: Cluster) -> None:
 
 
 def test_the_pool_grows_and_shrinks_by_flower_s_buttons(cluster: Cluster) -> None:
-    flower, stats = cluster.flowers[0], cluster.app.control.inspect(["two@test"], timeout=10).stats
+    flower, stats = cluster.flowers[0], cluster.app.control.inspect(["two@test"], timeout=DEADLINE_S).stats
     assert flower.get("/worker/two@test").status == 200  # opening the page makes Flower ask
     for button, size in (("grow", 2), ("shrink", 1)):
         answer = flower.post(f"/api/worker/pool/{button}/two@test?n=1")
-        assert answer.status == 200, answer.text
+        assert answer.status == 200 or LATE in answer.text, answer.text  # the machine may be busy
         wait_until(lambda: len(stats()["two@test"]["pool"]["processes"]) == size, f"the pool has {size}")  # noqa: B023
 
 
@@ -180,13 +182,13 @@ def test_after_a_worker_has_answered_late_everybody_is_answered_again(cluster: C
         assert control.rate_limit("tiny.nothing", "5/m", destination=two, reply=True, timeout=0.2) == []
         answer = flower.post(grow)
         assert answer.status == 403
-        assert "it has not answered; it still does what it was told" in answer.text
+        assert LATE in answer.text
         assert flower.get("/api/workers?refresh=1&workername=two@test").status == 200
         assert flower.get("/worker/two@test").status == 200  # with what it knew
     wanted = 2  # it has also grown by the command that was answered late
     for _ in range(2):
-        assert control.inspect(two, timeout=10).ping() == {"two@test": {"ok": "pong"}}
-        (reply,) = control.rate_limit("tiny.nothing", "6/m", destination=two, reply=True, timeout=10)
+        assert control.inspect(two, timeout=DEADLINE_S).ping() == {"two@test": {"ok": "pong"}}
+        (reply,) = control.rate_limit("tiny.nothing", "6/m", destination=two, reply=True, timeout=DEADLINE_S)
         assert "ok" in reply["two@test"]
         wanted += pressed(flower, grow, "Growing")
         wanted -= pressed(flower, shrink, "Shrinking")
@@ -197,14 +199,14 @@ def test_after_a_worker_has_answered_late_everybody_is_answered_again(cluster: C
         known = flower.get("/api/workers?refresh=1&workername=two@test").json()["two@test"]
         return len(known["stats"]["pool"]["processes"])
 
-    assert "7/m" in str(control.inspect(two, timeout=10).registered("rate_limit"))
+    assert "7/m" in str(control.inspect(two, timeout=DEADLINE_S).registered("rate_limit"))
     wait_until(lambda: processes() == wanted, f"{wanted} processes")
     pressed(flower, shrink, "Shrinking")
     wait_until(lambda: processes() == 1, "it has shrunk")
 
 
 def test_the_pool_restarts_by_flower_s_button(cluster: Cluster) -> None:
-    stats = cluster.app.control.inspect(["two@test"], timeout=10).stats
+    stats = cluster.app.control.inspect(["two@test"], timeout=DEADLINE_S).stats
     before = stats()["two@test"]["pool"]["processes"]
     pressed(cluster.flowers[1], "/api/worker/pool/restart/two@test", "Restarting")
 
@@ -304,14 +306,14 @@ def test_the_queue_of_a_killed_worker_is_swept_when_its_claim_has_run_out(cluste
         TopicArn=f"{cluster.settings.topic_arn_prefix}{cluster.settings.queue_prefix}pidbox"
     )["Subscriptions"]
     assert {each["Endpoint"].rsplit(":", 1)[-1] for each in subscribed} == before
-    assert set(cluster.app.control.inspect(limit=2, timeout=10).ping()) == BOTH
+    assert set(cluster.app.control.inspect(limit=2, timeout=DEADLINE_S).ping()) == BOTH
 
 
 def test_a_worker_is_shut_down_by_flower_s_button_and_its_queue_is_gone(cluster: Cluster) -> None:
     flower, two = cluster.flowers[0], cluster.workers["two@test"]
     answer = flower.post("/api/worker/shutdown/two@test")
     assert answer.status == 200, answer.text
-    assert two.wait_exit(30) == 0
+    assert two.wait_exit() == 0
     for each in cluster.flowers:
         wait_until(lambda flower=each: "two@test" not in flower.online(), "Flower sees it go")  # type: ignore[misc]
         assert "one@test" in each.online()
@@ -325,7 +327,7 @@ def test_a_stopping_worker_still_says_how_its_last_task_ended_and_then_goodbye(c
     one.send_signal()
     wait_until(lambda: "Shutting down:" in one.log(), "the worker stops")
     release.touch()
-    assert one.wait_exit(30) == 0
+    assert one.wait_exit() == 0
     cluster.each_flower_says(task_id, "SUCCESS")
     for each in cluster.flowers:
         wait_until(lambda flower=each: "one@test" not in flower.online(), "Flower sees it go")  # type: ignore[misc]

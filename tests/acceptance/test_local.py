@@ -20,11 +20,10 @@ import pytest
 from PIL import Image
 
 from tests.support.processes import marked
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
-DEADLINE_S = 150
 
 
 @dataclass
@@ -159,7 +158,7 @@ def test_ctrl_c_stops_everything(command: Command) -> None:
     for n in range(500):
         (photos / f"{n}.jpg").write_bytes(picture())
     process = command.start(photos, "--out", command.folder / "out")
-    wait_until(lambda: keys(command.folder / "out"), "the first rendition", DEADLINE_S)
+    wait_until(lambda: keys(command.folder / "out"), "the first rendition")
     process.send_signal(signal.SIGINT)
     printed, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (130, "Stopped.\n")

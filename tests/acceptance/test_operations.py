@@ -14,10 +14,9 @@ import pytest
 from PIL import Image
 
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, LocalStack
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 90
 
 
 class Operator:
@@ -51,7 +50,7 @@ class Operator:
         return {item["Key"]: item["ETag"] for item in listed}
 
     def expect(self, *keys: str) -> None:
-        wait_until(lambda: set(self.stored()) == set(keys), f"{keys}, not {set(self.stored())}", DEADLINE_S)
+        wait_until(lambda: set(self.stored()) == set(keys), f"{keys}, not {set(self.stored())}")
 
     def audit(self) -> dict[str, Any]:
         _, out, err = self.run("audit", "--json")
@@ -90,12 +89,12 @@ def test_a_day_of_an_operator(operator: Operator) -> None:
     # A better file, a newer version, a deleted object.
     operator.upload("bad.png", 30)
     mended = [f"{prefix}/bad.png" for prefix in ("resized", "thumbs")]
-    wait_until(lambda: set(mended) <= set(operator.stored()), "the better file", DEADLINE_S)
+    wait_until(lambda: set(mended) <= set(operator.stored()), "the better file")
     before = operator.stored()["thumbs/c.png"]
     operator.upload("c.png", 200)
-    wait_until(lambda: operator.stored()["thumbs/c.png"] != before, "the newer version", DEADLINE_S)
+    wait_until(lambda: operator.stored()["thumbs/c.png"] != before, "the newer version")
     operator.s3.delete_object(Bucket=INPUT_BUCKET, Key="a b.png")
-    wait_until(lambda: "thumbs/a b.png" not in operator.stored(), "the removal", DEADLINE_S)
+    wait_until(lambda: "thumbs/a b.png" not in operator.stored(), "the removal")
     assert operator.audit()["done"] == 2
 
     # Something is lost, something is too much: the audit finds it, and has it repaired.
@@ -109,12 +108,12 @@ def test_a_day_of_an_operator(operator: Operator) -> None:
     assert status == 1
     assert "The workers do the rest" in err
     repaired = {f"{prefix}/{key}" for key in ("bad.png", "c.png") for prefix in ("resized", "thumbs")}
-    wait_until(lambda: repaired == {k for k in operator.stored() if "failed/" not in k}, "the repair", DEADLINE_S)
+    wait_until(lambda: repaired == {k for k in operator.stored() if "failed/" not in k}, "the repair")
 
     # The same again changes nothing.
     before_again = operator.stored()
     status, _, err = operator.run("backfill", f"s3://{INPUT_BUCKET}")
     assert (status, err) == (0, "2 objects enqueued, 0 skipped.\n")
-    wait_until(lambda: operator.audit() == {"done": 2}, "an end of all work", DEADLINE_S)
+    wait_until(lambda: operator.audit() == {"done": 2}, "an end of all work")
     assert {key: etag for key, etag in before_again.items() if "failed/" not in key} == operator.stored()
     assert operator.run("deadletters", "list") == (0, "", "0 dead letters.\n")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.pdf_pages import NotAPdf, render
+from examples.pdf_pages import NotAPdf, first_page
 from tests.support import own_route
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 RED = (200, 30, 40)
@@ -43,7 +44,7 @@ def test_every_file_goes_its_own_way(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, ""), done.stdout
@@ -66,4 +67,4 @@ def test_every_file_goes_its_own_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7", pdf((400, 300))[:300]])
 def test_what_is_no_pdf_is_the_file_s_own_fault(data: bytes) -> None:
     with pytest.raises(NotAPdf, match="can't be drawn"):
-        render(data)
+        first_page(data)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,13 +21,14 @@ PROGRAM = """
 import json
 from pipeline import process
 from tasks import resize, thumbnail
+from tests.support.waiting import DEADLINE_S
 
 uri = "s3://{bucket}/a b+ü.jpg"
 print(json.dumps([
-    process(uri).get(timeout=60),
-    resize.delay(uri).get(timeout=60),
-    (resize.s(uri) | thumbnail.s()).delay().get(timeout=60),
-    process({{"bucket": "{bucket}", "key": "a b+ü.jpg", "etag": "0"}}).parent.get(timeout=60),
+    process(uri).get(timeout=120),
+    resize.delay(uri).get(timeout=120),
+    (resize.s(uri) | thumbnail.s()).delay().get(timeout=120),
+    process({{"bucket": "{bucket}", "key": "a b+ü.jpg", "etag": "0"}}).parent.get(timeout=120),
 ]))
 """
 
@@ -53,7 +55,7 @@ def test_programs_enqueue_and_wait_for_results(running: LocalStack) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -68,6 +70,11 @@ def test_programs_enqueue_and_wait_for_results(running: LocalStack) -> None:
 )
 def test_celery_s_own_commands_work(arguments: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "celery", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "celery", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,10 @@ from pathlib import Path
 
 from tests.docs import looks
 from tests.docs.pages import PAGES, ROOT, Code, blocks, spans
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 #: Span between backticks that begin so are commands; whatever stands in a ``sh`` block is one.
 PROGRAMS = re.compile(r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export) \S")
-DEADLINE_S = 120.0
-GRACE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Shell:
             assert process.poll() is None, f"{command} ended by itself:\n{printed}"
             return re.search(ready, printed) is not None
 
-        wait_until(is_ready, f"{command} is ready (says {ready!r})", DEADLINE_S)
+        wait_until(is_ready, f"{command} is ready (says {ready!r})")
 
     def printed(self) -> list[str]:
         """The lines of all that stays."""
@@ -153,7 +151,7 @@ class Shell:
                 process.send_signal(signal.SIGTERM)
         for command, process in reversed(self._staying):
             try:
-                found[command] = process.wait(GRACE_S)
+                found[command] = process.wait(DEADLINE_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 found[command] = process.wait()

@@ -12,6 +12,8 @@ from typing import Any
 
 from celery.result import AsyncResult
 
+from tests.support.waiting import DEADLINE_S
+
 KEYS = ["a/b.jpg", "a b.jpg"]
 
 
@@ -28,7 +30,7 @@ def main() -> None:
     tree = ast.fix_missing_locations(_Shown().visit(ast.parse(sys.stdin.read())))
     exec(compile(tree, "snippet", "exec"), {"keys": KEYS, "shown": values.append})  # noqa: S102
     for value in values:
-        print(value.get(timeout=60)["outcome"] if isinstance(value, AsyncResult) else value)
+        print(value.get(timeout=DEADLINE_S)["outcome"] if isinstance(value, AsyncResult) else value)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, TOPIC_ARN_PREFIX, Emulator, make_resources
-from tests.docs.shell import DEADLINE_S, Shell
+from tests.docs.shell import Shell
 from tests.support.waiting import wait_until
 
 RESULTS_BUCKET = "results"
@@ -56,9 +56,9 @@ class Stage:
             url = self._sqs.get_queue_url(QueueName=PREFIX + queue)["QueueUrl"]
             self._sqs.send_message(QueueUrl=url, MessageBody=NONSENSE)
         wanted = {f"{folder}/{key}" for key in GOOD for folder in ("resized", "thumbs")} | {f"failed/{BROKEN}.json"}
-        wait_until(lambda: self.stored() == wanted, f"{wanted}, not {self.stored()}", DEADLINE_S)
+        wait_until(lambda: self.stored() == wanted, f"{wanted}, not {self.stored()}")
         for queue in ("events-dlq", "tasks-dlq"):
-            wait_until(lambda queue=queue: self._depth(queue) == 1, f"one message in {queue}", DEADLINE_S)
+            wait_until(lambda queue=queue: self._depth(queue) == 1, f"one message in {queue}")
         self.s3.delete_object(Bucket=OUTPUT_BUCKET, Key=f"thumbs/{GOOD[-1]}")
 
     def _depth(self, queue: str) -> int:

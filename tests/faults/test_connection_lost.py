@@ -28,7 +28,7 @@ def test_a_worker_hears_again_after_it_has_connected_anew(stage: Stage) -> None:
             wait_until(lambda n=count: worker.log().count("Lost the connection to SQS") == n, "it is lost again")  # type: ignore[misc]
         threads = Path(f"/proc/{worker.process.pid}/task")
         # The main one, the receiving one, two that extend visibility, and a few that end.
-        wait_until(lambda: len(list(threads.iterdir())) <= 8, "no connection leaves threads behind", 30)
+        wait_until(lambda: len(list(threads.iterdir())) <= 8, "no connection leaves threads behind")
         release.touch()
         wait_until(lambda: len(worker.done()) == 6, "all is done, by the new connection")
         wait_until(stage.empty, "nothing is left behind")

@@ -38,7 +38,7 @@ def test_a_worker_that_stops_deletes_what_it_has_done(stage: Stage) -> None:
     names = [f"t{n}" for n in range(40)]
     stage.send_many("note", *((name,) for name in names))
     with stage.worker("-c", "2") as worker:
-        wait_until(lambda: len(worker.done()) >= 10, "some are done", 30)
+        wait_until(lambda: len(worker.done()) >= 10, "some are done")
         worker.send_signal()
         assert worker.wait_exit() == 0
         visible, flying, _ = stage.depth()

@@ -28,7 +28,7 @@ def test_a_worker_hears_again_after_each_fault_and_after_an_outage(stage: Stage)
             stage.send("note", f"ends-the-open-poll-{number}")
             wait_until(lambda n=number: stage.faults("ReceiveMessage") == n, f"the worker meets {name}")  # type: ignore[misc]
             stage.send("note", name)
-            wait_until(lambda n=name: worker.done()[n], f"the task after {name}", 10)  # type: ignore[misc]
+            wait_until(lambda n=name: worker.done()[n], f"the task after {name}")  # type: ignore[misc]
         wait_until(stage.empty, "nothing is left behind")
         assert all(count == 1 for count in worker.done().values())
 

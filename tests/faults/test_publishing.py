@@ -17,14 +17,14 @@ def test_a_chain_goes_on_after_its_next_task_could_not_be_published(stage: Stage
         stage.server.fault("SendMessage", queue=stage.queue, times=TRIES)
         steps = stage.app.signature("tiny.note", ["first"]), stage.app.signature("tiny.follow", ["second"])
         stage.send_chain(chain(*steps, app=stage.app))
-        wait_until(lambda: worker.done()["second"] == 1, "the chain's second task", 30)
+        wait_until(lambda: worker.done()["second"] == 1, "the chain's second task")
         assert worker.done()["first"] == 2
         wait_until(stage.empty, "nothing is left behind")
         assert stage.server.depth(stage.dead_letters)[0] == 0
 
         stage.server.fault("SendMessage", queue=stage.queue, times=TRIES)
         stage.send_many("retry_once", ("retried", 1))
-        wait_until(lambda: worker.done()["retried"] == 1, "the task that retries", 30)
+        wait_until(lambda: worker.done()["retried"] == 1, "the task that retries")
         assert worker.trace().count("retrying retried") == 2
         wait_until(stage.empty, "nothing is left behind")
         assert stage.server.depth(stage.dead_letters)[0] == 0

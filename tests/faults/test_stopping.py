@@ -9,6 +9,8 @@ from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
 HELD = 10
+#: What is visible again within a test was released, and is not just late.
+PATIENT = {"PREFETCH_S": "300", "MESSAGE_VISIBILITY_TIMEOUT_S": "600"}
 
 
 def holding_ten(stage: Stage, worker: Worker) -> None:
@@ -23,10 +25,10 @@ def holding_ten(stage: Stage, worker: Worker) -> None:
 
 
 def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) -> None:
-    with stage.worker("-c", "2", PREFETCH_S="300") as worker:
+    with stage.worker("-c", "2", **PATIENT) as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
-        wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker", 2)
+        wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker")
         (stage.folder / "release").touch()
         assert worker.wait_exit() == 0
         assert stage.depth() == (8, 0, 0)
@@ -35,7 +37,7 @@ def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) 
 
 
 def test_hands_on_what_does_not_end_within_the_budget(stage: Stage) -> None:
-    with stage.worker("-c", "2", PREFETCH_S="300", SHUTDOWN_TIMEOUT_S="1") as worker:
+    with stage.worker("-c", "2", **PATIENT, SHUTDOWN_TIMEOUT_S="1") as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait_exit() == 0
@@ -44,7 +46,7 @@ def test_hands_on_what_does_not_end_within_the_budget(stage: Stage) -> None:
 
 
 def test_a_second_signal_hurries_it(stage: Stage) -> None:
-    with stage.worker("-c", "2", PREFETCH_S="300") as worker:
+    with stage.worker("-c", "2", **PATIENT) as worker:
         holding_ten(stage, worker)
         worker.send_signal(signal.SIGTERM)
         wait_until(lambda: stage.depth() == (8, 2, 0), "the worker drains")
@@ -59,7 +61,7 @@ def test_stopping_under_load_loses_and_strands_nothing(stage: Stage) -> None:
     for number in range(2):
         with stage.worker("-c", "2", name=f"worker{number}") as worker:
             before = len(worker.done())
-            wait_until(lambda w=worker, b=before: len(w.done()) > b + 5, "it works", 30)  # type: ignore[misc]
+            wait_until(lambda w=worker, b=before: len(w.done()) > b + 5, "it works")  # type: ignore[misc]
             worker.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
             assert worker.wait_exit() == 0
             visible, flying, delayed = stage.depth()

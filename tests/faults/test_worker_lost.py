@@ -27,7 +27,7 @@ def test_a_killed_pool_process_costs_a_moment_and_poison_ends_in_the_dead_letter
         wait_until(lambda: worker.started()["killed-once"] == 2, "it is begun again by another process")
         release.touch()
         wait_until(lambda: worker.done()["killed-once"] == 1, "it is done")
-        wait_until(lambda: aws_server.depth(stage.dead_letters)[0] == 1, "the poison is a dead letter", 30)
+        wait_until(lambda: aws_server.depth(stage.dead_letters)[0] == 1, "the poison is a dead letter")
         assert worker.started()["poison"] == 2
         lines = [json.loads(line) for line in worker.log().splitlines() if "exited with" in line]
         killed = [line for line in lines if line.get("action") == "process_lost"]
@@ -45,7 +45,7 @@ def test_the_work_of_a_killed_worker_is_done_by_another_within_a_visibility_time
     names = [f"t{n}" for n in range(12)]
     stage.send_many("hold", *((name, str(release)) for name in names))
     with stage.worker("-c", "2", name="first", MESSAGE_VISIBILITY_TIMEOUT_S="3") as first:
-        wait_until(lambda: sum(first.started().values()) == 2, "two tasks have begun", 30)
+        wait_until(lambda: sum(first.started().values()) == 2, "two tasks have begun")
         first.kill()
     release.touch()
     with stage.worker("-c", "2", name="second", MESSAGE_VISIBILITY_TIMEOUT_S="3") as second:

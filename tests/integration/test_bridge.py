@@ -186,6 +186,6 @@ def test_it_rides_out_an_outage_and_says_when_it_began_and_ended(
         thread.join(20)
     assert not thread.is_alive()
     actions = [record.__dict__.get("action") for record in caplog.records]
-    assert actions.count("outage") == 1
-    assert actions.count("recovered") == 1
+    assert actions.count("sqs_unavailable") == 1
+    assert actions.count("sqs_recovered") == 1
     assert depth(EVENTS) == (0, 0)

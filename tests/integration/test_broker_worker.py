@@ -131,7 +131,7 @@ def test_a_backlog_takes_a_receive_and_a_delete_for_ten_tasks(stage: Stage) -> N
     stage.send_many("nothing", *[()] * 200)
     assert stage.count("SendMessageBatch") == 20
     with stage.worker("-c", "2") as worker:
-        wait_until(stage.empty, "all are done", 30)
+        wait_until(stage.empty, "all are done")
         worker.send_signal()
         assert worker.wait_exit() == 0
     received = stage.count("ReceiveMessage")

@@ -14,6 +14,7 @@ import pytest
 from pipeline.core.settings import Settings
 from tests.support.aws_process import ROOT
 from tests.support.queues import take_all
+from tests.support.waiting import DEADLINE_S
 
 #: What a program could notice of what others do to its process.
 LOOK = """
@@ -66,7 +67,7 @@ def run(code: str, folder: Path, *arguments: str, **environ: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pytest
 from pipeline.core.names import failure_key, stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import MAX_KEY_BYTES
-from tests.integration.test_convergence import PICTURES
+from tests.support.objects import PICTURES
 from tests.support.pipeline_model import PipelineModel
 
 KEYS = [

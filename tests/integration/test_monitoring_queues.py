@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 
 __all__ = ["aws_server"]
 
-LEASE_S = 900
+TTL_S = 900
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Place:
 
     def open(self, owner: OwnedQueues, kind: Kind) -> str:
         name = self.name(kind)
-        owner.open(name, kind, self.topic_arn(kind), lease_s=LEASE_S)
+        owner.open(name, kind, self.topic_arn(kind), ttl_s=TTL_S)
         return name
 
     def names(self) -> set[str]:
@@ -103,13 +103,13 @@ def test_a_queue_is_made_once_with_its_subscription_and_its_claim_and_removed_at
 ) -> None:
     before = place.server.counts()
     name = place.open(owner, kind)
-    url = owner.open(name, kind, place.topic_arn(kind), lease_s=LEASE_S)
+    url = owner.open(name, kind, place.topic_arn(kind), ttl_s=TTL_S)
     assert url == owner.url(name)
     made = place.server.counts() - before
     assert made[f"CreateQueue {name}"] == 1
     tags = place.tags(name)
     assert tags["purpose"] == kind.value
-    assert time.time() + LEASE_S - 60 < int(tags[UNTIL_TAG]) <= time.time() + LEASE_S
+    assert time.time() + TTL_S - 60 < int(tags[UNTIL_TAG]) <= time.time() + TTL_S
     if kind.exchange is not None:
         assert place.subscribed(kind) == [name]
     owner.close()
@@ -117,7 +117,7 @@ def test_a_queue_is_made_once_with_its_subscription_and_its_claim_and_removed_at
     if kind.exchange is not None:
         assert place.subscribed(kind) == []
     with pytest.raises(PipelineError, match="ending"):
-        owner.open(place.name(kind), kind, None, lease_s=LEASE_S)
+        owner.open(place.name(kind), kind, None, ttl_s=TTL_S)
 
 
 def test_only_its_topic_may_write_to_it_and_what_is_unread_is_gone_in_a_minute(
@@ -140,7 +140,7 @@ def test_threads_that_open_the_same_queue_make_it_once(place: Place, owner: Owne
 
     def work() -> None:
         start.wait(10)
-        owner.open(name, Kind.REPLY, None, lease_s=LEASE_S)
+        owner.open(name, Kind.REPLY, None, ttl_s=TTL_S)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -202,7 +202,7 @@ def test_a_process_that_ends_removes_its_queues_and_one_that_is_killed_does_not(
     code = (
         "import sys; from pipeline.sqs.monitoring.process_queues import owned;"
         "from pipeline.sqs.monitoring.names import Kind;"
-        f"[owned().open(name, Kind.REPLY, None, lease_s={LEASE_S}) for name in sys.argv[1:2]];"
+        f"[owned().open(name, Kind.REPLY, None, ttl_s={TTL_S}) for name in sys.argv[1:2]];"
         "print('made', flush=True); sys.stdin.read()"
     )
     for how, left in (("end", 0), ("kill", 1)):
@@ -231,7 +231,7 @@ def test_a_sweep_removes_what_is_not_claimed_any_more_and_nothing_else(place: Pl
 
     swept = sweep(place.settings)
     assert (swept.removed, set(swept.claimed), swept.unknown) == ([], set(mine.values()), [foreign])
-    swept = sweep(place.settings, now=time.time() + LEASE_S + 1)
+    swept = sweep(place.settings, now=time.time() + TTL_S + 1)
     assert (set(swept.removed), swept.claimed, swept.unknown) == (set(mine.values()), [], [foreign])
     assert place.names() == {foreign, longer}
     assert place.subscribed(Kind.CONTROL) == place.subscribed(Kind.EVENTS) == []
@@ -250,7 +250,7 @@ def test_a_sweep_without_list_queues_sees_what_is_subscribed_and_says_what_it_di
 ) -> None:
     mine = {kind: place.open(owner, kind) for kind in Kind}
     place.server.fault("ListQueues", times=-1, status=400, code="AccessDenied")
-    swept = sweep(place.settings, now=time.time() + LEASE_S + 1)
+    swept = sweep(place.settings, now=time.time() + TTL_S + 1)
     place.server.repair()
     assert set(swept.removed) == {mine[Kind.CONTROL], mine[Kind.EVENTS]}
     assert "sqs:ListQueues is denied" in str(swept)
@@ -261,7 +261,7 @@ def test_two_sweeps_at_once_do_not_mind_each_other(place: Place, owner: OwnedQue
     for _ in range(5):
         place.open(owner, Kind.CONTROL)
     found: list[Any] = []
-    later = time.time() + LEASE_S + 1
+    later = time.time() + TTL_S + 1
     threads = [threading.Thread(target=lambda: found.append(sweep(place.settings, now=later))) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -289,7 +289,7 @@ def test_a_topic_that_is_not_there_is_named_by_each_who_needs_it(place: Place, o
         make_app(wrong).control.broadcast("ping")
     name = place.name(Kind.CONTROL)
     with pytest.raises(ConfigError, match=says):
-        owner.open(name, Kind.CONTROL, names.topics(wrong)[names.CONTROL_EXCHANGE]["arn"], lease_s=LEASE_S)
+        owner.open(name, Kind.CONTROL, names.topics(wrong)[names.CONTROL_EXCHANGE]["arn"], ttl_s=TTL_S)
     assert name not in place.names()
 
 

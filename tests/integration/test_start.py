@@ -41,19 +41,19 @@ def imported(log: str) -> set[str]:
 
 def started(made: Chain, role: str, command: tuple[str, ...], ready: str) -> set[str]:
     made.start(role, *command, env={"PYTHONPROFILEIMPORTTIME": "1"})
-    wait_until(lambda: ready in made.log(role), f"the {role} is ready", 30)
+    wait_until(lambda: ready in made.log(role), f"the {role} is ready")
     return imported(made.log(role))
 
 
 def test_a_bridge_loads_what_it_needs_and_no_more(made: Chain) -> None:
     loaded = started(made, "bridge", BRIDGE, "bridge: polling")
     assert {"bridge.consumer", "botocore.client"} <= loaded
-    wait_until(lambda: "pipeline.celery" in imported(made.log("bridge")), "Celery is loaded meanwhile", 30)
+    wait_until(lambda: "pipeline.celery" in imported(made.log("bridge")), "Celery is loaded meanwhile")
     assert imported(made.log("bridge")) & (OF_OTHERS | OF_WORKERS) == set()
 
 
 def test_a_bridge_polls_before_celery_is_loaded() -> None:
-    modules = "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.keep_awake, pipeline.enqueue"
+    modules = "bridge.__main__, bridge.consumer, bridge.failed_keys, bridge.wake, pipeline.enqueue"
     code = f"import sys, {modules}, pipeline.images; print({{'celery', 'kombu', 'PIL'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
@@ -62,7 +62,7 @@ def test_a_bridge_polls_before_celery_is_loaded() -> None:
 def test_a_bridge_whose_celery_can_t_be_loaded_ends(made: Chain) -> None:
     code = "import sys; sys.modules['kombu'] = None; from bridge.__main__ import main; sys.exit(main())"
     bridge = made.start("bridge", "-c", code)
-    wait_until(lambda: bridge.poll() is not None, "it has ended", 30)
+    wait_until(lambda: bridge.poll() is not None, "it has ended")
     assert bridge.returncode == 1
     assert "kombu" in made.log("bridge")
 
@@ -87,24 +87,24 @@ def test_the_quick_command_takes_the_options_that_celery_s_takes() -> None:
 
 def test_the_quick_command_begins_anew_at_sighup_and_ends_with_status_0(made: Chain) -> None:
     worker = made.start("worker", *WORKER, "-c", "1")
-    wait_until(lambda: made.log("worker").count("ready.") == 1, "the worker is ready", 30)
+    wait_until(lambda: made.log("worker").count("ready.") == 1, "the worker is ready")
     worker.send_signal(signal.SIGHUP)
-    wait_until(lambda: made.log("worker").count("ready.") == 2, "it is ready again", 30)
+    wait_until(lambda: made.log("worker").count("ready.") == 2, "it is ready again")
     worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: worker.poll() is not None, "it has ended", 20)
+    wait_until(lambda: worker.poll() is not None, "it has ended")
     assert worker.returncode == 0
 
 
 def test_the_quick_command_can_detach(made: Chain, tmp_path: Path) -> None:
     pidfile = tmp_path / "worker.pid"
     parent = made.start("worker", *WORKER, "-c", "1", "--detach", f"--pidfile={pidfile}")
-    wait_until(lambda: parent.poll() is not None, "the command has returned", 20)
+    wait_until(lambda: parent.poll() is not None, "the command has returned")
     assert parent.returncode == 0
-    wait_until(lambda: text_of(pidfile).endswith("\n"), "the worker has begun", 20)
+    wait_until(lambda: text_of(pidfile).endswith("\n"), "the worker has begun")
     pid = int(text_of(pidfile))
-    wait_until(heartbeat_path(made.folder, Role.WORKER).exists, "the worker works", 30)
+    wait_until(heartbeat_path(made.folder, Role.WORKER).exists, "the worker works")
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not pidfile.exists(), "it has ended", 20)
+    wait_until(lambda: not pidfile.exists(), "it has ended")
 
 
 def test_what_is_loaded_is_kept_from_the_collector_before_the_pool_is_forked() -> None:

@@ -98,7 +98,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def receive() -> None:
     """As a worker does it."""
     with scripted_channel(wait_time_seconds=0) as channel:
-        assert channel._receive("tasks", 1).messages == []
+        assert channel.reader.receive("tasks", 1).messages == []
 
 
 @pytest.mark.parametrize("how", ["variable", "profile"])

@@ -12,7 +12,7 @@ from pipeline.celery import app
 from pipeline.core.errors import MessageError
 from pipeline.core.names import failure_key
 from pipeline.core.source import Source
-from tests.integration.test_convergence import PICTURES
+from tests.support.objects import PICTURES
 from tests.support.pipeline_model import INPUT, PipelineModel
 from tests.support.s3_model import Bucket
 from tests.unit.test_s3_event import s3_record

@@ -39,15 +39,18 @@ class Cloud:
         assert self._gate.stdout is not None
         self.endpoint = self._gate.stdout.readline().strip()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
         self.input_bucket, self.output_bucket = (
             stack.resolve(stack.template["Outputs"][f"{side}BucketName"]["Value"]) for side in ("Input", "Output")
         )
 
     def client(self, service: str, who: str = "deployer") -> Any:
-        session: Any = boto3.Session(
-            aws_access_key_id=who, aws_secret_access_key="x", region_name=PSEUDO["AWS::Region"]
-        )
-        return session.client(service, endpoint_url=self.endpoint)
+        if (service, who) not in self._clients:
+            session: Any = boto3.Session(
+                aws_access_key_id=who, aws_secret_access_key="x", region_name=PSEUDO["AWS::Region"]
+            )
+            self._clients[service, who] = session.client(service, endpoint_url=self.endpoint)
+        return self._clients[service, who]
 
     def deploy(self, **parameters: str) -> None:
         """``parameters``: those that the stack was made with, in the form in which CloudFormation takes them."""
@@ -90,7 +93,7 @@ class Cloud:
         return [(who, Call(action, on), allowed) for who, action, on, allowed in self._control("calls", None)]
 
     def _control(self, what: str, body: bytes | None) -> Any:
-        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/_gate/{what}", body), timeout=10) as reply:
+        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/_gate/{what}", body), timeout=60) as reply:
             return json.load(reply)
 
     def start(self, who: str, task: str, *arguments: str, **variables: str) -> None:

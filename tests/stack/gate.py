@@ -148,6 +148,8 @@ def _calls(service: str, environ: Environ, body: bytes) -> list[Call]:
         resource = f"arn:aws:sqs:{region}:{ACCOUNT}:{name}"
     elif action not in _ANYWHERE and service == "sns":
         resource = fields.get("TopicArn", "")
+    elif action not in _ANYWHERE and service == "cloudwatch":
+        resource = f"arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{fields.get('AlarmName', '')}"
     calls = [Call(action, resource)]
     # Tags and attributes that are given at creation need no other action; see the SQS developer guide.
     if action == "sqs:CreateQueue" and (fields.get("tags") or any(name.startswith("Tag.") for name in fields)):

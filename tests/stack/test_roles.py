@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -24,10 +23,11 @@ from tests.stack.cloud import Cloud
 from tests.stack.gate import SLOW
 from tests.stack.iam import Call, Grant, grants
 from tests.stack.template import Stack, load
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
+LISTENS = re.compile(r"Visit me at http://[^:/]+:(\d+)")
 ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole", "flower": "FlowerRole"}
 
 #: What a role may do although no run on an emulator can show that it does; and why it must.
@@ -51,7 +51,7 @@ UNSEEN: dict[tuple[str, ...], str] = {
 class Run:
     """A run that has ended: what was asked for, and where it happened."""
 
-    endpoint: str
+    cloud: Cloud
     stack: Stack
     calls: frozenset[tuple[str, Call]]
     denied: frozenset[tuple[str, Call]]
@@ -73,23 +73,16 @@ def _put_event(cloud: Cloud, item: dict[str, str]) -> str:
     return json.dumps({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}]})
 
 
-def _flower(port: int, path: str) -> str:
+def _flower(port: str, path: str) -> str:
     login = base64.b64encode(b"flower:secret").decode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Basic {login}"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as reply:
         text: str = reply.read().decode()
         return text
 
 
-def _answers(port: int) -> bool:
-    try:
-        return _flower(port, "/healthcheck") != ""
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Everything that the containers do in their lives, once."""
     folder = tmp_path_factory.mktemp("roles")
     stack = Stack(load())
@@ -99,7 +92,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         cloud.deploy()
         cloud.leave_queues_behind()
         cloud.guard({who: grants(stack, role) for who, role in ROLES.items()})
+        photo = (SAMPLES / "rocket.jpg").read_bytes()
         cloud.start("bridge", "BridgeTask")
+        cloud.put("a b/good.jpg", photo)
+        asked = "cloudwatch:SetAlarmState"
+        wait_until(lambda: asked in {call.action for _, call, _ in cloud.calls()}, "the bridge wakes a worker", 60)
         # Short, so that a slow task shows how its visibility is extended; likewise the claim on the control queue.
         cloud.start(
             "worker", "WorkerTask", "-n", "worker@test", MESSAGE_VISIBILITY_TIMEOUT_S="2", CONTROL_QUEUE_TTL_S="10"
@@ -107,12 +104,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         cloud.start(
             "flower",
             "FlowerTask",
-            f"--port={free_port}",
+            "--port=0",
             FLOWER_BASIC_AUTH='{"username": "flower", "password": "secret"}',
             CONTROL_QUEUE_TTL_S="10",
         )
-        photo = (SAMPLES / "rocket.jpg").read_bytes()
-        cloud.put("a b/good.jpg", photo)
         cloud.put(f"{SLOW}.jpg", photo)
         cloud.put("broken.jpg", photo[:1000])
         cloud.send("events", _put_event(cloud, {"key": "gone.jpg", "eTag": "0", "sequencer": "01"}))  # deleted since
@@ -127,17 +122,18 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
         }
         wanted.add("failed/broken.jpg.json")
         try:
-            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end", 60)
-            wait_until(lambda: cloud.depth("events-dlq") == 1, "the dead event", 60)
-            wait_until(lambda: cloud.depth("tasks-dlq") == 1, "the dead task", 60)
-            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues", 60)
-            wait_until(lambda: _answers(free_port), "Flower", 60)
-            wait_until(lambda: "worker@test" in _flower(free_port, "/api/workers?refresh=1"), "remote control", 60)
+            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end")
+            wait_until(lambda: cloud.depth("events-dlq") == 1, "the dead event")
+            wait_until(lambda: cloud.depth("tasks-dlq") == 1, "the dead task")
+            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues")
+            wait_until(lambda: LISTENS.search(cloud.log("flower")), "Flower")
+            (port,) = LISTENS.findall(cloud.log("flower"))
+            wait_until(lambda: "worker@test" in _flower(port, "/api/workers?refresh=1"), "remote control")
             cloud.put("late.jpg", photo)
-            wait_until(lambda: "late.jpg" in _flower(free_port, "/api/tasks"), "events at Flower", 60)
-            assert "photos-tasks-dlq" in _flower(free_port, "/broker")
+            wait_until(lambda: "late.jpg" in _flower(port, "/api/tasks"), "events at Flower")
+            assert "photos-tasks-dlq" in _flower(port, "/broker")
             renewed = ("worker", "sqs:TagQueue"), ("flower", "sqs:TagQueue"), ("flower", "sqs:ListQueues")
-            wait_until(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, str(renewed), 60)
+            wait_until(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, str(renewed))
             checked = cloud.live_check()
         except AssertionError as exc:
             tails = {who: cloud.log(who)[-3000:] for who in ROLES}
@@ -149,7 +145,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterator[Ru
             cloud.end(who)
         calls = cloud.calls()
         yield Run(
-            cloud.endpoint,
+            cloud,
             stack,
             frozenset((who, call) for who, call, _ in calls),
             frozenset((who, call) for who, call, allowed in calls if not allowed),
@@ -185,14 +181,13 @@ def test_unseen_actions_exist_in_the_template(run: Run) -> None:
 
 
 def test_the_gate_denies_what_the_role_does_not_allow(run: Run) -> None:
-    session: Any = boto3.Session(aws_access_key_id="bridge", aws_secret_access_key="x", region_name="us-east-1")
     for service, call in {
         "s3": lambda client: client.get_object(Bucket=run.stack.resolve({"Ref": "InputBucket"}), Key="a b/good.jpg"),
         "sqs": lambda client: client.get_queue_url(QueueName="photos-tasks-dlq"),
         "sns": lambda client: client.publish(TopicArn=run.stack.resolve({"Ref": "EventsTopic"}), Message="x"),
     }.items():
         with pytest.raises(ClientError) as raised:
-            call(session.client(service, endpoint_url=run.endpoint))
+            call(run.cloud.client(service, "bridge"))
         assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
@@ -202,8 +197,7 @@ def test_the_live_check_follows_images_to_their_renditions(run: Run) -> None:
 
 
 def test_the_processes_leave_no_queue_behind(run: Run) -> None:
-    session: Any = boto3.Session(aws_access_key_id="deployer", aws_secret_access_key="x", region_name="us-east-1")
-    urls = session.client("sqs", endpoint_url=run.endpoint).list_queues()["QueueUrls"]
+    urls = run.cloud.client("sqs").list_queues()["QueueUrls"]
     assert sorted(url.rpartition("/")[2] for url in urls) == [
         f"photos-{n}" for n in ("events", "events-dlq", "tasks", "tasks-dlq")
     ]

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 SAMPLES = Path(__file__).parents[2] / "samples"
 ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole"}
 PHOTOS, SCANS = EXISTING["ExistingInputBuckets"].split(",")
-SITE = EXISTING["ExistingOutputBucket"]
+SITE, PREFIX = EXISTING["ExistingOutputBucket"], EXISTING["OutputPrefix"]
 PHOTOS_KEY, SCANS_KEY = KEYS["InputKmsKeyArns"].split(",")
 
 
@@ -54,11 +54,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         s3.put_object(Bucket=PHOTOS, Key="a b/one.jpg", Body=photo)
         s3.put_object(Bucket=SCANS, Key="two.jpg", Body=photo)
         s3.put_object(Bucket=SCANS, Key="broken.jpg", Body=photo[:1000])
-        wanted = {f"{kind}/{key}" for kind in ("resized", "thumbs") for key in ("a b/one.jpg", "two.jpg")}
-        wanted.add("failed/broken.jpg.json")
+        wanted = {f"{PREFIX}{kind}/{key}" for kind in ("resized", "thumbs") for key in ("a b/one.jpg", "two.jpg")}
+        wanted.add(f"{PREFIX}failed/broken.jpg.json")
         try:
-            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end", 60)
-            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues", 60)
+            wait_until(lambda: wanted <= cloud.outputs(), "every upload's end")
+            wait_until(lambda: cloud.depth("tasks") + cloud.depth("events") == 0, "empty queues")
         except AssertionError as exc:
             denied = [entry for entry in cloud.calls() if not entry[2]]
             logs = "\n".join(f"== {who}\n{cloud.log(who)[-3000:]}" for who in ROLES)
@@ -90,9 +90,14 @@ def test_each_key_is_used_for_its_own_bucket_and_purpose(run: Run) -> None:
 
 def test_only_the_output_bucket_is_written_and_only_in_the_pipeline_s_folders(run: Run) -> None:
     written = {call.resource for _, call in run.calls if call.action in ("s3:PutObject", "s3:DeleteObject")}
-    folders = tuple(f"arn:aws:s3:::{SITE}/{folder}/" for folder in ("resized", "thumbs", "failed"))
+    folders = tuple(f"arn:aws:s3:::{SITE}/{PREFIX}{folder}/" for folder in ("resized", "thumbs", "failed"))
     assert written
     assert [arn for arn in written if not arn.startswith(folders)] == []
+
+
+def test_all_that_is_made_is_below_the_prefix(run: Run) -> None:
+    assert run.outputs
+    assert [name for name in run.outputs if not name.startswith(PREFIX)] == []
 
 
 def test_without_flower_no_topic_and_no_control_queue_is_asked_for(run: Run) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.metric_math import ExpressionError, evaluate, names
-from benchmarks.scaling import BURSTS, Ours, sample
-from benchmarks.scaling_model import Assumptions, Fifo
+from benchmarks.scaling import BURSTS, HOUR_S, Ours, sample
+from benchmarks.scaling_model import Assumptions, BridgeWakes, Burst, Fifo, Keda, Service, Steps
+from bridge.wake import AGAIN_S, WakePolicy
 
 WORLD = Assumptions()
 
@@ -61,3 +62,38 @@ def test_defaults_cost_less_than_the_sample_where_uploads_come_in_waves() -> Non
 def test_without_the_wake_alarm_nothing_ever_starts() -> None:
     result = Ours(wake=((1, 0),)).run("ours", BURSTS[1], WORLD)
     assert (result.done_s, result.peak) == (None, 0)
+
+
+def test_an_upload_is_done_within_a_minute_from_zero_and_within_three_should_the_bridge_not_wake() -> None:
+    woken, metrics = (Ours(bridge_wakes=wakes).run("ours", BURSTS[0], WORLD) for wakes in (True, False))
+    assert (woken.done_s or 999) <= 60
+    assert (metrics.done_s or 999) <= 180
+    assert woken.total_dollars == pytest.approx(metrics.total_dollars, rel=0.1)
+
+
+def test_what_the_bridge_wakes_is_not_stopped_for_the_quiet_before() -> None:
+    """A second burst, some minutes after the workers of the first have been stopped."""
+    twice = Burst("twice", 5_000, 60, 20, 4, 3 * HOUR_S, 2, waves=2, every_s=1_080)
+    result = Ours().run("ours", twice, WORLD)
+    course = dict(zip((round(minute) for minute in result.minutes), result.workers, strict=True))
+    assert course[17] == 0
+    assert all(course[minute] >= 1 for minute in range(20, 26))
+
+
+def test_several_bridges_wake_no_more_than_one_does() -> None:
+    workers = Service(WORLD, 0, 20)
+    alarm = Steps(lambda _: [], lambda _: False, lambda value, count: count + value, cooldown_s=AGAIN_S)
+    bridges = [BridgeWakes(WakePolicy(100), alarm, WORLD) for _ in range(4)]
+    for now in range(120):
+        for bridge in bridges:
+            bridge.step(now, 1 if now == 0 else 0, 250, 0, workers)
+    assert workers.desired == 3
+
+
+def test_keda_starts_one_at_a_poll_and_doubles() -> None:
+    workers = Service(WORLD, 0, 100)
+    keda, course = Keda(100), []
+    for now in range(0, 75, 15):
+        keda.step(now, 0, 10_000, 0, workers)
+        course.append(workers.desired)
+    assert course == [5, 10, 20, 40, 80]

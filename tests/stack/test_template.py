@@ -212,6 +212,10 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _set({"Ref": "OutputBucket"}, *_container("WorkerTask", "Environment", 2, "Value")),
         "containers_are_told_the_buckets",
     ),
+    "worker writes beside the prefix": (
+        _drop(*_container("WorkerTask", "Environment", -1)),
+        "containers_are_told_the_buckets",
+    ),
     "pages of any origin": (
         _drop(*_properties("InputBucket", "CorsConfiguration")),
         "browsers_and_cloudfront_get_what_they_need_and_no_more",
@@ -513,11 +517,16 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         "expressions_can_be_computed",
     ),
     "running tasks not counted": (
-        _set("visible / FILL(running, REPEAT) + 0 * inflight", *_METRICS, 3, "Expression"),
+        _set("visible / FILL(running, REPEAT) + 0 * inflight + 0 * FILL(asked, 0)", *_METRICS, 3, "Expression"),
         "workers_follow_the_backlog",
     ),
     "late count taken as none": (
-        _set("(visible + FILL(inflight, 0)) / (FILL(running, 0) + 0.001)", *_METRICS, 3, "Expression"),
+        _set(
+            "(visible + FILL(inflight, 0)) / (FILL(running, 0) + 0.001) + 0 * FILL(asked, 0)",
+            *_METRICS,
+            3,
+            "Expression",
+        ),
         "workers_follow_the_backlog",
     ),
     "average CPU taken for a count": (
@@ -531,7 +540,7 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     ),
     "wake while workers listen": (
         _set(
-            "IF(FILL(taken, 0) + 0 * FILL(asked, 0) + FILL(inflight, 0) < 1, visible, 0)",
+            "IF(FILL(taken, 0) + 0 * FILL(asked, 0) + FILL(inflight, 0) < 1, CEIL(visible / 4000), 0)",
             *_properties("WorkerWakeAlarm", "Metrics", 0, "Expression"),
         ),
         "the_first_task_wakes_a_worker",
@@ -543,8 +552,41 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
     "idle mode stops by target": (_set(False, *_TRACKING, "DisableScaleIn"), "idle_mode_never_stops_a_busy_worker"),
     "target mode never stops": (_set(True, *_TRACKING, "DisableScaleIn"), "idle_mode_never_stops_a_busy_worker"),
     "idle mode ignores what runs": (
-        _set("visible + 0 * FILL(inflight, 0)", *_properties("WorkerRestAlarm", "Metrics", 0, "Expression")),
+        _set(
+            "IF(FILL(asked, 0) > 0, visible + 0 * FILL(inflight, 0), 1)",
+            *_properties("WorkerRestAlarm", "Metrics", 0, "Expression"),
+        ),
         "idle_mode_never_stops_a_busy_worker",
+    ),
+    "rest while nobody is there": (
+        _set(
+            "visible + FILL(inflight, 0) + 0 * FILL(asked, 0)",
+            *_properties("WorkerRestAlarm", "Metrics", 0, "Expression"),
+        ),
+        "nothing_stops_the_workers_that_the_bridge_wakes",
+    ),
+    "the last hour counts for what is woken": (
+        _set("0 * FILL(asked, 0) + (visible + FILL(inflight, 0)) / FILL(running, REPEAT)", *_METRICS, 3, "Expression"),
+        "workers_follow_the_backlog",
+    ),
+    "bridge sets another alarm": (
+        _set("photos-rest", *_container("BridgeTask", "Environment", 4, "Value")),
+        "the_bridge_may_wake_workers_and_do_nothing_else_to_them",
+    ),
+    "bridge may set any alarm": (
+        _in_statement("WakeWorkers", "*", "Resource", *_properties("BridgeRole")),
+        "the_bridge_may_wake_workers_and_do_nothing_else_to_them",
+    ),
+    "bridge may update services": (
+        _in_statement("WakeWorkers", "ecs:UpdateService", "Action", *_properties("BridgeRole")),
+        "the_bridge_may_wake_workers_and_do_nothing_else_to_them",
+    ),
+    "a large backlog wakes one": (
+        _set(
+            [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+            *_properties("WorkerWake", "StepScalingPolicyConfiguration", "StepAdjustments"),
+        ),
+        "the_first_task_wakes_a_worker",
     ),
     "rest alarm at the bound of its step": (
         _set("LessThanOrEqualToThreshold", *_properties("WorkerRestAlarm", "ComparisonOperator")),

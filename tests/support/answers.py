@@ -8,6 +8,7 @@ given for fails the test.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import boto3
@@ -26,6 +27,12 @@ class Refused(Exception):
     def __init__(self, code: str, status: int = 400, message: str = "") -> None:
         super().__init__(code)
         self.code, self.status, self.message = code, status, message or code
+
+
+@cache
+def _session() -> Any:
+    """One for all tests: each reads botocore's descriptions of the services anew."""
+    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1")
 
 
 class Answers:
@@ -47,9 +54,7 @@ class Answers:
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
-            made = boto3.session.Session(
-                aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1"
-            ).client(service, endpoint_url="https://aws.test")
+            made = _session().client(service, endpoint_url="https://aws.test")
             made.meta.events.register("before-parameter-build", self._asked(service))
             made.meta.events.register("before-call", self._answered(service))
             self._clients[service] = made

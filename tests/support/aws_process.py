@@ -65,7 +65,7 @@ class ServerProcess:
         self._control("POST", "repair")
 
     def _control(self, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
-        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=5)
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=60)
         with closing(connection):
             connection.request(method, f"/_control/{what}", None if body is None else json.dumps(body))
             reply = connection.getresponse()

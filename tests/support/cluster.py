@@ -118,7 +118,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for worker in made.workers.values():
             worker.wait_ready()
         for flower in made.flowers:
-            wait_until(lambda each=flower: each.online() == set(made.workers), "Flower sees both workers", 40)  # type: ignore[misc]
+            wait_until(lambda each=flower: each.online() == set(made.workers), "Flower sees both workers")  # type: ignore[misc]
         yield made
         exits.close()
         owned().close()

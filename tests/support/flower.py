@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.aws_process import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 PASSWORD = "user:secret"  # noqa: S105 - of a Flower that lives for a test
 
@@ -49,7 +49,7 @@ class Flower:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        wait_until(lambda: "Visit me at" in self.log()[already:] or self._ended(), "Flower listens", 30)
+        wait_until(lambda: "Visit me at" in self.log()[already:] or self._ended(), "Flower listens")
         found = re.search(r"Visit me at (http://\S+)", self.log()[already:])
         assert found is not None, f"Flower did not start:\n{self.log()}"
         self.url = found[1].rstrip("/")  # with its prefix, if it has one
@@ -66,7 +66,7 @@ class Flower:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def stop(self, within_s: float = 30) -> int:
+    def stop(self, within_s: float = DEADLINE_S) -> int:
         """SIGTERM, as ECS sends it; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -98,7 +98,7 @@ class Flower:
         if password is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(password.encode()).decode())
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as reply:
                 return Answer(reply.status, reply.read().decode())
         except urllib.error.HTTPError as exc:
             with exc:

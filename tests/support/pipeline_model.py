@@ -31,7 +31,8 @@ from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.enqueue import assign
-from pipeline.sqs.settled import Decision, Effect, carry, on_raise, on_return, raised
+from pipeline.sqs.settled import Decision, Effect, Service, carry, on_raise, on_return, raised
+from pipeline.sqs.worker.patience import Patience
 from tests.support.s3_model import EPOCH, S3Model, Version, error
 
 INPUT, OUTPUT = "in", "out"
@@ -218,6 +219,7 @@ class PipelineModel:
         monkeypatch.setattr("pipeline.aws.clients.s3", lambda: self.s3)
         monkeypatch.setattr("tasks.convergence.monotonic", lambda: self.clock)
         monkeypatch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
+        monkeypatch.setattr("tasks.base.now", lambda: self.clock)
         TASK_QUEUE.model = self
         self._warm = app.producer_or_acquire
         monkeypatch.setattr("pipeline.aws.clients.sqs", lambda **_: TASK_QUEUE)
@@ -332,7 +334,11 @@ class PipelineModel:
         if decision.effect is Effect.DEAD_LETTER:
             self.dead.append(message)
         elif decision.effect is Effect.DEFER:
-            self.tasks.append(replace(message, visible_at=self.clock + decision.delay_s, receives=0, holder=None))
+            headers = dict(message.headers)
+            if decision.service is Service.FAILS:
+                headers |= Patience.of(headers).after(self.clock, costs_a_try=False)
+            due = self.clock + decision.delay_s
+            self.tasks.append(replace(message, headers=headers, visible_at=due, receives=0, holder=None))
 
     def _producer(self, producer: Any = None) -> Any:
         """A worker's processes have each their own; every other one of them is cold."""

@@ -153,7 +153,8 @@ class S3Model:
                 raise error("PutObject", "PreconditionFailed", 412)
             if IfNoneMatch == "*" and there is not None:
                 raise error("PutObject", "PreconditionFailed", 412)
-            version = self.put(Bucket, Key, bytes(Body), metadata=Metadata, content_type=ContentType)
+            data = Body.read() if hasattr(Body, "read") else bytes(Body)
+            version = self.put(Bucket, Key, data, metadata=Metadata, content_type=ContentType)
             return {"ETag": f'"{version.etag}"', "VersionId": version.version_id}
 
     def delete_object(self, Bucket: str, Key: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from kombu import Connection
 
-from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.channel import Channel
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.polling import Poller
 from pipeline.sqs.transport.receiver import Received, ReceiveJob
 from pipeline.sqs.transport.redrive_policy import RedrivePolicy
-from pipeline.sqs.transport.transport import Channel
 
 URL = "http://127.0.0.1:9/123456789012/p-tasks"
 MAX_RECEIVES = 5
@@ -87,7 +87,7 @@ class ScriptedChannel(Channel):
         """Answers the open receive."""
         job = self.asked.pop()
         received = Received(URL, list(messages))
-        if self._taken("tasks", received):
+        if self.delivery.taken("tasks", received):
             job.on_received(received)
         self.hub.run_soon()
 

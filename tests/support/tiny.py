@@ -49,7 +49,7 @@ def follow(before: str, name: str) -> str:
 
 
 @app.task(name="tiny.hold", acks_late=True)
-def hold(name: str, release: str, limit_s: float = 60) -> None:
+def hold(name: str, release: str, limit_s: float = 600) -> None:
     """Runs until the file ``release`` exists."""
     trace("started", name, os.getpid())
     deadline = time.monotonic() + limit_s

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.aws_process import ROOT, AwsServer
-from tests.support.waiting import text_of, wait_until
+from tests.support.waiting import DEADLINE_S, text_of, wait_until
 
 READY = "ready."
 
@@ -57,7 +57,7 @@ class Worker:
         if exc is not None:
             print(f"--- {self.log_path.name}\n{self.log()[-20000:]}")  # pytest shows it with the failure
 
-    def wait_ready(self, within_s: float = 30) -> Self:
+    def wait_ready(self, within_s: float = DEADLINE_S) -> Self:
         wait_until(lambda: READY in self.log() or self._ended(), "the worker is ready", within_s)
         assert not self._ended(), "the worker ended while it started"
         return self
@@ -82,7 +82,7 @@ class Worker:
     def send_signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def wait_exit(self, within_s: float = 20) -> int:
+    def wait_exit(self, within_s: float = DEADLINE_S) -> int:
         wait_until(self._ended, "the worker has ended", within_s)
         return self.process.wait()
 

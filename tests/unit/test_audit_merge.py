@@ -1,4 +1,4 @@
-"""Four listings side by side."""
+"""Listings side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.images.names import SUFFIXES
+from pipeline.core.outputs import Output
+from pipeline.images.names import SUFFIXES, FormatEndings
 from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.s3.storage import Found
 from tests.support.s3_model import EPOCH
@@ -17,10 +18,18 @@ def found(names: Iterable[str]) -> list[Found]:
     return [Found(name, "e", 1, EPOCH) for name in sorted(set(names), key=str.encode)]
 
 
+OUTPUTS = [Output(folder=folder, endings=FormatEndings()) for folder in ("resized/", "thumbs/")]
+
+
 def join(
     sources: Iterable[str], resized: Iterable[str], thumbs: Iterable[str], records: Iterable[str]
 ) -> list[MergedEntry]:
-    return list(merge(found(sources), found(resized), found(thumbs), found(f"{key}.json" for key in records)))
+    outputs = list(zip(OUTPUTS, map(found, (resized, thumbs)), strict=True))
+    return list(merge(found(sources), found(f"{key}.json" for key in records), outputs))
+
+
+def suffixes(entry: MergedEntry, folder: str) -> list[str]:
+    return sorted(each.suffix for each in entry.stored if each.output.folder == folder)
 
 
 def shown(entries: Iterable[MergedEntry]) -> dict[str, tuple[bool, bool, list[str], list[str], bool]]:
@@ -28,8 +37,8 @@ def shown(entries: Iterable[MergedEntry]) -> dict[str, tuple[bool, bool, list[st
         entry.key: (
             entry.source is not None,
             entry.record is not None,
-            sorted(entry.resized),
-            sorted(entry.thumbs),
+            suffixes(entry, "resized/"),
+            suffixes(entry, "thumbs/"),
             entry.ambiguous,
         )
         for entry in entries
@@ -82,14 +91,14 @@ def test_it_is_what_comparing_everything_with_everything_gives(
     assert set(with_source) == set(sources)
     assert len(with_source) == sum(entry.source is not None for entry in entries)
     for key, entry in with_source.items():
-        assert set(entry.resized) == {suffix for suffix in SUFFIXES if key + suffix in resized}
-        assert set(entry.thumbs) == {suffix for suffix in SUFFIXES if key + suffix in thumbs}
+        assert set(suffixes(entry, "resized/")) == {suffix for suffix in SUFFIXES if key + suffix in resized}
+        assert set(suffixes(entry, "thumbs/")) == {suffix for suffix in SUFFIXES if key + suffix in thumbs}
         assert (entry.record is not None) == (key in records)
-        wanted = {key + suffix for suffix in [*entry.resized, *entry.thumbs]}
+        wanted = {each.found.key for each in entry.stored}
         others = {other + suffix for other in sources if other != key for suffix in SUFFIXES}
         assert entry.ambiguous == bool(wanted & others)
     owned = {key + suffix for key in sources for suffix in SUFFIXES}
     orphans = [entry for entry in entries if entry.source is None]
     assert {entry.key for entry in orphans if entry.record} == set(records) - set(sources)
-    assert {entry.key for entry in orphans if entry.resized} == resized - owned
-    assert {entry.key for entry in orphans if entry.thumbs} == thumbs - owned
+    assert {entry.key for entry in orphans if suffixes(entry, "resized/")} == resized - owned
+    assert {entry.key for entry in orphans if suffixes(entry, "thumbs/")} == thumbs - owned

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_denied, plainly, told
+from pipeline.aws.errors import describe_error, is_denied, translate_errors
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
 from pipeline.operations import own_queues
@@ -40,10 +40,10 @@ def client_error(code: str, status: int, message: str = "") -> ClientError:
     ],
 )
 def test_it_says_what_to_do(exc: Exception, says: str) -> None:
-    assert says in told(exc)
-    with pytest.raises(PipelineError) as caught, plainly("counting things"):
+    assert says in describe_error(exc)
+    with pytest.raises(PipelineError) as caught, translate_errors("counting things"):
         raise exc
-    assert str(caught.value) == f"counting things: {told(exc)}"
+    assert str(caught.value) == f"counting things: {describe_error(exc)}"
 
 
 def test_credentials_that_are_not_accepted_need_no_permission() -> None:
@@ -96,6 +96,6 @@ def test_a_worker_signs_its_receives_for_aws_region(nowhere: pytest.MonkeyPatch)
 def test_an_answer_that_is_not_of_aws_is_one_sentence() -> None:
     with (
         pytest.raises(PipelineError, match=r"asking: the answer is not AWS's .*check AWS_ENDPOINT_URL"),
-        plainly("asking"),
+        translate_errors("asking"),
     ):
         raise ResponseParserError("<html>")

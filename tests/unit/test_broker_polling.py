@@ -19,7 +19,7 @@ from pipeline.aws import clients
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.receiver import Received, ReceiveJob, Receiver
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_each_queue_is_received_from_in_a_thread_of_its_own_which_ends_when_clos
     job = ReceiveJob(2, lambda _: None, lambda _: None)
     receiver.start("slow", job)
     receiver.start("quick", job)
-    assert told.get(timeout=10) == (job.on_received, Received(URL, [{"Body": "quick"}] * 2))
+    assert told.get(timeout=DEADLINE_S) == (job.on_received, Received(URL, [{"Body": "quick"}] * 2))
     receiver.close()
     gate.set()
     names = ("sqs-receive-slow", "sqs-receive-quick")

@@ -15,12 +15,12 @@ from kombu.transport import SQS, virtual
 
 from pipeline.aws.backoff import Backoff
 from pipeline.sqs.transport import batcher
-from pipeline.sqs.transport.channel import TaskChannel
+from pipeline.sqs.transport.channel import Channel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 from pipeline.sqs.transport.redrive_policy import RedrivePolicies, RedrivePolicy
-from pipeline.sqs.transport.settlement import Settlement, as_redelivered
-from pipeline.sqs.transport.transport import Channel, Transport
+from pipeline.sqs.transport.settlement import Settlement, changed
+from pipeline.sqs.transport.transport import Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 from tests.support.waiting import wait_until
 
@@ -184,7 +184,6 @@ def test_the_places_in_kombu_and_celery_that_settling_is_fastened_to() -> None:
     assert request.Request._apply_result is None
     assert "self._apply_result = maybe(ref, result)" in inspect.getsource(request.Request.execute_using_pool)
     assert Transport.Channel is Channel
-    assert issubclass(Channel, TaskChannel)
     assert Transport.implements.asynchronous
 
 
@@ -261,4 +260,4 @@ def test_the_copy_of_what_was_begun_says_so(sqs: Sqs, was_begun: bool, receives:
 
 @pytest.mark.parametrize("body", ["hello", "[]", '{"properties": 5}', "{}"])
 def test_what_is_no_task_message_is_copied_as_it_is(body: str) -> None:
-    assert as_redelivered(body) == body
+    assert changed(body, {"retries": 1}) == body

@@ -189,7 +189,7 @@ def test_receives_under_its_own_time_out_but_control_queues_under_theirs(monkeyp
     with scripted_channel(visibility_timeout_s=7, wait_time_seconds=3) as channel:
         channel._noack_queues.add("pidbox")
         for queue in ("tasks", "pidbox"):
-            assert channel._receive(queue, 4).messages == []
+            assert channel.reader.receive(queue, 4).messages == []
     assert [wanted.get("VisibilityTimeout") for wanted in sqs.asked] == [7, None]
     assert sqs.asked[0] == {
         "QueueUrl": URL,
@@ -205,7 +205,7 @@ def test_a_queue_that_is_gone_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(clients, "sqs_receiver", lambda timeout_s: Sqs(Sqs.exceptions.QueueDoesNotExist()))
     with scripted_channel() as channel:
         with pytest.raises(Sqs.exceptions.QueueDoesNotExist):
-            channel._receive("tasks", 1)
+            channel.reader.receive("tasks", 1)
         assert "p-tasks" not in channel._queue_cache
 
 
@@ -216,15 +216,15 @@ def test_a_receive_that_fails_tells_whether_it_alone_does(monkeypatch: pytest.Mo
     monkeypatch.setattr(clients, "sqs", lambda **_: others)
     with scripted_channel() as channel:
         with pytest.raises(OSError, match="denied"):
-            channel._receive("tasks", 1)
-        assert channel.refused == set()  # nothing is answered
+            channel.reader.receive("tasks", 1)
+        assert channel.reader.refused == set()  # nothing is answered
         monkeypatch.setattr(others, "get_queue_attributes", lambda **_: {}, raising=False)
         with pytest.raises(OSError, match="denied"):
-            channel._receive("tasks", 1)
-        assert channel.refused == {"tasks"}
+            channel.reader.receive("tasks", 1)
+        assert channel.reader.refused == {"tasks"}
         receiver.error = None
-        channel._receive("tasks", 1)
-        assert channel.refused == set()
+        channel.reader.receive("tasks", 1)
+        assert channel.reader.refused == set()
 
 
 def test_the_thread_lives_while_there_are_messages_in_flight() -> None:

@@ -171,13 +171,13 @@ def test_a_receive_that_alone_is_refused_is_not_healthy_for_long() -> None:
         channel.consume()
         channel.fail(OSError("denied"))
         poll = channel.poller.polls["tasks"]
-        channel.refused.add("tasks")
+        channel.reader.refused.add("tasks")
         assert is_consuming(channel, 45)
         poll.failing_since -= 46
         assert not is_consuming(channel, 45)
-        channel.refused.clear()  # nothing else is answered either: an outage
+        channel.reader.refused.clear()  # nothing else is answered either: an outage
         assert is_consuming(channel, 45)
-        channel.refused.add("tasks")
+        channel.reader.refused.add("tasks")
         channel.hub.run_later()
         assert not is_consuming(channel, 45), "also while it is tried again"
         channel.answer()

@@ -68,7 +68,7 @@ def test_a_bucket_that_has_it_on_is_not_written_to(aws: Answers) -> None:
 def test_what_will_change_is_told_first(aws: Answers) -> None:
     Bucket(aws, QueueConfigurations=[QUEUE])
     found = inputs.look("photos", HERE)
-    assert list(inputs.told(found)) == [
+    assert list(inputs.describe(found)) == [
         "Bucket photos: EventBridge will be switched on; nothing else of it is changed; its own 1 notifications stay "
         "as they are."
     ]

@@ -50,6 +50,8 @@ def by_name(found: Any) -> dict[str, CheckResult]:
         ({"SoftTimeLimit": "150", "HardTimeLimit": "150"}, "settings", Level.BAD),
         ({"ThumbBox": "2000x2000", "ResizeBox": "1024x768"}, "settings", Level.BAD),
         ({"SoftTimeLimit": "10", "HardTimeLimit": "15"}, "settings", Level.OK),
+        ({"Settings": "OUTPUT_PREFIX=a/"}, "settings", Level.BAD),
+        ({"OutputPrefix": "a/", "Settings": "QUALITY=80"}, "settings", Level.OK),
     ],
     ids=str,
 )

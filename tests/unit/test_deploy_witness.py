@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.deploy import reasons
-from pipeline.deploy.carrying_out import remove_failed, told
+from pipeline.deploy.carrying_out import failure_text, remove_failed
 from pipeline.deploy.follow import StackFailed
 from pipeline.deploy.wanted import Wanted
 from pipeline.deploy.witness import ServiceProblem, Witness
@@ -86,7 +86,7 @@ SAID = {
 
 @pytest.mark.parametrize("said", SAID, ids=lambda said: said[:60])
 def test_what_ecs_says_is_put_into_plain_words_with_what_to_do(said: str) -> None:
-    reason = reasons.plainly(said)
+    reason = reasons.find(said)
     assert reason is not None
     assert SAID[said] in reason.plain
     assert reason.todo
@@ -194,8 +194,8 @@ def test_ecs_is_asked_now_and_then_and_its_errors_are_not_the_deployments(aws: A
 
 def test_a_failed_deployment_ends_with_the_evidence_and_the_way_out() -> None:
     here = Witness("photos")
-    here.found.append(ServiceProblem("bridge", "not found", reasons.plainly("not found")))
-    text = told("photos", StackFailed("ROLLBACK_COMPLETE", "the stack ended as ROLLBACK_COMPLETE."), here)
+    here.found.append(ServiceProblem("bridge", "not found", reasons.find("not found")))
+    text = failure_text("photos", StackFailed("ROLLBACK_COMPLETE", "the stack ended as ROLLBACK_COMPLETE."), here)
     assert "bridge: there is no such image" in text
     assert "nothing of it ever ran" in text
     assert "deploy again" in text
@@ -205,7 +205,7 @@ def test_a_queue_whose_policy_does_not_hold_yet_is_a_matter_of_a_minute() -> Non
     cause = (
         "the stack ended as ROLLBACK_COMPLETE. The first cause: InputBucket (AWS::S3::Bucket): Unable to validate the "
     )
-    text = told(
+    text = failure_text(
         "photos", StackFailed("ROLLBACK_COMPLETE", f"{cause}following destination configurations"), Witness("photos")
     )
     assert "takes SQS up to a minute. Deploy again." in text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,16 +81,25 @@ class Store:
         self.records.append("failed")
 
 
-@contextmanager
-def cold(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def app() -> Iterator[Any]:
+    made = make_app(Settings(queue_prefix="p-"))
+    yield made
+    made.close()
     pools.reset()
-    monkeypatch.setattr(clients, "sqs", lambda **_: store)
-    app = make_app(Settings(queue_prefix="p-"))
-    try:
-        yield app
-    finally:
-        app.close()
+
+
+@pytest.fixture
+def cold(app: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store], Any]:
+    """Makes the app that of a process which has just begun: no connection, and no queue's URL known."""
+
+    def begin(store: Store) -> Any:
         pools.reset()
+        app._after_fork()
+        monkeypatch.setattr(clients, "sqs", lambda **_: store)
+        return app
+
+    return begin
 
 
 def returns(store: Store, _task: Any) -> str:
@@ -145,18 +154,18 @@ def proofs() -> Iterator[None]:
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("kind", RAISED)
 def test_at_every_line_of_a_task_s_end(
-    name: str, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch, proofs: None
+    name: str, kind: type[BaseException], cold: Callable[[Store], Any], proofs: None
 ) -> None:
     body, is_in_place = BODIES[name]
     count = Injection(PUBLISHING)
-    with cold(whole := Store(), monkeypatch) as app:
-        decided(app, whole, body, count)
+    whole = Store()
+    decided(cold(whole), whole, body, count)
+    assert is_in_place(whole)
     assert count.count > 40, "it sees the lines"
     effects = set()
     for at in range(count.count):
         store, injection = Store(), Injection(PUBLISHING, at, kind())
-        with cold(store, monkeypatch) as app:
-            decision = decided(app, store, body, injection)
+        decision = decided(cold(store), store, body, injection)
         effect = Effect.RELEASE if decision is None else decision.effect
         effects.add(effect)
         if effect is Effect.DELETE:
@@ -168,19 +177,17 @@ def test_at_every_line_of_a_task_s_end(
 
 @pytest.mark.filterwarnings("ignore:Exception raised outside body")
 @pytest.mark.parametrize("name", BODIES)
-def test_at_every_request_of_a_task_s_end(name: str, monkeypatch: pytest.MonkeyPatch, proofs: None) -> None:
+def test_at_every_request_of_a_task_s_end(name: str, cold: Callable[[Store], Any], proofs: None) -> None:
     body, is_in_place = BODIES[name]
     counted = Store()
-    with cold(counted, monkeypatch) as app:
-        decision = decided(app, counted, body, Injection(()))
+    decision = decided(cold(counted), counted, body, Injection(()))
     assert decision is not None
     assert (decision.effect, is_in_place(counted)) == (Effect.DELETE, True), "nothing is refused"
     assert counted.requests == (1 if name == "record" else 2), "the queue is looked up first"
     for at in range(counted.requests):
         for refusal in [*REFUSED, *(kind() for kind in RAISED)]:
             store = Store(refuse_at=at, refusal=refusal)
-            with cold(store, monkeypatch) as app:
-                decision = decided(app, store, body, Injection(()))
+            decision = decided(cold(store), store, body, Injection(()))
             assert decision is None or decision.effect is Effect.RELEASE, f"request {at} ends with {refusal!r}"
 
 

@@ -17,6 +17,7 @@ import pytest
 from pipeline.core.role import Role
 from pipeline.sqs import health_check
 from pipeline.sqs.health import Heartbeat, heartbeat_path
+from tests.support.waiting import DEADLINE_S
 
 SCRIPT = Path(health_check.__file__)
 
@@ -24,7 +25,7 @@ SCRIPT = Path(health_check.__file__)
 def run(role: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-SI", *options, str(SCRIPT), role]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"HEALTH_FOLDER": str(folder)}, timeout=60
+        command, capture_output=True, text=True, check=False, env={"HEALTH_FOLDER": str(folder)}, timeout=DEADLINE_S
     )
 
 

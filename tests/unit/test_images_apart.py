@@ -194,4 +194,4 @@ def test_it_ends_when_its_worker_is_killed() -> None:
         worker.kill()
         worker.wait()
         worker.stdout.close()
-    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the end of the other process", 20)
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the end of the other process")

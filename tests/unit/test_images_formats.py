@@ -12,7 +12,9 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
+from pipeline.images.renditions import declared, parse
 from tasks.images.formats import WRITTEN
+from tasks.images.recipes import recipe
 from tasks.images.render import Limits, Recipe, render
 from tasks.images.resample import _simd_agrees, pillow_resize
 from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
@@ -162,6 +164,23 @@ def test_of_an_animation_or_a_document_the_first_frame_is_shown(format: str) -> 
     assert getattr(image, "n_frames", 1) == 1
 
 
+@pytest.mark.parametrize("forced", [None, "PNG"])
+def test_of_a_photo_with_a_gain_map_the_base_picture_is_shown(forced: str | None) -> None:
+    """Ultra HDR: a JPEG whose XMP says what to do with a second one that follows it (MPF)."""
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0" '
+        b'hdrgm:GainMapMax="2.5"/></rdf:RDF></x:xmpmeta>'
+    )
+    map_of_gains = Image.linear_gradient("L").resize((48, 32))
+    plain = encoded(quadrants(), "JPEG", quality=90)
+    ultra = encoded(quadrants(), "MPO", quality=90, xmp=xmp, save_all=True, append_images=[map_of_gains])
+    assert b"hdrgm:Version" in ultra
+    assert ultra.count(b"\xff\xd8\xff") > plain.count(b"\xff\xd8\xff")
+    recipe = Recipe((60, 60), forced)
+    assert render(ultra, recipe) == render(plain, recipe)
+
+
 def test_the_name_of_a_file_plays_no_part() -> None:
     """A PNG under any name is a PNG: `render` is not even told the name."""
     assert render(encoded(quadrants(), "PNG"), BOX).source_format == "PNG"
@@ -205,9 +224,11 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
             "MAX_FRAMES": "3",
         }
     )
-    assert Recipe.from_settings(settings, (10, 20)) == Recipe((10, 20), "WEBP", 70, 4)
+    thumbs = settings.model_copy(update={"renditions": "thumbs=10x20"})
+    assert recipe(thumbs, declared(thumbs)[0]) == Recipe((10, 20), "WEBP", 70, 4)
     assert Limits.from_settings(settings) == Limits(1000, 2000, 3)
-    assert Recipe.from_settings(Settings(), (10, 20)) == Recipe((10, 20))
+    thumbs = Settings(renditions="thumbs=10x20")
+    assert recipe(thumbs, declared(thumbs)[0]) == Recipe((10, 20))
     assert Limits.from_settings(Settings()) == Limits()
 
 
@@ -225,11 +246,12 @@ def test_a_resampler_that_can_not_be_used_is_a_bad_setting(
     monkeypatch.setattr("tasks.images.resample.find_spec", lambda name: object())
     monkeypatch.setattr("tasks.images.resample._simd_agrees", lambda: True)
     auto = Settings.from_env({"RESAMPLER": "auto"})
-    assert Recipe.from_settings(auto, (10, 10)).resampler == "simd"
+    (thumbs,) = parse("thumbs=10x10")
+    assert recipe(auto, thumbs).resampler == "simd"
     monkeypatch.setattr(f"tasks.images.resample.{name}", value)
     with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: (it )?{problem}"):
-        Recipe.from_settings(Settings.from_env({"RESAMPLER": "simd"}), (10, 10))
-    assert Recipe.from_settings(auto, (10, 10)).resampler == "pillow"
+        recipe(Settings.from_env({"RESAMPLER": "simd"}), thumbs)
+    assert recipe(auto, thumbs).resampler == "pillow"
 
 
 @pytest.mark.parametrize("mistake", ["channels", "rows"])

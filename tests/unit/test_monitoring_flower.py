@@ -27,6 +27,7 @@ from pipeline.core.settings import Settings
 from pipeline.sqs.flower import options as ours
 from pipeline.sqs.flower.broker_page import TEMPLATE, Ages, SqsBrokerView
 from pipeline.sqs.flower.replies import UNANSWERED
+from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +97,7 @@ def test_the_real_command_refuses_in_one_line(
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode != 0
@@ -254,6 +255,6 @@ def test_the_janitor_sweeps_at_the_start_and_again_and_survives_a_failure(monkey
     ended = ours.start_janitor(Settings.from_env({}), every_s=0.001)
     try:
         for _ in range(3):
-            assert swept.acquire(timeout=10)
+            assert swept.acquire(timeout=DEADLINE_S)
     finally:
         ended.set()

@@ -55,7 +55,7 @@ ROWS = [["missing", "1,234", "[bold]a[/bold]\nb\tc.jpg"], ["done", "5", ""]]
 
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_gets_a_table_and_nothing_is_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    console.table(["status", "objects", "for example"], ROWS, right=["objects"])
+    console.print_table(["status", "objects", "for example"], ROWS, right=["objects"])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "status   objects  for example",
@@ -65,7 +65,7 @@ def test_a_terminal_gets_a_table_and_nothing_is_taken_for_markup(capsys: pytest.
 
 
 def test_a_pipe_gets_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    console.table(["status", "objects", "for example"], ROWS)
+    console.print_table(["status", "objects", "for example"], ROWS)
     assert capsys.readouterr().out == "missing\t1,234\t[bold]a[/bold] b c.jpg\ndone\t5\t\n"
 
 

@@ -14,7 +14,7 @@ from pipeline.core.errors import ConfigError, MessageError, ObjectGone, Transien
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.images import IMAGES
+from pipeline.images import images
 from pipeline.operations.routes_command import show
 from pipeline.route_check import RouteCheck
 from pipeline.s3.content import begins_with
@@ -22,6 +22,7 @@ from tests.support import own_route
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out"})
 OUTPUT = Output(folder="text/", append_suffix=".txt")
+IMAGES = images(SETTINGS)
 
 
 def route(name: str = "r", **more: Any) -> Route:
@@ -138,7 +139,8 @@ def test_the_modules_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_name_that_the_images_route_had_before_still_works() -> None:
-    assert Routes.load(Settings.from_env({"ROUTES": "tasks.routes"})).all == (IMAGES,)
+    settings = Settings.from_env({"ROUTES": "tasks.routes"})
+    assert Routes.load(settings).all == (images(settings),)
 
 
 @pytest.mark.parametrize("names", [{}, {"ROUTES": route()}, {"ROUTES": ["r"]}])
@@ -189,10 +191,10 @@ def test_where_there_is_one_route_only_what_is_enqueued_by_name_goes_there() -> 
 
 def test_of_what_no_route_takes_anything_may_be_stored_since_somebody_chose_a_route() -> None:
     found = routes(route(match_suffixes=(".txt",)), IMAGES)
-    names = {output.name("a.x") for output in found.outputs("a.x")}
-    assert names == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
-    assert {output.folder for output in found.outputs("a.txt")} == {"text/"}
-    assert {output.folder for output in found.outputs("a.txt", ever=True)} == {"text/", "resized/", "thumbs/"}
+    assert {each.name for each in found.stored_names("a.x")} == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
+    assert {each.name for each in found.stored_names("a.txt")} == {"text/a.txt.txt"}
+    folders = {each.name.partition("/")[0] for each in found.stored_names("a.txt", ever=True)}
+    assert folders == {"text", "resized", "thumbs"}
 
 
 def test_the_verb_shows_what_is_declared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

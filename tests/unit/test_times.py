@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.times import age, moment
+from pipeline.core.times import age, parse_time
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -21,13 +21,13 @@ NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
     ],
 )
 def test_a_moment(text: str, wanted: datetime) -> None:
-    assert moment(text, NOW) == wanted
+    assert parse_time(text, NOW) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "soon", "3", "3w", "-1h", "2026-13-01"])
 def test_no_moment(text: str) -> None:
     with pytest.raises(ConfigError, match="is no time"):
-        moment(text, NOW)
+        parse_time(text, NOW)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, told
+from pipeline.aws.errors import code, describe_error, is_denied
 from pipeline.operations.check_results import CheckResult, bad, ok, unknown
 
 _ECR = re.compile(
@@ -40,7 +40,7 @@ def check(image: str, cpu: str) -> CheckResult:
     except ClientError as exc:
         return _refused(found, exc)
     except (BotoCoreError, urllib.error.URLError, OSError, ValueError) as exc:
-        return unknown("image", f"ECR could not be asked: {told(exc)}")
+        return unknown("image", f"ECR could not be asked: {describe_error(exc)}")
 
 
 def _refused(image: re.Match[str], exc: ClientError) -> CheckResult:
@@ -51,7 +51,7 @@ def _refused(image: re.Match[str], exc: ClientError) -> CheckResult:
             "make it with cloudformation/ecr.yaml, or correct the image's name",
         )
     advice = "ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on it would allow that" if is_denied(exc) else ""
-    return unknown("image", f"ECR could not be asked: {told(exc)}", advice)
+    return unknown("image", f"ECR could not be asked: {describe_error(exc)}", advice)
 
 
 class _Missing(Exception):

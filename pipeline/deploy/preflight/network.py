@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, told
+from pipeline.aws.errors import code, describe_error
 from pipeline.operations.check_results import CheckResult, bad, ok, unknown, warning
 
 #: What the containers call, by the last part of the endpoint's name; S3 may be a gateway or an interface.
@@ -30,13 +30,15 @@ def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
         yield from _check(vpc, subnets, values)
     except ClientError as exc:
         if code(exc) in ("InvalidSubnetID.NotFound", "InvalidVpcID.NotFound"):
-            yield bad("subnets", told(exc), "correct --vpc and --subnets; both are of one region")
+            yield bad("subnets", describe_error(exc), "correct --vpc and --subnets; both are of one region")
         else:
             yield unknown(
-                "network", told(exc), "ec2:DescribeSubnets, DescribeRouteTables, DescribeVpcEndpoints allow it"
+                "network",
+                describe_error(exc),
+                "ec2:DescribeSubnets, DescribeRouteTables, DescribeVpcEndpoints allow it",
             )
     except BotoCoreError as exc:
-        yield unknown("network", told(exc))
+        yield unknown("network", describe_error(exc))
 
 
 def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[CheckResult]:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.deploy.account import Account
 from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 
@@ -42,7 +42,7 @@ def check(here: Account, stack: str, folder: Path, *, service_role: str | None) 
         denied = [action for statement in statements for action in _denied(who, statement, here, stack)]
     except (ClientError, BotoCoreError, ResponseParserError) as exc:  # the last one: an endpoint without IAM
         return unknown(
-            _WHAT, f"IAM could not be asked: {told(exc)}", "iam:SimulatePrincipalPolicy on yourself allows it"
+            _WHAT, f"IAM could not be asked: {describe_error(exc)}", "iam:SimulatePrincipalPolicy on yourself allows it"
         )
     except OSError as exc:
         return unknown(_WHAT, f"{exc.filename}: cannot be read: {exc.strerror}")

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import code, is_denied, told
+from pipeline.aws.errors import code, describe_error, is_denied
 from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 
 #: Quotas of Fargate: its on-demand and its Spot vCPU resource count.
@@ -33,7 +33,7 @@ def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
                 yield _compared(name, quota, needed[quota], _value(quota))
     except (ClientError, BotoCoreError) as exc:
         advice = "servicequotas:GetServiceQuota allows that" if isinstance(exc, ClientError) and is_denied(exc) else ""
-        yield unknown("Fargate vCPUs", f"the quota could not be asked: {told(exc)}", advice)
+        yield unknown("Fargate vCPUs", f"the quota could not be asked: {describe_error(exc)}", advice)
 
 
 def _compared(name: str, quota: str, needed: float, allowed: float) -> CheckResult:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
+from pipeline.core.settings_list import WORKED_ON, listed
 from pipeline.operations.check_results import CheckResult, bad, ok, warning
 
 #: Memory in MiB (from, to, step) that Fargate takes with these CPU units.
@@ -34,6 +35,7 @@ _SETTINGS = {
     "SoftTimeLimit": "SOFT_TIME_LIMIT_S",
     "HardTimeLimit": "HARD_TIME_LIMIT_S",
     "Settings": "PIPELINE_SETTINGS",
+    "OutputPrefix": "OUTPUT_PREFIX",
 }
 
 
@@ -84,6 +86,9 @@ def _size(cpu: int, memory: int) -> CheckResult:
 def _settings(values: Mapping[str, str]) -> CheckResult:
     environ = {variable: values[name] for name, variable in _SETTINGS.items() if values.get(name)}
     try:
+        entries = listed(environ, [name.upper() for name in Settings.model_fields])
+        if moved := sorted(WORKED_ON & set(entries)):
+            return bad("settings", f"Settings has {', '.join(moved)}", "the roles know only the parameter for it")
         Settings.from_env(environ)
     except ConfigError as exc:
         return bad("settings", str(exc), "correct the parameter of that name")

@@ -12,10 +12,11 @@ from pipeline.core import console
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import place
-from pipeline.core.times import moment
+from pipeline.core.times import parse_time
 from pipeline.operations.adopt.estimate import PRICES_AS_OF, SPOT_DISCOUNT, Estimate, estimate
 from pipeline.operations.adopt.survey import Survey, Tried, tried
 from pipeline.operations.backfill import backfill
+from pipeline.s3 import content
 from pipeline.s3.listing import list_objects
 
 #: Reasons, endings and failures shown of each kind.
@@ -35,9 +36,9 @@ def adopt(
 ) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    routes = Routes.load(settings)
+    routes = Routes.load(settings, content.look)
     bucket, prefix = place(target)
-    since = None if newer_than is None else moment(newer_than)
+    since = None if newer_than is None else parse_time(newer_than)
     survey = Survey(routes, bucket, sample, since)
     with console.progress("Listing") as bar:
         survey.run(list_objects(bucket, prefix, after=start_after), bar)
@@ -53,10 +54,10 @@ def adopt(
         return 0
     if not yes:
         if not sys.stdin.isatty():
-            console.note("Nothing was enqueued: give --yes to go on without being asked.")
+            console.echo_err("Nothing was enqueued: give --yes to go on without being asked.")
             return 0
-        if not click.confirm(f"Enqueue {console.counted(survey.taken.total(), 'object')}?", err=True):
-            console.note("Nothing was enqueued.")
+        if not click.confirm(f"Enqueue {console.pluralize(survey.taken.total(), 'object')}?", err=True):
+            console.echo_err("Nothing was enqueued.")
             return 0
     return backfill(
         target,
@@ -87,7 +88,7 @@ def _counts(survey: Survey) -> Iterator[str]:
 def _sample(results: Sequence[Tried]) -> Iterator[str]:
     failed = [each for each in results if each.reason is not None]
     untried = sum(each.made is None and each.reason is None for each in results)
-    yield f"sample:     {console.counted(len(results), 'object')} tried, {len(failed)} would fail"
+    yield f"sample:     {console.pluralize(len(results), 'object')} tried, {len(failed)} would fail"
     if untried:
         yield f"            {untried} are of routes of your own, which can't be tried here"
     reasons = Counter(each.reason for each in failed)

@@ -14,7 +14,7 @@ from pipeline.celery import PipelineApp, make_app
 from pipeline.core import console
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source, place
-from pipeline.core.times import moment
+from pipeline.core.times import parse_time
 from pipeline.enqueue import process_many, reconcile_many
 from pipeline.operations import own_queues
 from pipeline.operations.audit.audit import Audit, AuditReport, Repair
@@ -50,7 +50,7 @@ def audit(
     """
     settings = Settings.from_env()
     bucket, prefix = (settings.one_input_bucket(), settings.key_prefix) if target is None else place(target)
-    before = None if older_than is None else moment(older_than)
+    before = None if older_than is None else parse_time(older_than)
     app = make_app(settings)
     with Audit(app.routes, bucket, prefix, full=full, before=before, examples=examples) as run:
         with console.progress("Comparing") as bar:
@@ -61,7 +61,7 @@ def audit(
             _show(report)
         waiting = own_queues.waiting(settings)
         if waiting and not report.is_complete:
-            console.note(f"{waiting} messages wait in the queues: some of what is missing or stale may be among them.")
+            console.echo_err(f"{waiting} messages wait in the queues: what is missing or stale may be among them.")
         if repair:
             _repair(run, report, app, yes=yes)
     return 0 if report.is_complete else 1
@@ -97,30 +97,30 @@ def _show(report: AuditReport) -> None:
             rows.append(
                 [status.value, f"{count:,}", shown_reason, ", ".join(report.examples.get((status, reason), []))]
             )
-    console.table(["status", "objects", "why", "for example"], rows, right=["objects"])
+    console.print_table(["status", "objects", "why", "for example"], rows, right=["objects"])
     for reason, message in sorted(report.errors.items()):
-        console.note(f"Unreadable, {reason}, for example: {message}")
+        console.echo_err(f"Unreadable, {reason}, for example: {message}")
     requests = ", ".join(f"{count:,} {operation}" for operation, count in sorted(report.requests.items()))
-    console.note(f"Requests: {requests}.")
+    console.echo_err(f"Requests: {requests}.")
 
 
 def _repair(run: Audit, report: AuditReport, app: PipelineApp, *, yes: bool) -> None:
     enqueued, removed = (report.repairs[each] for each in (Repair.ENQUEUE, Repair.REMOVE))
     if not enqueued and not removed:
-        console.note("Nothing to repair.")
+        console.echo_err("Nothing to repair.")
         return
     if enqueued:
-        console.note(
-            f"To be enqueued: {console.counted(enqueued, 'object')}, missing or stale, or failed with a service."
+        console.echo_err(
+            f"To be enqueued: {console.pluralize(enqueued, 'object')}, missing or stale, or failed with a service."
         )
     if removed:
-        console.note(f"To be removed: what is orphaned or left over, of {console.counted(removed, 'object')}.")
+        console.echo_err(f"To be removed: what is orphaned or left over, of {console.pluralize(removed, 'object')}.")
     if not yes and not click.confirm("Go on?", err=True):
         raise click.Abort
     with console.progress("Enqueuing", enqueued + removed) as bar:
         done = _in_batches(run.repairs(Repair.ENQUEUE), partial(process_many, app=app), bar, 0)
         _in_batches(run.repairs(Repair.REMOVE), partial(reconcile_many, app=app, thorough=True), bar, done)
-    console.note(f"Enqueued: {console.counted(enqueued + removed, 'task')}. The workers do the rest.")
+    console.echo_err(f"Enqueued: {console.pluralize(enqueued + removed, 'task')}. The workers do the rest.")
 
 
 def _in_batches(sources: Iterator[Source], enqueue: Callable[[list[Source]], None], bar: console.Bar, done: int) -> int:

@@ -24,7 +24,7 @@ def tried(guarantees: Sequence[Guarantee], place: Place) -> list[CheckResult]:
             return list(pool.map(lambda guarantee: guarantee.tried(place), guarantees))
     finally:
         for left in place.clean_up():
-            console.note(f"could not be removed: {left}")
+            console.echo_err(f"could not be removed: {left}")
 
 
 def check(*, as_json: bool, patience_s: float) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.errors import is_denied, told
+from pipeline.aws.errors import describe_error, is_denied
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.operations.check.place import Place
 from pipeline.operations.check_results import CheckResult, bad, ok, unknown
@@ -33,7 +33,7 @@ class Guarantee:
             return bad(self.name, str(exc), self.means)
         except ClientError as exc:
             if is_denied(exc):
-                return unknown(self.name, told(exc), f"allow it and check again. It matters: {self.means}")
-            return bad(self.name, told(exc), self.means)
+                return unknown(self.name, describe_error(exc), f"allow it and check again. It matters: {self.means}")
+            return bad(self.name, describe_error(exc), self.means)
         except (BotoCoreError, PipelineError) as exc:
-            return unknown(self.name, told(exc), f"It matters: {self.means}")
+            return unknown(self.name, describe_error(exc), f"It matters: {self.means}")

@@ -69,8 +69,8 @@ def report_unseen(unseen: Mapping[str, int]) -> int:
     """Says of each queue (by its full name) how many letters were not read, about; returns the exit status."""
     for queue, count in unseen.items():
         if count:
-            console.note(
-                f"About {console.counted(count, 'dead letter')} of queue {queue} were not read: beyond --limit, or "
+            console.echo_err(
+                f"About {console.pluralize(count, 'dead letter')} of queue {queue} were not read: beyond --limit, or "
                 "received by somebody else just now, or counted by SQS a minute late. Run it again to be sure."
             )
     return NOT_ALL if any(unseen.values()) else 0
@@ -115,7 +115,7 @@ def list_(names: Sequence[str], *, only: str | None, limit: int, as_json: bool) 
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return report_unseen(letters.unseen)
     now = datetime.now(UTC)
-    console.table(
+    console.print_table(
         ["queue", "task", "count", "oldest", "reason", "for example"],
         [
             [
@@ -130,7 +130,7 @@ def list_(names: Sequence[str], *, only: str | None, limit: int, as_json: bool) 
         ],
         right=["count", "oldest"],
     )
-    console.note(f"{console.counted(sum(group.count for group in found), 'dead letter')}.")
+    console.echo_err(f"{console.pluralize(sum(group.count for group in found), 'dead letter')}.")
     return report_unseen(letters.unseen)
 
 
@@ -150,7 +150,7 @@ def show(ids: Sequence[str], names: Sequence[str], *, only: str | None, limit: i
             found += 1
             click.echo(json.dumps(letter.to_json() | {"body": letter.readable_body()}, indent=2, ensure_ascii=False))
     if not found:
-        console.note("No such dead letter.")
+        console.echo_err("No such dead letter.")
     return report_unseen(letters.unseen) or (0 if found else 1)
 
 
@@ -164,10 +164,10 @@ def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s:
                 moved = _redrive(dead, destination, only, limit, per_s, bar)
             unseen[dead.full_name] = dead.unseen()
         if moved:
-            console.note(f"{console.counted(moved, 'dead letter')} sent back to queue {name}.")
+            console.echo_err(f"{console.pluralize(moved, 'dead letter')} sent back to queue {name}.")
         total += moved
     if not total:
-        console.note("Nothing to send back.")
+        console.echo_err("Nothing to send back.")
     return report_unseen(unseen)
 
 
@@ -195,7 +195,7 @@ def export(names: Sequence[str], *, only: str | None, limit: int, to: Path | Non
             if wanted(letter):
                 write(json.dumps(letter.to_json(), ensure_ascii=False))
                 count += 1
-    console.note(f"{console.counted(count, 'dead letter')} exported.")
+    console.echo_err(f"{console.pluralize(count, 'dead letter')} exported.")
     return report_unseen(letters.unseen)
 
 
@@ -210,8 +210,8 @@ def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None
                 if wanted(letter):
                     write(json.dumps(letter.to_json(), ensure_ascii=False))
                     doomed.append((queue, letter))
-        counted = console.counted(len(doomed), "dead letter")
-        console.note(f"{counted} exported to {path}.")
+        counted = console.pluralize(len(doomed), "dead letter")
+        console.echo_err(f"{counted} exported to {path}.")
         if not doomed:
             return report_unseen(letters.unseen)
         if not yes and not click.confirm(f"Delete {counted} for good?", err=True):
@@ -220,7 +220,7 @@ def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None
             for done, (queue, letter) in enumerate(doomed, 1):
                 queue.delete([letter])
                 bar(done)
-    console.note(f"{counted} deleted.")
+    console.echo_err(f"{counted} deleted.")
     return report_unseen(letters.unseen)
 
 

@@ -116,7 +116,7 @@ class DeadLetterQueue:
         if refused:
             first = next(iter(refused.values()))
             raise TransientError(
-                f"{console.counted(len(refused), 'dead letter')} stayed in queue {self.full_name}: "
+                f"{console.pluralize(len(refused), 'dead letter')} stayed in queue {self.full_name}: "
                 f"SQS answered {first['Code']}. Run it again"
             )
         return len(sent)

@@ -18,7 +18,7 @@ from flower.views.broker import BrokerView
 from tornado.web import authenticated
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_missing_queue, told
+from pipeline.aws.errors import describe_error, is_missing_queue
 from pipeline.sqs.installation import Installation
 from pipeline.sqs.settings import DEAD_LETTERS
 
@@ -54,7 +54,7 @@ class Ages:
             except (ClientError, BotoCoreError) as exc:
                 self._known = {}
                 if not self._complained:
-                    logger.info("the age of the oldest messages is not shown: %s", told(exc))
+                    logger.info("the age of the oldest messages is not shown: %s", describe_error(exc))
                     self._complained = True
         return self._known
 
@@ -156,7 +156,7 @@ class SqsBrokerView(BrokerView):
         try:
             rows = await self.get_broker().queues(self.get_active_queue_names())
         except (ClientError, BotoCoreError) as exc:
-            error = told(exc)
+            error = describe_error(exc)
             logger.warning("the queues could not be read: %s", error)
         self.render(
             str(TEMPLATE),

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from celery.worker import control
 from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.worker.task_queues import check_task_queue
 
@@ -28,5 +28,5 @@ def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
     except (PlainError, DoesNotExistQueueException) as exc:
         return control.nok(str(exc))
     except (ClientError, BotoCoreError) as exc:
-        return control.nok(f"queue {queue}: {told(exc)}")
+        return control.nok(f"queue {queue}: {describe_error(exc)}")
     return _stock_add_consumer(state, queue, *args, **options)

@@ -23,7 +23,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_missing, told
+from pipeline.aws.errors import describe_error, is_missing
 from pipeline.aws.plain_errors import ConfigError, PlainError
 from pipeline.sqs.monitoring.names import Kind
 
@@ -54,7 +54,7 @@ class OwnedQueue:
     name: str
     kind: Kind
     topic_arn: str | None  # what it is subscribed to
-    lease_s: int
+    ttl_s: int
     url: str = ""
     subscription_arn: str | None = None
     released: bool = False  # nobody reads it any more
@@ -62,7 +62,7 @@ class OwnedQueue:
 
 @dataclass(slots=True)
 class OwnedQueues:
-    """All queues that this process owns. A thread renews their leases until the process ends."""
+    """All queues that this process owns. A thread moves their claims on until the process ends."""
 
     _queues: dict[str, OwnedQueue] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -78,7 +78,7 @@ class OwnedQueues:
         queue = self._queues.get(name)
         return None if queue is None else queue.url
 
-    def open(self, name: str, kind: Kind, topic_arn: str | None, *, lease_s: int) -> str:
+    def open(self, name: str, kind: Kind, topic_arn: str | None, *, ttl_s: int) -> str:
         """Makes the queue, subscribed to the topic; returns its URL. Of a queue that is open, only the latter.
 
         Raises botocore's errors, and ``PlainError`` when the process is ending.
@@ -89,7 +89,7 @@ class OwnedQueues:
                 return known.url
             if self.closed:
                 raise PlainError(f"{name} was not made: this process is ending")
-            queue = OwnedQueue(name, kind, topic_arn, lease_s)
+            queue = OwnedQueue(name, kind, topic_arn, ttl_s)
             _make(queue)
             self._queues[name] = queue
             if self._keeper is None:
@@ -110,7 +110,7 @@ class OwnedQueues:
                 with self._lock:
                     self._renew(name)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: its claim could not be renewed: %s", name, told(exc))
+                logger.warning("%s: its claim could not be renewed: %s", name, describe_error(exc))
 
     def _renew(self, name: str) -> None:
         queue = self._queues.get(name)
@@ -133,11 +133,11 @@ class OwnedQueues:
             try:
                 remove(queue.url, queue.subscription_arn)
             except (ClientError, BotoCoreError) as exc:
-                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, told(exc))
+                logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, describe_error(exc))
 
     def _keep(self) -> None:
-        # Three times a lease, so that one failed call loses nothing.
-        while not self._closing.wait(min((queue.lease_s for queue in list(self._queues.values())), default=60) / 3):
+        # Three times within it, so that one failed call loses nothing.
+        while not self._closing.wait(min((queue.ttl_s for queue in list(self._queues.values())), default=60) / 3):
             self.renew()
 
 
@@ -174,7 +174,7 @@ def _make(queue: OwnedQueue) -> None:
     if queue.topic_arn is not None:
         # Given at creation, since a later SetQueueAttributes may take a minute to have effect.
         attributes["Policy"] = _policy(queue.name, queue.topic_arn)
-    tags = {APP_TAG: APP, PURPOSE_TAG: queue.kind.value, OWNER_TAG: _owner(), UNTIL_TAG: _until(queue.lease_s)}
+    tags = {APP_TAG: APP, PURPOSE_TAG: queue.kind.value, OWNER_TAG: _owner(), UNTIL_TAG: _until(queue.ttl_s)}
     queue.url = clients.sqs().create_queue(QueueName=queue.name, Attributes=attributes, tags=tags)["QueueUrl"]
     if queue.topic_arn is not None:
         queue.subscription_arn = _subscribe(queue.name, queue.url, queue.topic_arn)
@@ -212,7 +212,7 @@ def topic_errors(topic_arn: str) -> Iterator[None]:
 
 def _claim(queue: OwnedQueue) -> None:
     try:
-        clients.sqs().tag_queue(QueueUrl=queue.url, Tags={UNTIL_TAG: _until(queue.lease_s)})
+        clients.sqs().tag_queue(QueueUrl=queue.url, Tags={UNTIL_TAG: _until(queue.ttl_s)})
     except ClientError as exc:
         if not is_missing(exc):
             raise
@@ -243,8 +243,8 @@ def _policy(name: str, topic_arn: str) -> str:
     )
 
 
-def _until(lease_s: int) -> str:
-    return str(int(time.time()) + lease_s)
+def _until(ttl_s: int) -> str:
+    return str(int(time.time()) + ttl_s)
 
 
 def _owner() -> str:

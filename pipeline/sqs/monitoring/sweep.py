@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
-from pipeline.aws.errors import is_denied, is_missing, told
+from pipeline.aws.errors import describe_error, is_denied, is_missing
 from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.monitoring.names import kind_of, topics
 from pipeline.sqs.monitoring.process_queues import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
@@ -58,7 +58,7 @@ def sweep(settings: BrokerSettings, *, now: float | None = None) -> Swept:
         for name in sorted({*found, *subscriptions}):
             _sweep_one(name, subscriptions.get(name), moment, swept)
     except (ClientError, BotoCoreError) as exc:
-        raise PlainError(f"the sweep could not be done: {told(exc)}") from exc
+        raise PlainError(f"the sweep could not be done: {describe_error(exc)}") from exc
     logger.info("sweep: %s", swept, extra={"action": "sweep", "removed": swept.removed})
     return swept
 

@@ -2,136 +2,120 @@
 
 A message's way:
 
-    publishing   sends, alone or in tens
-    receiver     receives; ``polling`` begins the next receive, whatever the last one ended with
-    prefetch     decides how many to receive
-    delays       what has come too early is deferred
-    visibility   keeps what is in flight hidden from others
-    settlement   where it ends: deleted, released, dead-lettered, deferred
+    publishing     sends, alone or in tens
+    receiver       receives; ``polling`` begins the next receive, whatever the last one ended with
+    prefetch       decides how many to receive
+    delivery       hands them to the consumer; what has come too early (``delays``) is deferred
+    visibility     keeps what is in flight hidden from others
+    settlement     where it ends: deleted, released, dead-lettered, deferred
+
+Events and remote control have exchanges and queues of their own: ``monitoring.fanout``.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from botocore.exceptions import ClientError
 from kombu.transport import SQS
 from kombu.transport.SQS.exceptions import UndefinedQueueException
+from kombu.transport.virtual.base import queue_declare_ok_t
 
 from pipeline.aws import clients, queues
 from pipeline.aws.batches import MAX_ENTRIES
+from pipeline.aws.errors import is_missing
 from pipeline.aws.plain_errors import ConfigError
-from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, DUE_WITHIN_S, delay_s, remaining_s
-from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages, receives
+from pipeline.sqs.monitoring import names
+from pipeline.sqs.monitoring.fanout import DEFAULT_QUEUE_TTL_S, Fanout, reply_poll_s, replying
+from pipeline.sqs.monitoring.names import Kind
+from pipeline.sqs.monitoring.process_queues import owned
+from pipeline.sqs.transport import qos
+from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, delay_s, remaining_s
+from pipeline.sqs.transport.delivery import Delivery
+from pipeline.sqs.transport.inflight import InFlightMessage, receives
+from pipeline.sqs.transport.parts import Parts, assemble, visibility_timeout_s
 from pipeline.sqs.transport.polling import Poller
 from pipeline.sqs.transport.pool import running_tags
-from pipeline.sqs.transport.prefetch import DEFAULT_PREFETCH_S, PrefetchController
-from pipeline.sqs.transport.publishing import PublishBatch, Publisher
-from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Received, Receiver, in_flight
-from pipeline.sqs.transport.redrive_policy import RedrivePolicies
-from pipeline.sqs.transport.settlement import Settlement
-from pipeline.sqs.transport.visibility import (
-    DEFAULT_STALLED_AFTER_S,
-    DEFAULT_VISIBILITY_TIMEOUT_S,
-    Pulse,
-    VisibilityExtender,
-)
-
-if TYPE_CHECKING:
-    from types_boto3_sqs import SQSClient
-
-logger = logging.getLogger(__name__)
+from pipeline.sqs.transport.publishing import PublishBatch
+from pipeline.sqs.transport.queue_reader import WANTED_ATTRIBUTES, QueueReader
+from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Receiver
+from pipeline.sqs.worker.gate import Gate
 
 
 class MissingQueue(ConfigError, UndefinedQueueException):
     """To kombu it is its own error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a channel is made of, for those who use it: the worker's steps, and Celery's request."""
+class Channel(SQS.Channel):
+    """For tasks, events and remote control. Transport options beside kombu's: ``visibility_timeout_s``,
+    ``prefetch_s``, ``reply_margin_s``, ``max_delay_s``, ``control_queue_ttl_s``, and ``stalled_after_s``, which must be
+    above the longest time that the event loop may be busy (with the solo pool that is the longest task)."""
 
-    in_flight: InFlightMessages
-    settlement: Settlement
-    redrive: RedrivePolicies
-    prefetch: PrefetchController
-    extender: VisibilityExtender
-    publisher: Publisher
-
-
-class QoS(SQS.QoS):
-    """kombu's book of what was delivered; how much may be is decided by the ``PrefetchController``."""
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        super().append(message, delivery_tag)
-        info = message.delivery_info
-        if "sqs_message" in info:
-            self.channel.take_in(Received(info["sqs_queue"], [info["sqs_message"]]))
-
-    def can_consume(self) -> bool:
-        return self.can_consume_max_estimate() != 0
-
-    def can_consume_max_estimate(self) -> int | None:
-        """None: as many as a receive brings (no prefetch count was set)."""
-        if not self.prefetch_count:
-            return None
-        parts: Parts = self.channel.parts
-        return parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count)
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """The channel closes, or is garbage."""
-        self._on_collect.cancel()
-        self.channel.let_go()
-
-
-class TaskChannel(SQS.Channel):
-    """Transport options: ``visibility_timeout_s``, ``prefetch_s``, ``reply_margin_s``, and ``stalled_after_s``, which
-    must be above the longest time that the event loop may be busy (with the solo pool that is the longest task)."""
-
-    QoS: Any = QoS
+    QoS: Any = qos.QoS
     supports_batch_publish = True
+    supports_fanout = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._has_let_go = False
-        #: Queues that SQS refuses to receive from, while it answers another request about them.
-        self.refused: set[str] = set()
+        self._drain_timeout_s: float | None = None
+        #: Its own, until the worker gives it the one that outlives connections.
+        self.gate = Gate()
         super().__init__(*args, **kwargs)
+
+    # --- the parts ---
 
     @cached_property
     def parts(self) -> Parts:
-        messages = InFlightMessages()
-        redrive = RedrivePolicies(_sqs)
-        # Read now: what is in the pool is settled even after this channel was closed, and has no connection any more.
-        stalled_after_s = float(self.transport_options.get("stalled_after_s", DEFAULT_STALLED_AFTER_S))
-        return Parts(
-            in_flight=messages,
-            settlement=Settlement(messages, redrive, _sqs, on_settled=self._on_settled),
-            redrive=redrive,
-            prefetch=PrefetchController(float(self.transport_options.get("prefetch_s", DEFAULT_PREFETCH_S))),
-            extender=VisibilityExtender(
-                messages, _sqs, self.visibility_timeout_s, is_alive=Pulse(self._call_soon, stalled_after_s)
-            ),
-            publisher=Publisher(self.sqs, self._new_queue),
+        return assemble(
+            self.transport_options,
+            client=self.sqs,
+            url=self._new_queue,
+            call_soon=self._call_soon,
+            on_settled=self._on_settled,
+        )
+
+    @cached_property
+    def fanout(self) -> Fanout:
+        options = self.transport_options
+        topics = options.get("predefined_exchanges", {})
+        return Fanout(topics, int(options.get("control_queue_ttl_s", DEFAULT_QUEUE_TTL_S)))
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        return Delivery(
+            self.parts,
+            admit=self._admit,
+            parse=self._message_to_python,
+            consumer_of=self._consumer_of,
+            was_delivered=lambda handle: handle in self.qos._delivered,
+            visibility_timeout_s=visibility_timeout_s(self.transport_options),
+            max_delay_s=float(self.transport_options.get("max_delay_s", DEFAULT_MAX_DELAY_S)),
+        )
+
+    @cached_property
+    def reader(self) -> QueueReader:
+        return QueueReader(
+            url=self._new_queue,
+            forget_url=lambda queue: self._queue_cache.pop(self.canonical_queue_name(queue), None),
+            unsettled=self._noack_queues,
+            wait_s=self.wait_time_seconds,
+            reply_timeout_s=self.reply_timeout_s,
+            visibility_timeout_s=visibility_timeout_s(self.transport_options),
         )
 
     @cached_property
     def poller(self) -> Poller:
         """Needs an event loop; without one kombu receives synchronously."""
         return Poller(
-            Receiver(self._receive, call_soon=self.hub.call_soon, taken=self._taken),
+            Receiver(self.reader.receive, call_soon=self.hub.call_soon, taken=self.delivery.taken),
             self.hub,
             is_consumed=lambda queue: queue in self._active_queues,
             capacity=self._capacity,
-            deliver=self._deliver,
+            deliver=self.delivery.deliver,
         )
-
-    @cached_property
-    def visibility_timeout_s(self) -> int:
-        return int(self.transport_options.get("visibility_timeout_s", DEFAULT_VISIBILITY_TIMEOUT_S))
 
     @property
     def reply_timeout_s(self) -> float:
@@ -145,22 +129,32 @@ class TaskChannel(SQS.Channel):
         else:
             self.hub.call_soon(callback)
 
-    # --- queues: no ListQueues, and no queue made by mistake ---
+    # --- queues: no ListQueues, and no queue made by mistake; those of this process are made with it ---
 
     def sqs(self, queue: str | None = None) -> Any:
         """The project's own client, whose time-outs and retries are set in one place."""
         return clients.sqs()
 
+    def canonical_queue_name(self, queue_name: str) -> Any:
+        return super().canonical_queue_name(names.shortened(queue_name))
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        kind = None if queue is None or passive else names.kind_of(queue)
+        if queue is None or kind is None:
+            return super().queue_declare(queue, passive, **kwargs)
+        name = self.canonical_queue_name(queue)
+        self._queue_cache[name] = self.fanout.open_queue(name, kind)
+        return queue_declare_ok_t(queue, 0, 0)
+
     def _update_queue_cache(self, queue_name_prefix: str) -> None:
         """Looks the one queue up by GetQueueUrl; called with the bare prefix, it has nothing to do."""
-        if queue_name_prefix == self.queue_name_prefix:
-            return
-        client = self.sqs()
-        try:
-            found = client.get_queue_url(QueueName=queue_name_prefix)
-        except client.exceptions.QueueDoesNotExist:
-            return
-        self._queue_cache[queue_name_prefix] = found["QueueUrl"]
+        name = queue_name_prefix
+        if (url := owned().url(name)) is not None:
+            self._queue_cache[name] = url
+        elif name != self.queue_name_prefix:
+            client = self.sqs()
+            with suppress(client.exceptions.QueueDoesNotExist):
+                self._queue_cache[name] = client.get_queue_url(QueueName=name)["QueueUrl"]
 
     def _create_queue(self, queue_name: str, attributes: dict[str, Any]) -> Any:
         raise MissingQueue(queues.missing(queue_name))
@@ -179,14 +173,40 @@ class TaskChannel(SQS.Channel):
         url = self._new_queue(queue)
         with queues.sqs_errors(url.rsplit("/", 1)[-1], "PurgeQueue"):
             count = queues.depth(url)
-            _sqs().purge_queue(QueueUrl=url)
+            clients.sqs(long_poll=False).purge_queue(QueueUrl=url)
         return count
+
+    # --- exchanges ---
+
+    def exchange_declare(self, exchange: str | None = None, type: str = "direct", *args: Any, **kwargs: Any) -> Any:
+        # Celery declares its event exchange as a topic exchange, except for brokers that it knows.
+        kind = "fanout" if self.fanout.has(exchange) else type
+        return super().exchange_declare(exchange, kind, *args, **kwargs)
+
+    def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
+        self.fanout.publish(exchange, message)
+
+    def _queue_bind(self, *_: Any) -> None:
+        """Nothing to do: a queue is subscribed when it is made."""
+
+    def _subscribe_queue_to_fanout_exchange_if_required(self, queue_name: str) -> None:
+        """Nothing to do: a queue is subscribed when it is made."""
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
+        if exchange == names.REPLY_EXCHANGE:
+            # kombu keeps bindings in memory: this one is known to the requester alone.
+            return [names.reply_queue(routing_key)]
+        return super()._lookup(exchange, routing_key, default)
 
     # --- publishing ---
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """``max_size`` is not ours to choose: SQS takes ten."""
         return PublishBatch(self, self.sqs)
+
+    def encode_body(self, body: Any, encoding: str | None = None) -> Any:
+        # What is compressed is not text; each message says how its body is encoded.
+        return super().encode_body(body, "base64" if isinstance(body, bytes) else encoding)
 
     def _put(
         self, queue: str, message: dict[str, Any], *, _publish_batch: PublishBatch | None = None, **_kwargs: Any
@@ -195,133 +215,40 @@ class TaskChannel(SQS.Channel):
         if left_s:
             message["properties"].setdefault("delay_seconds", delay_s(left_s))
         delay = self._resolve_delay_seconds(message.get("properties", {}))
-        self.parts.publisher.publish(queue, message, delay, _publish_batch)
+        if names.kind_of(queue) is not Kind.REPLY:
+            self.parts.publisher.publish(queue, message, delay, _publish_batch)
+            return
+        try:
+            with replying(queue):
+                self.parts.publisher.publish(queue, message, delay, _publish_batch)
+        finally:
+            self._queue_cache.pop(self.canonical_queue_name(queue), None)
 
     # --- receiving ---
-
-    @property
-    def get_message_attributes(self) -> dict[str, Any]:
-        """What a receive asks for beside the text: all that is needed to send a message again."""
-        return {
-            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "MessageGroupId"],
-            "MessageAttributeNames": ["All"],
-        }
 
     def _schedule_queue(self, queue: str) -> None:
         """kombu calls this when a queue is consumed."""
         self.poller.poll(queue)
 
+    def basic_cancel(self, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag, "")
+        cancelled = super().basic_cancel(consumer_tag)
+        if names.kind_of(queue) in (Kind.CONTROL, Kind.EVENTS):
+            owned().release(self.canonical_queue_name(queue))
+        return cancelled
+
     def _capacity(self) -> int:
         room: int | None = self.qos.can_consume_max_estimate()
         return MAX_ENTRIES if room is None else room
 
-    def _receive(self, queue: str, count: int) -> Received:
-        """Where messages are not acknowledged, the queue's own time-out counts: control queues hide them for good."""
-        url: str = self._new_queue(queue)
-        are_settled = queue not in self._noack_queues
-        wanted = {"QueueUrl": url, "MaxNumberOfMessages": count, "WaitTimeSeconds": self.wait_time_seconds}
-        if are_settled:
-            wanted["VisibilityTimeout"] = self.visibility_timeout_s
-        client: Any = clients.sqs_receiver(self.reply_timeout_s)
-        try:
-            reply = client.receive_message(**wanted, **self.get_message_attributes)
-        except client.exceptions.QueueDoesNotExist:
-            self._queue_cache.pop(self.canonical_queue_name(queue), None)
-            raise
-        except Exception:
-            self._ask_other(queue, url)
-            raise
-        self.refused.discard(queue)
-        return Received(url, reply.get("Messages", []), are_settled)
+    def _admit(self, handles: Sequence[str]) -> int:
+        return self.gate.admit(handles)
 
-    def _ask_other(self, queue: str, url: str) -> None:
-        """Tells an outage, which passes, from a receive that alone is refused: see ``worker.heartbeat``."""
-        try:
-            _sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        except Exception:
-            self.refused.discard(queue)
-        else:
-            self.refused.add(queue)
-
-    def take_in(self, received: Received) -> None:
-        """Keeps what was received hidden from others until it is settled."""
-        now = time.monotonic()
-        messages = in_flight(received, now, self.visibility_timeout_s)
-        new = [message for message in messages if self.parts.in_flight.find(message.handle) is None]
-        if new:
-            if not len(self.parts.in_flight):
-                self.parts.prefetch.on_work(now)
-            self.parts.in_flight.add(new)
-            self.parts.extender.watch()
-
-    def _taken(self, queue: str, received: Received) -> bool:
-        """In the receiving thread. After the channel has let go nobody would settle them."""
-        if received.are_settled:
-            self.take_in(received)
-            if self._has_let_go:
-                self._release_received(queue, received)
-                return False
-        return True
-
-    def _deliver(self, queue: str, received: Received) -> None:
-        """Hands received messages to the consumer; one that can't be handled doesn't cost the others."""
-        consumer = None if self.connection is None else self.connection._callbacks.get(queue)
-        if consumer is None or self.poller.stopped:
-            self._release_received(queue, received)
-            return
-        for message in received.messages:
-            try:
-                self._deliver_one(queue, received.url, message, consumer)
-            except Exception as exc:
-                logger.exception(
-                    "Message %s of %s could not be handled",
-                    message.get("MessageId"),
-                    queue,
-                    extra={"action": "message_failed", "queue": queue},
-                )
-                self._not_delivered(message["ReceiptHandle"], exc)
-
-    def _deliver_one(self, queue: str, url: str, message: dict[str, Any], consumer: Callable[[Any], Any]) -> None:
-        payload = self._message_to_python(message, queue, url)
-        left_s = remaining_s(payload)
-        found = self.parts.in_flight.find(message["ReceiptHandle"])
-        if left_s > DUE_WITHIN_S and found is not None:
-            self._defer(found, left_s)
-            return
-        if payload.get("headers"):
-            payload["headers"]["eta"] = None  # due: Celery need not time it
-        consumer(payload)
-
-    def _defer(self, message: InFlightMessage, left_s: float) -> None:
-        """A message that never becomes due would be sent again every quarter of an hour, and keep workers up."""
-        most_s = self.transport_options.get("max_delay_s", DEFAULT_MAX_DELAY_S)
-        if left_s <= most_s:
-            self.parts.settlement.defer(message, left_s)
-        else:
-            reason = f"due in {left_s / 86400:.1f} days, more than MAX_DELAY_DAYS={most_s / 86400:g}"
-            self.parts.settlement.dead_letter(message, reason)
-
-    def _not_delivered(self, handle: str, exc: Exception) -> None:
-        """The consumer raised. What kombu has not even taken for a message never will be one."""
-        message = self.parts.in_flight.find(handle)
-        if message is None:
-            return
-        reason = f"{type(exc).__name__}: {exc}"
-        if handle in self.qos._delivered:
-            self.parts.settlement.fail(message, reason)
-        else:
-            self.parts.settlement.dead_letter(message, f"not a Celery message: {reason}")
-
-    def _release_received(self, queue: str, received: Received) -> None:
-        found = [self.parts.in_flight.find(message["ReceiptHandle"]) for message in received.messages]
-        count = sum(self.parts.settlement.release(message) for message in found if message is not None)
-        if count:
-            logger.info(
-                "No consumer for %s: released %d messages",
-                queue,
-                count,
-                extra={"action": "released", "queue": queue},
-            )
+    def _consumer_of(self, queue: str) -> Callable[[Any], object] | None:
+        if self.connection is None or self.poller.stopped:
+            return None
+        consumer: Callable[[Any], object] | None = self.connection._callbacks.get(queue)
+        return consumer
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
         """Tells the task when its message was delivered before, so that it can look at what an earlier try has left:
@@ -330,6 +257,34 @@ class TaskChannel(SQS.Channel):
         if receives(message) > 1 and "properties" in payload:
             payload["properties"].setdefault("delivery_info", {})["redelivered"] = True
         return payload
+
+    # --- receiving without an event loop, as who waits for replies or events does ---
+
+    @property
+    def get_message_attributes(self) -> dict[str, Any]:
+        return dict(WANTED_ATTRIBUTES)
+
+    def drain_events(self, timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
+        self._drain_timeout_s = timeout
+        return super().drain_events(timeout, *args, **kwargs)
+
+    def _receive_message(
+        self, queue: str, max_number_of_messages: int = 1, wait_time_seconds: int | None = None
+    ) -> Any:
+        if names.kind_of(queue) is Kind.REPLY:
+            wait_time_seconds = reply_poll_s(wait_time_seconds, self._drain_timeout_s)
+        try:
+            return super()._receive_message(queue, max_number_of_messages, wait_time_seconds)
+        except ClientError as exc:
+            if not (owned().closed and is_missing(exc)):
+                raise
+            time.sleep(1)  # the process is ending, and has removed the queue under this poll
+            return {}
+
+    def _delete_message(self, queue_name: str, message: dict[str, Any]) -> None:
+        if names.kind_of(queue_name) is None:
+            super()._delete_message(queue_name, message)
+        # Else it is gone already: it can't be received twice before it expires.
 
     # --- settling ---
 
@@ -357,6 +312,7 @@ class TaskChannel(SQS.Channel):
         if is_done:
             self.parts.prefetch.on_done(time.monotonic())
         self.qos.ack(message.handle)
+        self.gate.ended(message.handle)
         if "poller" in self.__dict__:
             self.poller.resume()
 
@@ -366,14 +322,11 @@ class TaskChannel(SQS.Channel):
         What a process has begun stays in flight, and is settled when it ends: receipt handles are not bound to a
         connection. The rest Celery forgets when it loses one. At the end of a worker nothing runs.
         """
-        self._has_let_go = True
+        if "delivery" in self.__dict__:
+            self.delivery.close()
         if "poller" in self.__dict__:
             self.poller.close()
         if "parts" in self.__dict__:
             running = running_tags()
             for message in self.parts.in_flight.select(lambda message: message.handle not in running):
                 self.parts.settlement.release(message)
-
-
-def _sqs() -> SQSClient:
-    return clients.sqs(long_poll=False)

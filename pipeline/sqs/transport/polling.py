@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws.backoff import Backoff
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.transport.receiver import Received, ReceiveJob
 
@@ -151,7 +151,7 @@ class Poller:
             logger.warning(
                 "Receiving from %s failed (%s); trying again until it works",
                 queue,
-                told(exc) if is_known else repr(exc),
+                describe_error(exc) if is_known else repr(exc),
                 exc_info=None if is_known else exc,
                 extra={"action": "sqs_unavailable", "queue": queue},
             )

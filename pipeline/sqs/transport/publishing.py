@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
-from pipeline.aws.errors import told
+from pipeline.aws.errors import describe_error
 from pipeline.aws.plain_errors import PlainError, TransientError
 from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
 from pipeline.sqs.transport.text import escaped_once, to_text
@@ -169,7 +169,7 @@ class PublishBatch:
         """SQS can't be reached: the error that names these, and all that is not sent yet."""
         left = [entry for gathered in self._gathered.values() for entry in gathered]
         self._gathered.clear()
-        reason = told(exc)
+        reason = describe_error(exc)
         return PublishError([*self._refused, *(BatchFailure(entry, reason) for entry in [*entries, *left])])
 
     def _send(self, url: str) -> None:
@@ -233,7 +233,7 @@ class Publisher:
         except (ClientError, BotoCoreError) as exc:  # after botocore's own tries
             if batch is not None:
                 raise batch.failed([entry], exc) from exc
-            raise PublishError([BatchFailure(entry, told(exc))]) from exc
+            raise PublishError([BatchFailure(entry, describe_error(exc))]) from exc
         if batch is not None:
             batch.add(entry)
 

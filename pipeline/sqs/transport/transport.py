@@ -1,7 +1,4 @@
-"""Celery's broker: SQS, through kombu's own transport. ``channel`` has the parts of it that concern tasks.
-
-``monitoring.fanout`` is for events and remote control, which have queues of their own.
-"""
+"""Celery's broker: SQS, through kombu's own transport. ``channel`` has what it does differently."""
 
 from __future__ import annotations
 
@@ -10,17 +7,15 @@ from typing import Any
 from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS
 
-from pipeline.sqs.monitoring.fanout import EXCHANGE_TYPES, Fanout
-from pipeline.sqs.transport.channel import TaskChannel
-
-
-class Channel(Fanout, TaskChannel):
-    """For tasks, events and remote control."""
+from pipeline.sqs.transport.channel import Channel
 
 
 class Transport(SQS.Transport):
     Channel = Channel
-    implements = SQS.Transport.implements.extend(exchange_type=EXCHANGE_TYPES, batch_publish=True)
+    # Celery's remote control looks for ``fanout``.
+    implements = SQS.Transport.implements.extend(
+        exchange_type=frozenset({"direct", "topic", "fanout"}), batch_publish=True
+    )
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Celery calls this for each connection.

@@ -18,8 +18,8 @@ from celery.worker.consumer.consumer import CONNECTION_RETRY, INVALID_TASK_ERROR
 from celery.worker.state import maybe_shutdown
 
 from pipeline.aws.backoff import Backoff
-from pipeline.aws.errors import told
-from pipeline.sqs.transport.channel import Parts
+from pipeline.aws.errors import describe_error
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.worker.request import Request
 
 #: The request class that a task names unless it has one of its own.
@@ -61,7 +61,7 @@ class Consumer(consumer.Consumer):
         logger.warning(
             "Lost the connection to SQS, retrying %s: %s",
             f"in {pause_s:.0f} s" if pause_s else "now",
-            told(exc),
+            describe_error(exc),
             extra={"action": "connection_lost", "failures": self._losses},
         )
         ends_at = time.monotonic() + pause_s

@@ -24,7 +24,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.control import control_command
 
-from pipeline.sqs.transport.channel import Parts
+from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 
 CHECK_EVERY_S = 0.1

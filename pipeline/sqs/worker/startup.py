@@ -49,7 +49,7 @@ class MonitoringNotice(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         if parent.app.sqs.settings.topic_arn_prefix is None:
             logger.warning(
-                "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring-off"}
+                "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring_off"}
             )
 
 

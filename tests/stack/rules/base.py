@@ -28,6 +28,7 @@ EXISTING = {
     "ExistingInputBuckets": "their-photos,their.scans",
     "EventBridgeSwitchedOn": "their-photos",
     "ExistingOutputBucket": "their-site",
+    "OutputPrefix": "previews/",
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bound",
     "RolePath": "/photos/",
     "ExistingCluster": "shared",

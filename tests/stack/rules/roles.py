@@ -92,19 +92,21 @@ def roles_are_bounded_as_the_account_wants(template: Template) -> Iterator[str]:
 
 @rule
 def existing_buckets_and_keys_are_granted_and_no_others(template: Template) -> Iterator[str]:
-    """``their-photos`` and ``their.scans`` are read, ``their-site`` is written, with the keys of each."""
+    """``their-photos`` and ``their.scans`` are read, ``their-site`` below ``previews/`` is written."""
     objects = [f"arn:aws:s3:::{bucket}/a" for bucket in ("their-photos", "their.scans")]
     buckets = [f"arn:aws:s3:::{bucket}" for bucket in ("their-photos", "their.scans")]
     read = [Call("s3:GetObject", arn) for arn in objects] + [Call("s3:ListBucket", arn) for arn in buckets]
     read += [Call("kms:Decrypt", arn) for arn in KEYS["InputKmsKeyArns"].split(",")]
     write = [
-        Call(f"s3:{verb}Object", f"arn:aws:s3:::their-site/{folder}/a")
+        Call(f"s3:{verb}Object", f"arn:aws:s3:::their-site/previews/{folder}/a")
         for verb in ("Get", "Put", "Delete")
         for folder in ("resized", "thumbs", "failed")
     ]
     write += [Call(f"kms:{verb}", KEYS["OutputKmsKeyArn"]) for verb in ("Decrypt", "GenerateDataKey")]
     never = [Call("s3:PutObject", arn) for arn in objects] + [Call("s3:DeleteObject", arn) for arn in objects]
-    never += [Call("s3:PutObject", "arn:aws:s3:::their-site/index.html"), Call("s3:GetObject", "arn:aws:s3:::other/a")]
+    outside = ("index.html", "resized/a", "previews/index.html")
+    never += [Call("s3:PutObject", f"arn:aws:s3:::their-site/{name}") for name in outside]
+    never.append(Call("s3:GetObject", "arn:aws:s3:::other/a"))
     never += [Call("kms:GenerateDataKey", arn) for arn in KEYS["InputKmsKeyArns"].split(",")]
     for folder in ("", "own/"):
         stack = Stack(template, EXISTING | {"OwnFolder": folder})

@@ -149,20 +149,24 @@ def buckets_take_the_keys_that_are_given(template: Template) -> Iterator[str]:
 
 @rule
 def containers_are_told_the_buckets(template: Template) -> Iterator[str]:
-    for parameters, buckets in (
-        ({}, ("photos-input-123456789012-us-east-1", "photos-output-123456789012-us-east-1")),
-        (EXISTING, ("their-photos,their.scans", "their-site")),
+    for parameters, buckets, prefix in (
+        ({}, ("photos-input-123456789012-us-east-1", "photos-output-123456789012-us-east-1"), ""),
+        (EXISTING, ("their-photos,their.scans", "their-site"), "previews/"),
     ):
         stack = Stack(template, parameters)
         for task in ("BridgeTask", "WorkerTask"):
             (container,) = stack.properties(task)["ContainerDefinitions"]
             variables = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
-            if (variables.get("INPUT_BUCKET"), variables.get("OUTPUT_BUCKET")) != buckets:
+            told = [variables.get(name) for name in ("INPUT_BUCKET", "OUTPUT_BUCKET", "OUTPUT_PREFIX")]
+            if told != [*buckets, prefix]:
                 yield f"{task} is told {variables}"
         names = ("InputBucketNames", "OutputBucketName", "InputBucketName")
         outputs = tuple(stack.resolve(template["Outputs"][name]["Value"]) for name in names)
         if outputs != (*buckets, buckets[0].split(",", maxsplit=1)[0]):
             yield f"the outputs name {outputs}"
+        place = stack.resolve(template["Outputs"]["RenditionsIn"]["Value"])
+        if place != f"s3://{buckets[1]}/{prefix}":
+            yield f"renditions are said to be in {place}"
 
 
 @rule
@@ -170,13 +174,18 @@ def browsers_and_cloudfront_get_what_they_need_and_no_more(template: Template) -
     plain = Stack(template)
     if "CorsConfiguration" in plain.properties("InputBucket"):
         yield "any page may upload"
-    stack = Stack(template, {"CorsOrigins": "https://a.example", "DistributionArn": DISTRIBUTION})
+    both = {"CorsOrigins": "https://a.example", "DistributionArn": DISTRIBUTION}
+    stack, below = Stack(template, both), Stack(template, both | {"OutputPrefix": "previews/"})
     (cors,) = stack.properties("InputBucket").get("CorsConfiguration", {}).get("CorsRules", [{}])
     if cors.get("AllowedOrigins") != ["https://a.example"] or "POST" not in cors.get("AllowedMethods", []):
         yield f"pages of the origin can't upload: {cors}"
     if {"GET", "DELETE"} & set(cors.get("AllowedMethods", [])):
         yield "pages may do more than upload"
-    for each, wanted in ((plain, []), (stack, [_OF_THE_DISTRIBUTION])):
+    for each, wanted in (
+        (plain, []),
+        (stack, [_of_the_distribution("")]),
+        (below, [_of_the_distribution("previews/")]),
+    ):
         document = each.properties("OutputBucketPolicy")["PolicyDocument"]
         allowed = [statement for statement in document["Statement"] if statement["Effect"] == "Allow"]
         if allowed != wanted:
@@ -184,12 +193,15 @@ def browsers_and_cloudfront_get_what_they_need_and_no_more(template: Template) -
 
 
 _OUTPUT = "arn:aws:s3:::photos-output-123456789012-us-east-1"
-#: Not failed/: a record tells the names of objects, and the reasons of failures.
-_OF_THE_DISTRIBUTION = {
-    "Sid": "Distribution",
-    "Effect": "Allow",
-    "Principal": {"Service": "cloudfront.amazonaws.com"},
-    "Action": "s3:GetObject",
-    "Resource": [f"{_OUTPUT}/resized/*", f"{_OUTPUT}/thumbs/*"],
-    "Condition": {"StringEquals": {"AWS:SourceArn": DISTRIBUTION}},
-}
+
+
+def _of_the_distribution(prefix: str) -> dict[str, Any]:
+    """Not failed/: a record tells the names of objects, and the reasons of failures."""
+    return {
+        "Sid": "Distribution",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": [f"{_OUTPUT}/{prefix}resized/*", f"{_OUTPUT}/{prefix}thumbs/*"],
+        "Condition": {"StringEquals": {"AWS:SourceArn": DISTRIBUTION}},
+    }

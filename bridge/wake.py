@@ -1,0 +1,231 @@
+"""Wakes workers as soon as tasks wait and nobody takes any, where metrics would need some minutes.
+
+How: by setting the stack's wake alarm, whose action adds workers. The bridge may do that to this one alarm and nothing
+else, so it can only ever add workers, as many as the policy's steps allow, within its cooldown and up to the service's
+maximum; ``ecs:UpdateService`` would also permit another task definition. The alarm's own metrics stay as the backup.
+
+For an alarm with a scaling policy, SetAlarmState needs StateReasonData, in the form in which CloudWatch itself gives
+it; the step is chosen by the datapoint in it.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_SetAlarmState.html
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html (reasonData)
+
+The looks at the queue also keep CloudWatch publishing its metrics: it stops for a queue that nobody has asked for
+anything in six hours.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws.errors import describe_error
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+    from pipeline.enqueue import Assignment
+
+logger = logging.getLogger(__name__)
+
+#: Between looks at the queue when nothing is known to wait: tasks may come from others than this bridge.
+IDLE_S = 60.0
+#: After tasks are published: a worker that is there takes them within less.
+SETTLE_S = 2.0
+#: Again, where the first look finds none: SQS's counts are approximate, and late now and then.
+LATE_S = (5.0, 15.0)
+#: Between the looks at tasks that wait. Workers are woken by the second that finds the same.
+WAITING_S = 3.0
+#: Until the same workers are asked for again. The policy's cooldown, within which they are counted as there.
+AGAIN_S = 180.0
+#: How the reason begins that stands in the alarm's history; ``live-check`` looks for it.
+REASON = "The bridge"
+
+_WAITING: Final = "ApproximateNumberOfMessages"
+_HELD: Final = "ApproximateNumberOfMessagesNotVisible"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    workers: int  # to be asked for; 0: none
+    look_again_s: float
+
+
+class WakePolicy:
+    """When to look at the queue, and how many workers to wake. Knows no clock and no AWS; times are seconds."""
+
+    def __init__(self, backlog_per_worker: int) -> None:
+        self._backlog_per_worker = backlog_per_worker
+        self._awake_until = -math.inf  # until then workers are taken to be there
+        self._is_published = False  # something has been, and no worker has been seen since
+        self._late: list[float] = []  # what is left of LATE_S
+        self._is_waiting = False  # tasks waited, and none was held, at the last look
+        self._woken_at = -math.inf
+        self._asked = 0  # for how many workers since then
+
+    def published(self, now: float) -> float | None:
+        """Tasks have been published: seconds until the look that is due, None where none is."""
+        if now < self._awake_until or self._is_waiting or self._is_published:
+            return None
+        self._is_published, self._late = True, list(LATE_S)
+        return SETTLE_S
+
+    def decide(self, now: float, waiting: int, held: int) -> Decision:
+        """By one look at the queue: how many tasks wait for a worker, and how many a worker holds."""
+        if waiting and not held:
+            return self._wake(now, waiting)
+        self._is_waiting = False
+        if held and waiting and now - self._woken_at < AGAIN_S:
+            # The first of the woken is there. More came meanwhile, and still count as asked for at once.
+            return self._ask(waiting)
+        self._asked = 0
+        if held == 0 and self._late:
+            return Decision(0, self._late.pop(0))
+        if held or self._is_published:  # or what was published has gone: somebody took it
+            self._awake_until = now + IDLE_S
+        self._is_published = False
+        return Decision(0, IDLE_S)
+
+    def _wake(self, now: float, waiting: int) -> Decision:
+        if not self._is_waiting:
+            self._is_waiting = True
+            return Decision(0, WAITING_S)
+        if now - self._woken_at >= AGAIN_S:
+            self._woken_at, self._asked = now, 0
+        return self._ask(waiting)
+
+    def _ask(self, waiting: int) -> Decision:
+        needed = math.ceil(waiting / self._backlog_per_worker)
+        more = needed if needed > self._asked else 0
+        self._asked = max(needed, self._asked)
+        return Decision(more, WAITING_S)
+
+
+class WakeAlarm:
+    """The alarm whose action starts workers. ``wake`` raises nothing: without it, its own metrics start them."""
+
+    def __init__(self, name: str, cloudwatch: Callable[[], Any]) -> None:
+        self._name = name
+        self._cloudwatch = cloudwatch  # made when it is needed first
+        self._complained = False
+
+    def wake(self, workers: int, waiting: int) -> None:
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000+0000"
+        data = {
+            "version": "1.0",
+            "queryDate": now,
+            "startDate": now,
+            "period": 60,
+            "recentDatapoints": [float(workers)],
+            "threshold": 1.0,
+            "evaluatedDatapoints": [{"timestamp": now, "value": float(workers)}],
+        }
+        reason = f"{REASON}: {waiting} tasks wait and no worker takes any"
+        try:
+            # An action is taken when the state changes, so the alarm must not be in it already.
+            self._set("OK", reason, {**data, "recentDatapoints": [0.0], "evaluatedDatapoints": []})
+            self._set("ALARM", reason, data)
+        except (ClientError, BotoCoreError) as exc:
+            if not self._complained:
+                self._complained = True
+                logger.warning(
+                    "bridge: can't wake workers, so they start some minutes later, by the alarm's own metrics: %s",
+                    describe_error(exc),
+                    extra={"action": "not_woken"},
+                )
+            return
+        self._complained = False
+        logger.info("bridge: %s, so %d are asked for", reason, workers, extra={"action": "wake"})
+
+    def _set(self, state: str, reason: str, data: dict[str, Any]) -> None:
+        self._cloudwatch().set_alarm_state(
+            AlarmName=self._name, StateValue=state, StateReason=reason, StateReasonData=json.dumps(data)
+        )
+
+
+class Waker:
+    """A thread that looks at the tasks queue. A context manager: on leaving, it ends.
+
+    ``alarm``: None where no alarm is there to be set; the looks are then for the queue's metrics alone.
+    """
+
+    def __init__(
+        self,
+        sqs: SQSClient,
+        queue: str,
+        policy: WakePolicy,
+        alarm: WakeAlarm | None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._sqs = sqs
+        self._queue = queue
+        self._policy = policy
+        self._alarm = alarm
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._ended = False
+        self._look_at = clock()
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def after(self, publish: Callable[[Sequence[Assignment]], None]) -> Callable[[Sequence[Assignment]], None]:
+        """The same, and then a look at the queue is due."""
+
+        def publish_and_look(assignments: Sequence[Assignment]) -> None:
+            try:
+                publish(assignments)
+            finally:  # some may have been published all the same
+                self._published()
+
+        return publish_and_look if self._alarm is not None else publish
+
+    def _published(self) -> None:
+        with self._changed:
+            now = self._clock()
+            due_s = self._policy.published(now)
+            if due_s is not None:
+                self._look_at = min(self._look_at, now + due_s)
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._ended and (left_s := self._look_at - self._clock()) > 0:
+                    self._changed.wait(left_s)
+                if self._ended:
+                    return
+                self._look_at = self._clock() + IDLE_S
+            again_s = self.look()
+            with self._changed:
+                self._look_at = min(self._look_at, self._clock() + again_s)
+
+    def look(self) -> float:
+        """One look, and what follows from it; returns the seconds to the next. That it fails is of no consequence."""
+        try:
+            url = self._sqs.get_queue_url(QueueName=self._queue)["QueueUrl"]
+            found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[_WAITING, _HELD])["Attributes"]
+        except (ClientError, BotoCoreError) as exc:
+            logger.debug("the depth of %s could not be asked for: %s", self._queue, describe_error(exc))
+            return IDLE_S
+        waiting, held = int(found[_WAITING]), int(found[_HELD])
+        with self._changed:
+            decision = self._policy.decide(self._clock(), waiting, held)
+        if decision.workers and self._alarm is not None:
+            self._alarm.wake(decision.workers, waiting)
+        return decision.look_again_s if self._alarm is not None else IDLE_S
