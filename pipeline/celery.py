@@ -28,6 +28,7 @@ from pipeline.sqs.installing import install
 #: What workers of the pipeline have beside the broker layer's.
 WORKER_STEPS = (
     "pipeline.worker_process:NoBanner",
+    "pipeline.worker_command:PrintedStep",
     "pipeline.worker_process:CollectorStep",
     "pipeline.route_check:RouteCheck",
 )
@@ -89,6 +90,10 @@ class PipelineApp(Celery):
     def settings(self) -> Settings:
         """Read from the environment when first asked for. Raises ``ConfigError``."""
         return Settings.from_env()
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name for it
+        return self.subclass_with_self("pipeline.worker_command:Worker")
 
     def on_configure(self) -> None:
         """Celery's: when something of ``conf`` is first asked for. Raises ``ConfigError``."""
