@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli.stack_option import of_stack
+from pipeline.cli.stack_option import of_stack, stack_vcpus
 from pipeline.cli.verb_errors import Asking, ObjectUri, S3Target
 
 #: What `backfill` and `adopt` have in common: from where, since when, and how fast.
@@ -166,20 +166,20 @@ def check(as_json: bool, patience_s: float) -> None:
 @_max_queued
 @click.option(
     "--vcpus",
-    default=20.0,
-    show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="Of all workers together, for the estimate of the time; the stack's default is 20 workers of one.",
+    help="Of all workers together, for the estimate of the time.  [default: --stack's at its MaxWorkers, else 20]",
 )
 @click.option("--yes", is_flag=True, help="Enqueue without asking.")
 @click.option("--dry-run", is_flag=True, help="Only look and estimate.")
+@click.pass_context
 def adopt(
+    ctx: click.Context,
     target: str,
     sample: int,
     start_after: str,
     newer_than: str | None,
     max_queued: int,
-    vcpus: float,
+    vcpus: float | None,
     yes: bool,
     dry_run: bool,
 ) -> None:
@@ -196,6 +196,8 @@ def adopt(
     """
     from pipeline.operations.adopt.adopt_command import adopt as run
 
+    if vcpus is None:
+        vcpus = stack_vcpus(ctx)
     sys.exit(
         run(
             target,
