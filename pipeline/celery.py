@@ -30,14 +30,16 @@ from pipeline.sqs.monitoring.names import topics
 WORKER_STEPS = (
     "pipeline.sqs.worker.startup:Proofs",
     "pipeline.sqs.worker.own_process:NoBanner",
+    "pipeline.sqs.worker.command:PrintedStep",
     "pipeline.sqs.worker.own_process:CollectorStep",
     "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
     "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.outage:GateStep",
     "pipeline.sqs.worker.shutdown:GracefulShutdown",
 )
-CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
 
 #: What Flower reads as its configuration: without it, it would listen on all addresses.
 FLOWER_CONF = Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"
@@ -123,6 +125,10 @@ class PipelineApp(Celery):
     def settings(self) -> Settings:
         """Read from the environment when first asked for. Raises ``ConfigError``."""
         return Settings.from_env()
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name for it
+        return self.subclass_with_self("pipeline.sqs.worker.command:Worker")
 
     def on_configure(self) -> None:
         """Celery's: when something of ``conf`` is first asked for. Raises ``ConfigError``."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
 
 from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
@@ -60,7 +61,7 @@ class FreshnessCheck:
 def write_newest(
     bucket: str,
     name: StoredName,
-    data: bytes,
+    data: bytes | Path,
     *,
     content_type: str,
     cache_control: str | None = None,

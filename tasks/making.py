@@ -1,19 +1,24 @@
 """From an object to one output of it: decide, read, make, write. What every task of a route does, as one line.
 
-``derive`` is a whole task in one call, for tasks that are a function from bytes to bytes. ``produce`` takes a ``Plan``,
-for those that need to know more.
+``produce`` takes a ``Plan``; ``tasks.own`` has what makes one of a function.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.core.errors import OwnOutput
+from pipeline.core.errors import ImageTooLarge, OwnOutput
 from pipeline.core.outputs import Output, StoredName
 from pipeline.core.provenance import Provenance
+from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
 from pipeline.s3 import storage
@@ -21,7 +26,6 @@ from pipeline.s3.storage import Found
 from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
-from tasks.images.limits import Limits
 from tasks.job import STORED, Job
 from tasks.outcome import Outcome
 
@@ -32,20 +36,21 @@ logger = logging.getLogger(__name__)
 class Original:
     """What was read, and of which version of which object it is."""
 
-    data: bytes
+    data: bytes  # none where it was read into a file
     found: Found  # what the store says of it
     metadata: Mapping[str, str]
     source: Source  # the object itself, also where a rendition of it was read
     provenance: Provenance
     freshness: FreshnessCheck
     is_upload: bool  # and not what an earlier task made of it
+    path: Path | None = None  # where it was read to
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What a task made of an object's bytes, before it is stored."""
 
-    data: bytes
+    data: bytes | Path
     content_type: str
     suffix: str  # what the name has behind the object's key
     metadata: Mapping[str, str] = field(default_factory=dict)  # to be stored with it
@@ -65,6 +70,7 @@ class Plan:
     make: Callable[[Original], Artifact]  # may raise anything: see ``ObjectTask.run_with_policy``
     previous: Source | None = None  # read what a task before this one stored, instead of the object
     suffixes: tuple[str, ...] | None = None  # of these names only, where more is known than the output tells
+    on_disk: bool = False  # it is read into a file, in a folder that is there as long as the work
     is_enough: Callable[[Original], bool] = _always_enough  # whether what was stored before is; else the object is read
 
     def names(self, key: str) -> tuple[StoredName, ...]:
@@ -93,31 +99,6 @@ class Result:
         return known | {CHECK_EXISTING: True} if job.check_existing else known
 
 
-def derive(
-    task: ObjectTask,
-    source: str | dict[str, Any],
-    output: Output,
-    make: Callable[[bytes], bytes],
-    *,
-    careful: bool = False,
-) -> dict[str, Any]:
-    """Reads an object, gives its bytes to ``make``, and stores what that returns as ``output`` of the object.
-
-    Everything around ``make`` is as for images: a duplicate or an outdated message is harmless, a failing service
-    is tried again, a ``PermanentError`` from ``make`` ends as a failure record with its advice, and so does
-    any other exception. An object of more than MAX_BYTES is refused unread.
-
-    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task
-    before it in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
-    """
-
-    def made(original: Original) -> Artifact:
-        return Artifact(make(original.data), output.content_type, output.suffixes[0])
-
-    plan = Plan(output.below(task.app.settings.output_prefix), made)
-    return produce(task, source, lambda _: plan, check_existing=careful)
-
-
 def produce(
     task: ObjectTask, argument: Any, plan: Callable[[Job], Plan], *, check_existing: bool = False
 ) -> dict[str, Any]:
@@ -129,10 +110,12 @@ def produce(
 def _work(job: Job, plan: Plan) -> dict[str, Any]:
     result = existing_result(job, plan)
     if result is None:
-        original = read(job, plan)
-        if plan.previous is not None and not plan.is_enough(original):
-            original = read(job, replace(plan, previous=None))
-        result = write(job, plan, original, plan.make(original))
+        with ExitStack() as cleanup:
+            folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="pipeline-"))) if plan.on_disk else None
+            original = read(job, plan, folder)
+            if plan.previous is not None and not plan.is_enough(original):
+                original = read(job, replace(plan, previous=None), folder)
+            result = write(job, plan, original, plan.make(original))
     if job.is_last:
         remove_outdated(job, result.source, _stored_name(plan, result))
     return result.to_json(job)
@@ -173,12 +156,16 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
     return None
 
 
-def read(job: Job, plan: Plan) -> Original:
-    """Reads exactly the version that the job names. Raises what ``storage.read`` raises, and ``ImageTooLarge``."""
+def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
+    """Reads exactly the version that the job names; into a file, where there is a folder for it.
+
+    Raises what ``storage.read`` raises, and ``ImageTooLarge``.
+    """
     wanted = job.source if plan.previous is None else plan.previous
     # From before the reading: a write is judged by how long ago the object was seen.
     freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
-    stored = storage.read(wanted, check_bytes=Limits.from_settings(job.app.settings).check_bytes)
+    path = None if folder is None else folder / f"object{_local_ending(job.source.key)}"
+    stored = storage.read(wanted, check_bytes=partial(_check_bytes, job.app.settings, path is not None), into=path)
     found = stored.found
     if plan.previous is None:
         source = replace(job.source, etag=found.etag, version_id=found.version_id, size=found.size)
@@ -188,7 +175,7 @@ def read(job: Job, plan: Plan) -> Original:
         source = replace(
             job.source, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer
         )
-    return Original(stored.data, found, stored.metadata, source, provenance, freshness, plan.previous is None)
+    return Original(stored.data, found, stored.metadata, source, provenance, freshness, plan.previous is None, path)
 
 
 def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Result:
@@ -208,7 +195,9 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         freshness=original.freshness,
     )
     is_sized = "width" in artifact.facts
-    size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{len(artifact.data)} bytes"
+    data = artifact.data
+    data_bytes = data.stat().st_size if isinstance(data, Path) else len(data)
+    size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{data_bytes} bytes"
     logger.info(
         "%s: %s -> %s/%s %s",
         outcome.value,
@@ -218,8 +207,21 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         size,
         extra={"action": outcome.value, "key": source.key, "task": job.task_name},
     )
-    rendition = _described(bucket, name.name, etag, artifact.facts, len(artifact.data), artifact.content_type)
+    rendition = _described(bucket, name.name, etag, artifact.facts, data_bytes, artifact.content_type)
     return Result(outcome, source, rendition, {**artifact.read, "bytes": original.found.size})
+
+
+def _local_ending(key: str) -> str:
+    """That of the key, for programs that go by it; nothing where it may be no part of a file's name."""
+    found = re.search(r"\.[A-Za-z0-9]{1,10}\Z", key)
+    return "" if found is None else found[0]
+
+
+def _check_bytes(settings: Settings, on_disk: bool, size: int) -> None:
+    name = "max_file_bytes" if on_disk else "max_bytes"
+    limit: int = getattr(settings, name)
+    if size > limit:
+        raise ImageTooLarge(f"The file has {size:,} bytes; the limit {name.upper()} is {limit:,}.")
 
 
 def _is_current(wanted: Source, etag: str) -> bool:

@@ -146,7 +146,7 @@ def _plan(job: Job, wanted: Declared) -> Plan:
 
     # A rendition in the format of the one that it is made from has that one's ending.
     is_alike = parent is not None and suffix is not None and parent.form == wanted.form
-    return Plan(made, make, previous, (suffix,) if is_alike and suffix is not None else None, is_enough)
+    return Plan(made, make, previous, (suffix,) if is_alike and suffix is not None else None, is_enough=is_enough)
 
 
 def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | None]:

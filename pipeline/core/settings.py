@@ -176,6 +176,13 @@ class Settings(BaseModel):
     max_bytes: int = Field(
         100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
     )
+    max_file_bytes: int = Field(
+        100_000_000,
+        ge=1,
+        le=5_000_000_000,
+        description="Bytes of an object that a task of your own reads into a file, and of the file that it makes; "
+        "larger ones are refused. A container of the stack has 256 MB in `/tmp`.",
+    )
     max_frames: int = Field(
         2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
     )

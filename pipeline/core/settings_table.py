@@ -1,4 +1,4 @@
-"""The settings as a table: ``python -m pipeline settings``, and the README's, where a test catches drift."""
+"""The settings as a Markdown table, for ``python -m pipeline settings`` and the README; a test detects drift."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Run("python -m pipeline check", says="17 checks: nothing is wrong"),
     Run("python -m pipeline routes", says="tasks.resize → tasks.thumbnail"),
-    Run("python -m pipeline routes .*", says="route (pdf|images)"),
+    Run("python -m pipeline routes .*", says="route (first_page|images)"),
     Run("python -m pipeline sweep", says="removed"),
     Run("celery -A pipeline inspect ping", append=PATIENTLY, says="pong"),
     Run("celery -A pipeline control rate_limit .*", append=PATIENTLY, says="new rate limit set"),

@@ -27,6 +27,7 @@ LAYERS = (
     "tasks",
     "bridge",
     "pipeline.operations",
+    "pipeline.testing",
     "pipeline.deploy",
     "pipeline.local",
     "pipeline.cli",
