@@ -1,4 +1,4 @@
-"""What is to become of an event: text in, a decision for each object out. Nothing is sent or deleted here."""
+"""Decides what becomes of an event: text in, a disposition for each object out. Sends and deletes nothing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pipeline.core.s3_event import EventKind, ObjectEvent, parse
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, Purpose
 
-#: The receive of a message at which a worker is asked for the route of its object. Below the queue's maxReceiveCount,
-#: so that an object whose route can't be found ends as its own failure record, and not as a dead letter.
+#: At this receive of a message the bridge hands the object to a worker, which finds the route. Below the queue's
+#: maxReceiveCount, so that an object whose route can't be found gets a failure record and not a dead letter.
 ASK_A_WORKER_AT = 3
 
 
 class EventOutcome(Enum):
-    """What becomes of an object's event, the strongest last: of a message with several objects, that one counts."""
+    """The outcome of an object's event, the strongest last: it decides for a message with several objects."""
 
-    SKIPPED = "skipped"  # understood, and there is nothing to do
-    DISPATCHED = "dispatched"  # what is due is published
-    REJECTED = "rejected"  # no event of ours: trying again would not help, deleting alone would lose it
-    RETRY = "retry"  # not published, or nobody can tell yet what is due: the message comes again
+    SKIPPED = "skipped"  # valid, and there is nothing to do
+    DISPATCHED = "dispatched"  # the tasks are published
+    REJECTED = "rejected"  # not a valid event for us: a retry would not help, and deleting it would lose it
+    RETRY = "retry"  # not published, or the route is not known yet: SQS delivers the message again
 
     @property
     def strength(self) -> int:
@@ -33,9 +33,9 @@ class EventOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MessageEffect:
-    """What happens to the SQS message, and how loudly it is logged."""
+    """What happens to the SQS message, and the level at which it is logged."""
 
-    dead_letter: bool  # a copy with the reason goes to the dead-letter queue first
+    dead_letter: bool  # first copy it to the dead-letter queue, with the reason
     delete: bool
     level: int
 
@@ -50,7 +50,7 @@ EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """The outcome for one object, and why, in words. ``assignment``: what must be published for it to come true."""
+    """The outcome for one object, and the reason. ``assignment``: what must be published first."""
 
     outcome: EventOutcome
     reason: str
@@ -67,9 +67,9 @@ class Disposition:
 
 
 def dispose(text: str, routes: Routes, receives: int, bounded: BoundedCalls) -> list[Disposition]:
-    """What is to become of a message, for each object that it names; at least one. Raises nothing.
+    """The dispositions of a message, one for each object that it names; at least one. Raises nothing.
 
-    ``receives``: how often it has been received, this time included. ``bounded`` calls rules for the content.
+    ``receives``: how often the message has been received, including this time. ``bounded`` calls rules for the content.
     """
     try:
         notification = parse(text)
@@ -86,7 +86,7 @@ def _dispose(event: ObjectEvent, routes: Routes, receives: int, bounded: Bounded
     source, settings = event.source, routes.settings
     if routes.is_output(source.bucket, source.key):
         return Disposition(EventOutcome.SKIPPED, "it was written by the pipeline", source)
-    # Whoever may send to the events queue can forge an event: it moves nothing but objects of the input buckets.
+    # Anyone who may send to the events queue can forge an event: only objects of the input buckets are accepted.
     forged = settings.foreign_reason(source.bucket)
     if forged is not None:
         return Disposition(EventOutcome.REJECTED, forged, source)
@@ -116,7 +116,7 @@ def _created(source: Source, routes: Routes, receives: int, bounded: BoundedCall
 
 
 def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
-    """This object's trouble alone. A worker has more time for it, and may write a failure record."""
+    """Only this object is delayed. A worker has more time to find the route, and may write a failure record."""
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
     if isinstance(exc, PermanentError | RuleHangs | RulesWait) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)

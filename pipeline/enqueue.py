@@ -109,7 +109,7 @@ def process(
 ) -> AsyncResult:
     """Enqueues one object: ``process("s3://bucket/a/b.jpg")``.
 
-    ``source`` is an URI, whose key is taken literally, or a ``Source`` (or its JSON form) that also
+    ``source`` is a URI, whose key is taken literally, or a ``Source`` (or its JSON form) that also
     names a version. ``route`` names the one to take; else it is that which takes such an object.
     Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
     Raises ``MessageError`` for a source that names no object, one that no route takes, or one of a foreign bucket.

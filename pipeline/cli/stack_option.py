@@ -1,4 +1,4 @@
-"""``--stack NAME`` of the verbs that work with settings: they are then those of the stack's workers, and no others."""
+"""``--stack NAME``: the command uses the settings of that stack's workers, and no others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import click
 from pipeline.cli.verb_errors import Asking, Unanswered
 from pipeline.core.errors import PipelineError
 
-#: Of this process, wherever the other settings come from.
+#: Settings of this process, wherever the others come from.
 _OWN = {"HEALTH_FOLDER", "ECS_AGENT_URI"}
 
 
 def of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the option. It takes effect before the verb runs, and ends with it."""
+    """Adds the option. It applies while the command runs."""
     option = click.option(
         "--stack",
         metavar="NAME",
@@ -44,7 +44,7 @@ def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) ->
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """This process's variables with these settings: one that the stack does not set is not set here either."""
+    """Sets the environment to these settings; a setting that the stack does not set is unset here too."""
     from pipeline.core.settings import Settings
 
     names = {name.upper() for name in Settings.model_fields} | {"PIPELINE_SETTINGS", *values}

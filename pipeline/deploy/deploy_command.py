@@ -28,7 +28,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     stack = wanted.stack
     check_name(stack)
     if not (wanted.yes or wanted.dry_run or console.is_terminal):
-        raise PipelineError("nobody is there to agree: give --yes, or --dry-run to look only")
+        raise PipelineError("not a terminal, so it can't ask for confirmation: pass --yes, or --dry-run to look only")
     text = read_template(wanted.template)
     here = account.current()
     console.print(f"Stack {stack} in {here.region}, account {here.id}, as {escape(here.arn)}", soft_wrap=True)

@@ -107,7 +107,7 @@ def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Co
 
 def _agreed(stack: str, console: Console) -> bool:
     if not console.is_terminal:
-        raise PipelineError("nobody is there to agree: give --yes")
+        raise PipelineError("not a terminal, so it can't ask for confirmation: pass --yes")
     typed: str = click.prompt(f"Type {stack} to go on", default="", show_default=False)
     return typed == stack
 

@@ -1,6 +1,6 @@
-"""The object store: exact reads, conditional writes with their metadata, and one mapping of its errors.
+"""The object store: exact reads, conditional writes with metadata, and the mapping of its errors.
 
-Errors are told apart by code and HTTP status alone, never by their text: object stores differ.
+Errors are distinguished by code and HTTP status, never by their text, since object stores differ.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from pipeline.core.source import Source
 CHUNK_BYTES = 1 << 20
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
-#: What no object is called, so that asking for it tells whether these credentials may ask at all.
+#: No object has this name: requesting it shows whether these credentials may read at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
-#: Verbs that may fail for one object alone. Writing and deleting is done in folders of the pipeline's own.
+#: Verbs that may fail for a single object. Writes and deletions happen only in the pipeline's own folders.
 _OF_ONE = ("read", "look at")
-#: The action that a policy must allow, where it isn't called as the operation is.
+#: The IAM action, where its name differs from the operation's.
 _ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
 _ACTIONS |= {"DeleteObjects": "DeleteObject"}
 
 
 class Conflict(PipelineError):
-    """A conditional write found something else than was expected there: look again, then decide again."""
+    """A conditional write found a different object than expected: check again, then decide again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it was read: its bytes (none where they are in a file) and what the store says about them."""
+    """An object's bytes (none if they are in a file), and what the store says about them."""
 
     data: bytes
     found: Found
@@ -69,13 +69,13 @@ class Stored:
 
 
 def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | None = None) -> Stored:
-    """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
+    """Reads the current object, if it is the one that ``source`` names: by ETag if known, else by version.
 
-    The request does not name the version: an old version can still be read by its id when the object has
-    been overwritten or deleted since, and then it is no longer what renditions should show.
+    The request does not name the version: an old version can still be read by its id after the object was
+    overwritten or deleted, and renditions must not show it then.
 
-    ``check_bytes`` is given the object's size before it is downloaded, and may raise. ``into``: the file that the bytes
-    go to, instead of memory.
+    ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead
+    of memory.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
@@ -90,7 +90,7 @@ def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | Non
             if source.size not in (None, found.size):
                 raise ObjectChanged(f"{source.uri} has {found.size} bytes, and not the {source.size} that were told of")
             check_bytes(found.size)
-            # Raises when fewer bytes arrive than were announced.
+            # Raises if fewer bytes arrive than announced.
             data = body.read() if into is None else _into_file(body, into, source.uri)
     return Stored(data, found, found.metadata or {})
 
@@ -106,7 +106,7 @@ def _into_file(body: Any, path: Path, uri: str) -> bytes:
 
 
 def read_beginning(source: Source, length: int) -> bytes:
-    """The first bytes of the object, if it still is what ``source`` names. Raises as ``read`` does."""
+    """The first bytes of the object, if it is still the one that ``source`` names. Raises as ``read`` does."""
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "Range": f"bytes=0-{length - 1}"}
     if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
@@ -123,7 +123,7 @@ def read_beginning(source: Source, length: int) -> bytes:
 
 
 def head(bucket: str, key: str) -> Found | None:
-    """Looks at an object; None when there is none. Raises ``TransientError``."""
+    """What the store says about an object; None if it does not exist. Raises ``TransientError``."""
     with storage_errors("look at", f"s3://{bucket}/{key}"):
         try:
             return _found(key, clients.s3().head_object(Bucket=bucket, Key=key))
@@ -134,7 +134,7 @@ def head(bucket: str, key: str) -> Found | None:
 
 
 def current(bucket: str, key: str) -> Found | None:
-    """As ``head``, but None is certain enough to delete by: a missing bucket is an error, not a missing object."""
+    """As ``head``, but None is certain enough to delete renditions: a missing bucket raises an error."""
     found = head(bucket, key)
     if found is None:
         with storage_errors("look at", f"s3://{bucket}"):
@@ -160,7 +160,7 @@ def write(
 ) -> str:
     """Writes one object, from memory or from a file, and returns its ETag.
 
-    ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
+    ``new``: only if no object exists; ``replaces``: only over the object with that ETag; neither: unconditionally.
     Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
     """
     options: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
@@ -177,7 +177,7 @@ def write(
 
 
 def delete(bucket: str, keys: Iterable[str]) -> None:
-    """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
+    """Deletes objects, a thousand per request; ignores missing ones. Raises ``TransientError``."""
     for batch in batches(keys, MAX_DELETES):
         with storage_errors("delete", f"s3://{bucket}/{batch[0]}"):
             for key in _delete_batch(bucket, batch):
@@ -185,14 +185,14 @@ def delete(bucket: str, keys: Iterable[str]) -> None:
 
 
 def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
-    """Deletes in one request what can be; returns the keys that have to be deleted one by one."""
+    """Deletes all keys that one request can name; returns those that must be deleted one by one."""
     named = [key for key in batch if not NOT_XML.search(key)]
     if len(named) < 2:
         return batch
     try:
         answer = clients.s3().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
     except ClientError as exc:
-        # Stores that don't have it, or want a checksum that today's SDKs no longer send.
+        # Stores without DeleteObjects, or which need a checksum that today's SDKs no longer send.
         if code(exc) in ("MissingContentMD5", "NotImplemented") or status(exc) in (405, 501):
             return batch
         raise
@@ -216,7 +216,7 @@ def _found(key: str, answer: Any) -> Found:
 
 @contextmanager
 def storage_errors(verb: str, uri: str) -> Iterator[None]:
-    """Turns what boto3 raises into this project's errors, naming the object."""
+    """Converts boto3's errors into this project's; the message names the object."""
     try:
         yield
     except ClientError as exc:
@@ -247,9 +247,9 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
 
 
 def _is_alone(exc: ClientError, verb: str, uri: str) -> bool:
-    """Whether the same is answered for another object beside one that can't be read.
+    """Whether only this object can't be read: a missing object in its folder is answered with 404.
 
-    Of what does not exist, S3 says so (404) to those who may read there, and refuses (403) the others.
+    For a missing object S3 answers 404 to those who may list the bucket, and 403 to others.
     """
     if verb not in _OF_ONE or not uri.removeprefix("s3://").partition("/")[2]:
         return False

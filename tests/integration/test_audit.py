@@ -26,9 +26,9 @@ from pipeline.images import images as images_route
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
 from pipeline.operations.audit.audit import Audit, AuditReport, Repair
 from pipeline.operations.audit.classify import Status
+from pipeline.testing.s3 import S3Model, Version, error
 from tests.support import own_route
 from tests.support.queues import headers, take_all
-from tests.support.s3_model import S3Model, Version, error
 from tests.support.synthetic import INPUT, OUTPUT, RECIPES, SETTINGS, Recipes, Synthetic, keys
 
 OLD = Recipes("old", "old.old")

@@ -31,8 +31,8 @@ from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
 from pipeline.operations.unreadable import Unreadable
 from pipeline.s3.storage import Found
+from pipeline.testing.s3 import EPOCH
 from tests.support.queues import depth, headers, take_all, url
-from tests.support.s3_model import EPOCH
 from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]

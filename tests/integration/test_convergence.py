@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from pipeline.core.names import failure_key
+from pipeline.testing.model import INPUT, INTERRUPTS, Attempt, PipelineModel
 from tests.support import own_route
 from tests.support.objects import CONTENTS, PICTURES, expected
-from tests.support.pipeline_model import INPUT, INTERRUPTS, Attempt, PipelineModel
 
 #: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
 STEPS = 10

@@ -21,9 +21,9 @@ from pipeline import enqueue
 from pipeline.celery import app
 from pipeline.core.source import Source
 from pipeline.sqs.settled import Effect
+from pipeline.testing.model import INPUT, PipelineModel, TaskMessage
 from tests.support import own_route
 from tests.support.objects import PICTURES
-from tests.support.pipeline_model import INPUT, PipelineModel, TaskMessage
 
 ROOT = Path(enqueue.__file__).parents[1]
 #: What carries out how a task ends, and what it asks of the store and of the queue.

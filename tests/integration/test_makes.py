@@ -20,8 +20,8 @@ from pipeline.core.routes import Route, Routes
 from pipeline.operations.audit.audit import Audit
 from pipeline.operations.audit.classify import Status
 from pipeline.sqs.worker.startup import RouteCheck
+from pipeline.testing.model import INPUT, OUTPUT, PipelineModel
 from tasks import makes, makes_file
-from tests.support.pipeline_model import INPUT, OUTPUT, PipelineModel
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from pipeline.core.source import Source
 from pipeline.operations.audit.audit import Audit, Repair
 from pipeline.operations.audit.classify import Status
 from pipeline.operations.explain import as_dict, collect
-from tests.support.pipeline_model import INPUT, OUTPUT, PipelineModel
+from pipeline.testing.model import INPUT, OUTPUT, PipelineModel
 
 FIVE = (
     "resized=1024x768, thumbs=192x192:cover, medium=640x480:webp:q80, large@2x=2048x1536, tall<resized=x300, "

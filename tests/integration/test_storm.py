@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.testing.model import INTERRUPTS
 from tests.support.model_storm import model_storm
-from tests.support.pipeline_model import INTERRUPTS
 
 UPLOADS = 250
 

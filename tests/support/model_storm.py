@@ -1,8 +1,8 @@
 """A fault storm in one process: many uploads at once on modelled S3 and SQS, all that can go wrong, and an account.
 
-The bridge and the tasks are the real ones (see ``pipeline_model``). Each task may be interrupted before any of its
-requests, by the soft time limit among others; any request may fail, or be done while its answer is lost, and a process
-may be gone. Half of the tasks run in a process that has not published yet, whose look-up of the queue may fail.
+The bridge and the tasks are the real ones (see ``pipeline.testing.model``). Each task may be interrupted before any of
+its requests, by the soft time limit among others; any request may fail, or be done while its answer is lost, and a
+process may be gone. Half of the tasks run in a process that has not published yet, whose look-up of the queue may fail.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.core.names import failure_key
+from pipeline.testing.model import INPUT, INTERRUPTS, Attempt, PipelineModel
 from tests.support import own_route
 from tests.support.objects import CONTENTS, PICTURES, expected
-from tests.support.pipeline_model import INPUT, INTERRUPTS, Attempt, PipelineModel
 
 #: Objects that are under way together, and tasks that run together.
 OBJECTS, WORKERS = 24, 6

@@ -11,8 +11,8 @@ from pipeline.core.provenance import Provenance
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, FormatEndings
+from pipeline.testing.s3 import EPOCH, S3Model, Version
 from tasks.images.recipes import recipes as recipes_of
-from tests.support.s3_model import EPOCH, S3Model, Version
 
 INPUT, OUTPUT = "in", "out"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from pipeline.core.queue_names import TASKS_QUEUE
 from tests.support.stock import make_stock
 
 app = make_app()
-app.conf.imports = ("pipeline.sqs.monitoring.commands",)
-app.steps["worker"].remove("pipeline.sqs.worker.startup:RouteCheck")  # it has none of the tasks of any route
+app.conf.imports = ()
+app.steps["worker"].remove("pipeline.route_check:RouteCheck")  # it has none of the tasks of any route
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "reply_margin_s": float(os.environ.get("REPLY_MARGIN_S", "10")),
@@ -40,6 +41,13 @@ def trace(*words: object) -> None:
 def note(name: str) -> str:
     trace("done", name)
     return name
+
+
+@app.task(name="tiny.say", ignore_result=True)
+def say(name: str, *more: object) -> None:
+    print(name, *more)
+    print("to standard error", file=sys.stderr)
+    trace("done", name)
 
 
 @app.task(name="tiny.follow")

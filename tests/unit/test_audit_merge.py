@@ -11,7 +11,7 @@ from pipeline.core.outputs import Output
 from pipeline.images.names import SUFFIXES, FormatEndings
 from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.s3.storage import Found
-from tests.support.s3_model import EPOCH
+from pipeline.testing.s3 import EPOCH
 
 
 def found(names: Iterable[str]) -> list[Found]:
@@ -63,6 +63,43 @@ def test_keys_that_sort_between_an_object_and_its_renditions() -> None:
     assert entries["a.heic"] == (True, False, [".jpg"], [".jpg"], False)
     assert all(entry[2] and entry[3] for entry in entries.values())
     assert set(entries) == set(sources)
+
+
+def test_an_ending_that_sorts_behind_most_others() -> None:
+    """``~`` is the last of ASCII, and ``.a`` to ``.~`` may follow the same key."""
+    bak, swapped = Output(folder="bak/", append_suffix=".~bak"), Output(folder="json/", replace_suffix=".~json")
+    sources = ["a", "a.b.txt", "a.txt", "a.~bak", "b.txt", "é.ü"]
+    names = [f"{key}.~bak" for key in sources]
+    stems = ["a.b.~json", "b.~json", "é.~json", "c.~json"]
+    entries = list(merge(found(sources), found([]), [(bak, found(names)), (swapped, found(stems))]))
+    assert {entry.key: [each.name for each in entry.stored] for entry in entries} == {
+        "a": ["bak/a.~bak"],
+        "a.b.txt": ["bak/a.b.txt.~bak", "json/a.b.~json"],
+        "a.txt": ["bak/a.txt.~bak"],
+        "a.~bak": ["bak/a.~bak.~bak"],
+        "b.txt": ["bak/b.txt.~bak", "json/b.~json"],
+        "é.ü": ["bak/é.ü.~bak", "json/é.~json"],
+        "c.~json": ["json/c.~json"],  # of nobody
+    }
+
+
+@given(
+    st.lists(st.text("ab.~/", min_size=1, max_size=5), max_size=10),
+    st.lists(st.text("ab.~/", min_size=1, max_size=5), max_size=10),
+)
+def test_names_without_the_ending_of_their_object(sources: list[str], stored: list[str]) -> None:
+    output = Output(folder="o/", replace_suffix=".x")
+    names = {output.name(key).removeprefix("o/") for key in stored}
+    entries = list(merge(found(sources), found([]), [(output, found(names))]))
+    with_source = {entry.key: entry for entry in entries if entry.source is not None}
+    assert set(with_source) == set(sources)
+    for key, entry in with_source.items():
+        name = output.name(key)
+        assert [each.name for each in entry.stored] == [name] * (name.removeprefix("o/") in names)
+        if entry.stored:
+            assert entry.ambiguous == any(output.name(other) == name for other in sources if other != key)
+    owned = {output.name(key).removeprefix("o/") for key in sources}
+    assert {entry.key for entry in entries if entry.source is None} == names - owned
 
 
 def test_two_objects_that_want_the_same_name_are_told() -> None:

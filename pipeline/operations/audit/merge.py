@@ -80,7 +80,7 @@ class _Table:
         if kind >= 2:
             output = self._outputs[kind - 2]
             self._stored[kind - 2][name] = found
-            heapq.heappush(self._due, (_limit_of(output, name), 1, name))
+            heapq.heappush(self._due, (self._limit_of(output, name), 1, name))
             return
         key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX)
         if key not in self._objects:
@@ -104,6 +104,10 @@ class _Table:
         """No name of anything that belongs to this key sorts behind it."""
         stems = {key, *(output.stem(key) for output in self._outputs)} if self._by_stem else {key}
         return max(stem + _LAST for stem in stems)
+
+    def _limit_of(self, output: Output, name: str) -> str:
+        """No object that may own what has this name is complete before it."""
+        return max(self._limit(stem) for stem in _stems(output, name))
 
     def _object(self, key: str) -> MergedEntry:
         done = self._objects.pop(key)
@@ -131,7 +135,7 @@ class _Table:
         """What has this name and this limit, and no object; several outputs are done at once."""
         orphan = MergedEntry(name)
         for output, stored, claimed in zip(self._outputs, self._stored, self._claimed, strict=True):
-            if name not in stored or _limit_of(output, name) != limit:
+            if name not in stored or self._limit_of(output, name) != limit:
                 continue
             found = stored.pop(name)
             if name in claimed:
@@ -140,11 +144,6 @@ class _Table:
                 orphan.stored.append(Stored(output, "", found))
         if orphan.stored:
             yield orphan
-
-
-def _limit_of(output: Output, name: str) -> str:
-    """No object that may own what has this name sorts behind it."""
-    return max(stem + _LAST for stem in _stems(output, name))
 
 
 def _stems(output: Output, name: str) -> list[str]:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_missing
-from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.aws.plain_errors import ConfigError, PlainError
 from pipeline.sqs.monitoring.names import Kind
 
 logger = logging.getLogger(__name__)
@@ -81,14 +81,14 @@ class OwnedQueues:
     def open(self, name: str, kind: Kind, topic_arn: str | None, *, ttl_s: int) -> str:
         """Makes the queue, subscribed to the topic; returns its URL. Of a queue that is open, only the latter.
 
-        Raises botocore's errors, and ``PipelineError`` when the process is ending.
+        Raises botocore's errors, and ``PlainError`` when the process is ending.
         """
         with self._lock:
             if (known := self._queues.get(name)) is not None:
                 known.released = False
                 return known.url
             if self.closed:
-                raise PipelineError(f"{name} was not made: this process is ending")
+                raise PlainError(f"{name} was not made: this process is ending")
             queue = OwnedQueue(name, kind, topic_arn, ttl_s)
             _make(queue)
             self._queues[name] = queue

@@ -8,7 +8,6 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.core.role import Role
 from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
@@ -25,9 +24,9 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        settings = worker.app.settings
+        settings = worker.app.sqs.settings
         self._stale_s = settings.health_stale_s
-        self._heartbeat = Heartbeat(Path(settings.health_folder), Role.WORKER, settings.health_stale_s)
+        self._heartbeat = Heartbeat(Path(settings.health_folder), "worker", settings.health_stale_s)
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.use_eventloop)
