@@ -90,6 +90,26 @@ def test_a_record_of_another_bucket_s_object_says_nothing_of_this_one(world: Syn
     assert (report.counts[Status.DONE], found) == (1, {})
 
 
+def test_of_two_input_buckets_each_has_its_own_renditions(world: Synthetic) -> None:
+    """Mutation: without a look at whose it is, what another bucket has is orphaned here, and its rendition ours."""
+    both = SETTINGS.model_copy(update={"input_bucket": f"{INPUT},elsewhere"})
+    world.done("mine.jpg")
+    world.done("gone.jpg")
+    world.delete(INPUT, "gone.jpg")
+    for key in ("theirs.jpg", "same.jpg"):
+        world.upload(key)
+        world.wait(seconds=2)
+        world.render(key, **{"source-bucket": "elsewhere"})
+        world.wait(seconds=2)
+    world.delete(INPUT, "theirs.jpg")
+    world.s3.put(OUTPUT, failure_key("bad.jpg"), b"{}", metadata={"source-bucket": "elsewhere", "reason": "truncated"})
+    report, found = audited(both)
+    assert report.counts[Status.DONE] == 1
+    assert found == {Status.ORPHANED: {"gone.jpg"}, Status.MISSING: {"same.jpg"}}
+    world.fail("same.jpg", "name-taken")
+    assert audited(both)[1] == {Status.ORPHANED: {"gone.jpg"}, Status.FAILED: {"same.jpg"}}
+
+
 def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> None:
     every = list(keys(10_000))
     assert len(set(every)) == 10_000

@@ -99,7 +99,9 @@ class Classifier:
         #: An output made from one of these records both recipes, so its metadata answers for both.
         self._spoken_for = {output.made_from for output in routes.outputs} - {None}
         self._on_request = on_request
-        self._full = full
+        #: Of objects of several buckets, names don't tell whose an output is.
+        self._is_shared = len(routes.settings.input_buckets) > 1
+        self._full = full or self._is_shared
         self._timelines: defaultdict[str, RecipeTimeline] = defaultdict(RecipeTimeline)  # by the output's folder
 
     def from_listing(self, entry: MergedEntry, route: Route | None) -> Finding | None:
@@ -131,6 +133,8 @@ class Classifier:
     def with_head(self, entry: MergedEntry, route: Route | None) -> list[Finding]:
         """Raises ``TransientError``."""
         if entry.source is None or route is None:
+            if self._is_shared and not self._is_ours(entry):
+                return []
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
         facts = self._facts_by_name(entry.source) if _is_hidden(entry) else self._facts(entry, entry.source)
@@ -157,6 +161,14 @@ class Classifier:
             if found is not None and name.holds(made, self._input):
                 facts.made[found.key] = made
         return facts
+
+    def _is_ours(self, entry: MergedEntry) -> bool:
+        """Whether something that is stored under this key is of this bucket's object."""
+        names = [each.name for each in entry.stored]
+        if entry.record is not None:
+            names.append(failure_key(entry.key, self._routes.settings.output_prefix))
+        found = (self._look(self._output, name) for name in names)
+        return any(each is not None and Provenance.read(each.metadata).is_of(self._input) for each in found)
 
     def _add_record(self, facts: Facts) -> None:
         record = self._look(self._output, failure_key(facts.source.key, self._routes.settings.output_prefix))
