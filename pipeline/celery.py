@@ -57,6 +57,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "visibility_timeout_s": settings.message_visibility_timeout_s,
             "stalled_after_s": settings.hard_time_limit_s + settings.message_visibility_timeout_s,
             "prefetch_s": settings.prefetch_s,
+            "go_on_in_place": settings.go_on_in_place,
             "max_delay_s": settings.max_delay_days * 86400,
         },
         "broker_connection_retry_on_startup": True,

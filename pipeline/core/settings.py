@@ -256,6 +256,11 @@ class Settings(BaseModel):
         le=300,
         description="Seconds of work that a worker prefetches, so that it receives many messages at once.",
     )
+    go_on_in_place: bool = Field(
+        True,
+        description="Whether the next task of a chain is begun by the worker that did the one before, under the same "
+        "message; off: each is published.",
+    )
     shutdown_timeout_s: int = Field(
         110,
         ge=0,

@@ -90,7 +90,13 @@ class Settlement:
         return self._settle(message, self.releases, Release(message, after_s))
 
     def fail(self, message: InFlightMessage, reason: str) -> Effect:
-        """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more."""
+        """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more.
+
+        The next task of a chain, which went on under the message of the one before, is published then.
+        """
+        if message.is_successor:
+            self.defer(message, RETRY_BACKOFF.ceiling_s(1), was_begun=True)
+            return Effect.DEFER
         if self._redrive.is_last_receive(message.url, message.receives):
             self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}")
             return Effect.DEAD_LETTER

@@ -8,14 +8,17 @@ from celery import bootsteps
 
 from pipeline.core.errors import ConfigError
 from pipeline.sqs.settled import carry_proofs
+from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.task_queues import check_task_queue
 
 
 class Proofs(bootsteps.StartStopStep):
-    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled."""
+    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled, or
+    the next task of its chain."""
 
     def __init__(self, parent: Any, **options: Any) -> None:
         carry_proofs()
+        in_place.connect()
         super().__init__(parent, **options)
 
 
