@@ -1,26 +1,41 @@
-"""A kill storm over 500 images: ``python -m benchmarks.storm [images] [seconds between kills]``.
+"""Storms, and an account of what came out: ``python -m benchmarks.storm [images] [images between two blows]``.
 
-Every event may come twice or three times and in any order, a tenth of the objects is overwritten while it
-runs, and one of two workers or the bridge is killed with -9 every few seconds. Exit status 0 when nothing
-is lost, nothing is stale, nothing is a dead letter, and all queues are empty.
+Real processes: every event may come twice or three times and in any order, a tenth of the objects is overwritten and
+another deleted while it runs; again and again one of two workers or the bridge is killed with -9, a process of a pool
+gets the soft time limit's signal, or looking up a queue fails. Exit status 0 when nothing is lost, stale, orphaned or a
+dead letter, and all queues are empty.
+
+``--model N``: N uploads in this process, on modelled S3 and SQS, with trouble at one request of ten.
 """
 
 from __future__ import annotations
 
+import argparse
+import logging
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.model_storm import model_storm
 from tests.support.storm import storm
 
 
 def main() -> int:
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    kill_every_s = float(sys.argv[2]) if len(sys.argv) > 2 else 4.0
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm")
+    parser.add_argument("images", nargs="?", type=int, default=500)
+    parser.add_argument("every", nargs="?", type=int, default=20, help="images that are done between two blows")
+    parser.add_argument("--model", type=int, metavar="N", help="N uploads in this process")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    if given.model is not None:
+        logging.disable(logging.ERROR)  # thousands of failures are meant
+        modelled = model_storm(given.model, given.seed)
+        print(modelled)
+        return 0 if modelled.is_clean else 1
     with tempfile.TemporaryDirectory() as folder:
-        account = storm(Path(folder), images=images, kill_every_s=kill_every_s, say=print)
+        account = storm(Path(folder), images=given.images, blow_every=given.every, seed=given.seed, say=print)
     print(account)
-    return 0 if account.clean else 1
+    return 0 if account.is_clean else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The bridge: raw S3 events in from the events queue, Celery chains out to the tasks queue."""
+"""The bridge: reads S3 events from the events queue and publishes Celery chains to the tasks queue."""

@@ -15,6 +15,7 @@ from pipeline.aws import clients
 from pipeline.core import log
 from pipeline.core.errors import PipelineError
 from pipeline.core.role import Role
+from pipeline.s3 import content
 from pipeline.sqs.health import Heartbeat
 
 
@@ -24,7 +25,7 @@ def main() -> int:
         description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
         "variables: python -m pipeline settings lists them.",
     ).parse_args()
-    gc.disable()  # next to nothing of what is loaded now is garbage
+    gc.disable()  # almost nothing that start-up allocates is garbage
     log.setup()
     try:
         from bridge.consumer import Bridge
@@ -51,7 +52,7 @@ def main() -> int:
             clients.sqs(),
             waker.after(partial(assign, check_existing=FailedKeys(settings).may_have_failed)),
             heartbeat,
-            Routes.load(settings),
+            Routes.load(settings, content.look),
         )
     except PipelineError as exc:
         print(f"bridge: {exc}", file=sys.stderr)
@@ -69,7 +70,7 @@ def main() -> int:
         gc.freeze()
         gc.enable()
 
-    # While the first poll waits: Celery is not needed before there is something to publish.
+    # During the first poll: Celery is not needed until there is something to publish.
     threading.Thread(target=load_celery, name="load-celery").start()
     with waker:
         bridge.run()

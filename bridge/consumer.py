@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.bounded import BoundedCalls
 from bridge.disposition import Disposition, EventOutcome, dispose
 from bridge.events_queue import EventsQueue
 from pipeline.aws.backoff import Backoff
@@ -20,6 +21,7 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued
+from pipeline.s3 import content
 from pipeline.sqs.health import Heartbeat
 
 if TYPE_CHECKING:
@@ -28,17 +30,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Between polls while SQS fails, and between tries of publishing while that does.
+#: Between polls while SQS fails, and between retries while publishing fails.
 OUTAGE_BACKOFF = Backoff(first_s=1, most_s=30)
-#: Before a message with a problem of its own comes again, by its receives.
+#: Until SQS delivers a message with a problem of its own again, by its number of receives.
 MESSAGE_BACKOFF = Backoff(first_s=10, most_s=900)
-#: What publishing raises when the service is at fault, and not what is published.
+#: What publishing raises when the service fails, as opposed to a bad message.
 _OUTAGES = (TransientError, ClientError, BotoCoreError, OSError)
 
 
 @dataclass(slots=True)
 class EventMessage:
-    """A received message, and what is to become of it."""
+    """A received message and its dispositions, one for each object."""
 
     message: MessageTypeDef
     receives: int
@@ -46,7 +48,7 @@ class EventMessage:
 
     @property
     def decisive(self) -> Disposition:
-        """Of several objects, the one whose outcome is the strongest."""
+        """The disposition with the strongest outcome."""
         return max(self.dispositions, key=lambda each: each.outcome.strength)
 
     @property
@@ -54,13 +56,13 @@ class EventMessage:
         return any(each.assignment is not None for each in self.dispositions)
 
     def published(self, unsent: Mapping[Source, str]) -> None:
-        """What is sent has come true; only what is not is left to be sent."""
+        """Marks everything as published except ``unsent``."""
         self.dispositions = [
             each if each.source in unsent else replace(each, assignment=None) for each in self.dispositions
         ]
 
     def give_up(self, unsent: Mapping[Source, str]) -> None:
-        """What is not sent will be tried when the message comes again."""
+        """Leaves what is unpublished to the message's next delivery."""
         self.dispositions = [
             each
             if each.assignment is None
@@ -72,10 +74,11 @@ class EventMessage:
 class Bridge:
     """Moves events from the events queue to the tasks queue, until ``stop``.
 
-    ``publish`` sends what the given assignments ask for. Where it raises ``NotEnqueued``, all is sent but what that
-    names; where it raises anything else, nothing is. While the service is at fault, the bridge holds what it has, and
-    receives nothing more: an outage uses up no receives. ``routes`` decide which objects are processed, by what.
-    Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be asked for.
+    ``publish`` sends the tasks for the given assignments. If it raises ``NotEnqueued``, it has sent all but those that
+    the error names; if it raises anything else, it has sent none. While the service fails, the bridge keeps its
+    messages and receives no more, so an outage uses up no receives. ``routes`` decide which objects are processed;
+    ``bounded`` calls their rules for the content.
+    Raises ``ConfigError`` when a queue does not exist, ``TransientError`` when it can't be looked up.
     """
 
     def __init__(
@@ -86,24 +89,26 @@ class Bridge:
         heartbeat: Heartbeat | None = None,
         routes: Routes | None = None,
         pause: Callable[[float], object] | None = None,
+        bounded: BoundedCalls | None = None,
     ) -> None:
         self._settings = settings
+        self._bounded = BoundedCalls() if bounded is None else bounded
         self._publish = publish
         self._heartbeat = heartbeat
-        self._routes = Routes.load(settings) if routes is None else routes
+        self._routes = Routes.load(settings, content.look) if routes is None else routes
         self._stopping = threading.Event()
         self._pause = self._stopping.wait if pause is None else pause
-        self._failures = 0  # in a row, of SQS or of publishing
-        self._unpublished: list[EventMessage] = []  # received and not published, since the service failed
+        self._failures = 0  # consecutive ones, of SQS or of publishing
+        self._unpublished: list[EventMessage] = []  # received, but not published because the service fails
         self._hidden_at = 0.0  # when they were hidden last
         self._queue = EventsQueue(settings, sqs)
 
     def stop(self) -> None:
-        """Ends the loop after the batch in hand; safe in a signal handler."""
+        """Ends the loop after the current batch; safe in a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Polls until ``stop``; rides out outages with back-off."""
+        """Polls until ``stop``; backs off during outages."""
         logger.info("bridge: polling %s", self._queue.url, extra={"action": "start"})
         if not self._settings.input_buckets:
             logger.warning(
@@ -141,7 +146,7 @@ class Bridge:
         self._pause(OUTAGE_BACKOFF.pause_s(self._failures))
 
     def step(self) -> list[EventOutcome]:
-        """One receive and all that follows from it; while publishing fails, one more try of what is held instead.
+        """Receives and handles one batch. While publishing fails, it retries the messages that it kept instead.
 
         Returns the outcomes of the messages.
         """
@@ -160,12 +165,12 @@ class Bridge:
         received = self._queue.receive()
         self._hidden_at = monotonic()
         return [
-            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives))
+            EventMessage(message, receives, dispose(message.get("Body", ""), self._routes, receives, self._bounded))
             for message, receives in received
         ]
 
     def _hide_unpublished(self) -> list[EventMessage]:
-        """What is held stays hidden from other bridges."""
+        """Keeps the unpublished messages hidden from other bridges."""
         if monotonic() - self._hidden_at > self._settings.message_visibility_timeout_s / 2:
             self._hidden_at = monotonic()
             self._queue.hide(
@@ -174,7 +179,7 @@ class Bridge:
         return self._unpublished
 
     def _send(self, assignments: Sequence[Assignment | None]) -> tuple[dict[Source, str], bool]:
-        """Publishes them; returns what is not sent, with the reason of each, and whether the service is at fault."""
+        """Publishes them; returns what was not sent, each with its reason, and whether the service failed."""
         due = [each for each in assignments if each is not None]
         if not due:
             return {}, False
@@ -182,7 +187,7 @@ class Bridge:
             self._publish(due)
         except NotEnqueued as exc:
             return dict.fromkeys(exc.sources, str(exc)), exc.is_outage
-        except Exception as exc:  # whatever the broker layer raises: the messages must stay
+        except Exception as exc:  # whatever it is, the messages must stay
             return dict.fromkeys((each.source for each in due), f"{exc!r}"), isinstance(exc, _OUTAGES)
         return {}, False
 

@@ -1,4 +1,4 @@
-"""What is to become of an event: text in, a decision for each object out. Nothing is sent or deleted here."""
+"""Decides what becomes of an event: text in, a disposition for each object out. Sends and deletes nothing."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
+from bridge.bounded import BoundedCalls, RuleHangs
 from pipeline.core.errors import MessageError, PermanentError
-from pipeline.core.routes import Routes
+from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import EventKind, ObjectEvent, parse
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, Purpose
 
-#: The receive of a message at which a worker is asked for the route of its object. Below the queue's maxReceiveCount,
-#: so that an object whose route can't be found ends as its own failure record, and not as a dead letter.
+#: At this receive of a message the bridge hands the object to a worker, which finds the route. Below the queue's
+#: maxReceiveCount, so that an object whose route can't be found gets a failure record and not a dead letter.
 ASK_A_WORKER_AT = 3
 
 
 class EventOutcome(Enum):
-    """What becomes of an object's event, the strongest last: of a message with several objects, that one counts."""
+    """The outcome of an object's event, the strongest last: it decides for a message with several objects."""
 
-    SKIPPED = "skipped"  # understood, and there is nothing to do
-    DISPATCHED = "dispatched"  # what is due is published
-    REJECTED = "rejected"  # no event of ours: trying again would not help, deleting alone would lose it
-    RETRY = "retry"  # not published, or nobody can tell yet what is due: the message comes again
+    SKIPPED = "skipped"  # valid, and there is nothing to do
+    DISPATCHED = "dispatched"  # the tasks are published
+    REJECTED = "rejected"  # not a valid event for us: a retry would not help, and deleting it would lose it
+    RETRY = "retry"  # not published, or the route is not known yet: SQS delivers the message again
 
     @property
     def strength(self) -> int:
@@ -32,9 +33,9 @@ class EventOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MessageEffect:
-    """What happens to the SQS message, and how loudly it is logged."""
+    """What happens to the SQS message, and the level at which it is logged."""
 
-    dead_letter: bool  # a copy with the reason goes to the dead-letter queue first
+    dead_letter: bool  # first copy it to the dead-letter queue, with the reason
     delete: bool
     level: int
 
@@ -49,7 +50,7 @@ EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """The outcome for one object, and why, in words. ``assignment``: what must be published for it to come true."""
+    """The outcome for one object, and the reason. ``assignment``: what must be published first."""
 
     outcome: EventOutcome
     reason: str
@@ -65,10 +66,10 @@ class Disposition:
         return self.reason if self.source is None else f"{self.source.uri}: {self.reason}"
 
 
-def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
-    """What is to become of a message, for each object that it names; at least one. Raises nothing.
+def dispose(text: str, routes: Routes, receives: int, bounded: BoundedCalls) -> list[Disposition]:
+    """The dispositions of a message, one for each object that it names; at least one. Raises nothing.
 
-    ``receives``: how often it has been received, this time included.
+    ``receives``: how often the message has been received, including this time. ``bounded`` calls rules for the content.
     """
     try:
         notification = parse(text)
@@ -78,18 +79,19 @@ def dispose(text: str, routes: Routes, receives: int) -> list[Disposition]:
         return [Disposition(EventOutcome.SKIPPED, "S3's test event: the bucket's notification is set up")]
     if not notification.events:
         return [Disposition(EventOutcome.SKIPPED, "an event without records")]
-    return [_dispose(event, routes, receives) for event in notification.events]
+    return [_dispose(event, routes, receives, bounded) for event in notification.events]
 
 
-def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
+def _dispose(event: ObjectEvent, routes: Routes, receives: int, bounded: BoundedCalls) -> Disposition:
     source, settings = event.source, routes.settings
     if routes.is_output(source.bucket, source.key):
         return Disposition(EventOutcome.SKIPPED, "it was written by the pipeline", source)
-    foreign = settings.foreign_reason(source.bucket)
-    if foreign is not None:
-        return Disposition(EventOutcome.REJECTED, foreign, source)
+    # Anyone who may send to the events queue can forge an event: only objects of the input buckets are accepted.
+    forged = settings.foreign_reason(source.bucket)
+    if forged is not None:
+        return Disposition(EventOutcome.REJECTED, forged, source)
     if event.kind is EventKind.CREATED:
-        return _created(source, routes, receives)
+        return _created(source, routes, receives, bounded)
     if event.kind is EventKind.OTHER or not settings.delete_renditions:
         return Disposition(EventOutcome.SKIPPED, f"{event.name} needs no work", source)
     skipped = routes.skip_reason(source, is_gone=True)
@@ -98,20 +100,25 @@ def _dispose(event: ObjectEvent, routes: Routes, receives: int) -> Disposition:
     return Disposition(EventOutcome.DISPATCHED, "removed", source, Assignment(source, Purpose.RECONCILE))
 
 
-def _created(source: Source, routes: Routes, receives: int) -> Disposition:
-    try:
+def _created(source: Source, routes: Routes, receives: int, bounded: BoundedCalls) -> Disposition:
+    def find() -> tuple[Route | None, str | None]:
         route = routes.match(source)
+        return route, routes.skip_reason(source) if route is None else None
+
+    try:
+        has_rules = any(route.content is not None for route in routes.match_key(source.key))
+        route, skipped = bounded(find) if has_rules else find()
         if route is None:
-            return Disposition(EventOutcome.SKIPPED, str(routes.skip_reason(source)), source)
+            return Disposition(EventOutcome.SKIPPED, str(skipped), source)
     except Exception as exc:  # whatever a rule for the content raises
         return _undecided(source, exc, receives)
     return Disposition(EventOutcome.DISPATCHED, f"route {route.name}", source, Assignment(source, route=route.name))
 
 
 def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
-    """This object's trouble alone. A worker has more time for it, and may write a failure record."""
+    """Only this object is delayed. A worker has more time to find the route, and may write a failure record."""
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
-    if isinstance(exc, PermanentError) or receives >= ASK_A_WORKER_AT:
+    if isinstance(exc, PermanentError | RuleHangs) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)
         return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
     return Disposition(EventOutcome.RETRY, reason, source)

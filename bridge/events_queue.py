@@ -39,7 +39,7 @@ class EventsQueue:
             return self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
     def receive(self) -> list[tuple[MessageTypeDef, int]]:
-        """Up to ten messages, each with how often it has been received. Raises what boto3 does."""
+        """Up to ten messages, each with how often it has been received. Raises boto3's errors."""
         received = self._sqs.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=MAX_ENTRIES,
@@ -53,12 +53,12 @@ class EventsQueue:
         ]
 
     def dead_letter(self, message: MessageTypeDef, reason: str) -> bool:
-        """Copies a message to the dead-letter queue; False leaves it where it is."""
+        """Copies a message to the dead-letter queue. False if that failed: the message must stay."""
         try:
             self._sqs.send_message(
                 QueueUrl=self._dead_letter_url,
                 MessageBody=message["Body"],
-                # What SQS does not take in a text is what XML 1.0 does not.
+                # SQS rejects the same characters as XML 1.0.
                 MessageAttributes={"reason": {"DataType": "String", "StringValue": NOT_XML.sub("\ufffd", reason)}},
             )
         except (ClientError, BotoCoreError) as exc:
@@ -71,7 +71,7 @@ class EventsQueue:
         return True
 
     def hide(self, messages: Sequence[tuple[MessageTypeDef, float]]) -> None:
-        """Lets each message be visible again after so many seconds. Where that fails: at its time-out."""
+        """Makes each message visible again after the given seconds. If that fails, its visibility time-out applies."""
         if not messages:
             return
         try:
@@ -94,7 +94,10 @@ class EventsQueue:
             )
 
     def delete(self, messages: Sequence[MessageTypeDef]) -> None:
-        """Deletes what is done. One that stays is delivered again, which is harmless. Raises what boto3 does."""
+        """Deletes messages. One that could not be deleted is delivered again, which is harmless.
+
+        Raises boto3's errors.
+        """
         if not messages:
             return
         answer = self._sqs.delete_message_batch(

@@ -1,9 +1,9 @@
-"""Which objects have a failure record, so that the next good version of one removes it.
+"""Knows which objects have a failure record, so that the next good version of one removes it.
 
-A fresh upload writes its renditions without looking at anything, so somebody has to tell it when there is a record
-to be removed. The bridge can: one listing of ``failed/`` a minute, however many events there are. A record that was
-written after that listing is looked at again by the task that wrote it, later than the listing is good for
-(``tasks.convergence.FOLLOW_UP_S``), and is then removed when it isn't about the newest version.
+The tasks of a new upload write renditions without checking for existing objects, so they must be told when there is a
+record to remove. The bridge does that with one listing of ``failed/`` a minute, however many events there are. For a
+record written after that listing, the task that wrote it checks again when the listing has expired
+(``tasks.convergence.FOLLOW_UP_S``), and removes the record if it isn't about the newest version.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pipeline.core.names import failure_key
 from pipeline.core.settings import Settings
 from pipeline.s3.listing import list_objects
 
-#: Seconds that a listing is good for; must be below FOLLOW_UP_S.
+#: Seconds for which a listing is valid; must be below FOLLOW_UP_S.
 GOOD_FOR_S = 60.0
-#: Records that are listed and kept in memory (about 150 bytes each); where there are more, every object may have one.
+#: Maximum number of listed records, about 150 bytes each; if there are more, any object may have one.
 MAX_RECORDS = 10_000
 
 logger = logging.getLogger(__name__)
 
 
 class FailedKeys:
-    """``may_have_failed`` answers for one key; it is certain of False only."""
+    """``may_have_failed``: False is certain, True is not."""
 
     def __init__(self, settings: Settings) -> None:
         self._bucket, self._folder = settings.output_bucket, settings.failed_folder

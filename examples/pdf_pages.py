@@ -6,16 +6,11 @@ ROUTES=examples.pdf_pages,pipeline.images
 from __future__ import annotations
 
 import io
-from typing import Any
 
-from pipeline import Output, Route, app
 from pipeline.core.errors import PermanentError
-from tasks import ObjectTask, derive
+from tasks import makes
 
 LONGEST_SIDE = 1024  # pixels
-
-#: Raise `recipe` when the same PDF would give another picture: audit then finds those that are out of date.
-FIRST_PAGE = Output(folder="pages/", append_suffix=".png", content_type="image/png", recipe="1")
 
 
 class NotAPdf(PermanentError):
@@ -25,7 +20,9 @@ class NotAPdf(PermanentError):
     advice = "Check that the file opens in a PDF viewer without a password, and upload it again."
 
 
-def render(data: bytes) -> bytes:
+# Raise the recipe when the same PDF would give another picture: audit then finds those that are out of date.
+@makes("pages/", match_suffixes=[".pdf"], append_suffix=".png", content_type="image/png", recipe="1")
+def first_page(data: bytes) -> bytes:
     """The first page of a PDF as a PNG. Raises ``NotAPdf``."""
     import pypdfium2  # here, since the bridge loads this module too, and draws nothing
 
@@ -40,9 +37,4 @@ def render(data: bytes) -> bytes:
     return out.getvalue()
 
 
-@app.task(name="examples.first_page", bind=True, base=ObjectTask)
-def first_page(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
-    return derive(self, source, FIRST_PAGE, render)
-
-
-ROUTES = [Route(name="pdf", match_suffixes=(".pdf",), tasks=(first_page.name,), outputs=(FIRST_PAGE,))]
+ROUTES = [first_page.route]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.celery import app
-    from pipeline.core.routes import Output, Route
+    from pipeline.core.outputs import Output
+    from pipeline.core.routes import Route
     from pipeline.enqueue import process
     from pipeline.s3.content import begins_with
     from pipeline.sqs.transport.publishing import batched
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Output", "Route", "app", "batched", "begins_with", "process"]
 
 _HOMES = {
-    "Output": "pipeline.core.routes",
+    "Output": "pipeline.core.outputs",
     "Route": "pipeline.core.routes",
     "app": "pipeline.celery",
     "batched": "pipeline.sqs.transport.publishing",

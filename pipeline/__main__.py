@@ -9,7 +9,7 @@ from io import TextIOWrapper
 import click
 
 from pipeline.cli import deadletters, deploying, operating, running
-from pipeline.cli.base import Group
+from pipeline.cli.verb_errors import Group
 
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

@@ -23,20 +23,23 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.queue_names import TASKS_QUEUE
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
+from pipeline.s3 import content
 from pipeline.sqs.monitoring.names import topics
 
 #: What the broker layer adds to a worker and to its consumer; loaded by workers only.
 WORKER_STEPS = (
     "pipeline.sqs.worker.startup:Proofs",
     "pipeline.sqs.worker.own_process:NoBanner",
+    "pipeline.sqs.worker.command:PrintedStep",
     "pipeline.sqs.worker.own_process:CollectorStep",
     "pipeline.sqs.worker.own_process:MonitoringNotice",
     "pipeline.sqs.worker.startup:RouteCheck",
     "pipeline.sqs.worker.heartbeat:HeartbeatStep",
     "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.outage:GateStep",
     "pipeline.sqs.worker.shutdown:GracefulShutdown",
 )
-CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck",)
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
 
 #: What Flower reads as its configuration: without it, it would listen on all addresses.
 FLOWER_CONF = Path(__file__).with_name("sqs") / "flower" / "flowerconfig.py"
@@ -124,6 +127,10 @@ class PipelineApp(Celery):
         """Read from the environment when first asked for. Raises ``ConfigError``."""
         return Settings.from_env()
 
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name for it
+        return self.subclass_with_self("pipeline.sqs.worker.command:Worker")
+
     def on_configure(self) -> None:
         """Celery's: when something of ``conf`` is first asked for. Raises ``ConfigError``."""
         self.add_defaults(celery_config(self.settings))
@@ -132,7 +139,7 @@ class PipelineApp(Celery):
     def routes(self) -> Routes:
         """What is processed by which tasks; loaded when first asked for. Raises ``ConfigError``."""
         if self._routes is None or self._routes.settings is not self.settings:
-            self._routes = Routes.load(self.settings)
+            self._routes = Routes.load(self.settings, content.look)
         return self._routes
 
     def task(self, *args: Any, **options: Any) -> Any:

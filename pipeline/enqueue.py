@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline.aws.plain_errors import PlainError
 from pipeline.core.errors import MessageError, TransientError
 from pipeline.core.source import Source
 
@@ -63,10 +64,10 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, check_ex
     check_bucket(app.settings, source)
     shown = {"argsrepr": f"{source.bucket}/{source.key}"}
     known = source.to_json() | ({CHECK_EXISTING: True} if check_existing else {})
-    first, *others = app.routes.resolve(source, route).tasks
+    first, *others = app.routes.resolve(source, route).steps
     return chain(
-        app.signature(first, args=(known,), options=shown),
-        *(app.signature(name, options=shown) for name in others),
+        app.signature(first.task, args=(known,), kwargs=dict(first.arguments), options=shown),
+        *(app.signature(step.task, kwargs=dict(step.arguments), options=shown) for step in others),
         app=app,
     )
 
@@ -90,10 +91,16 @@ def search(app: PipelineApp, source: Source) -> Signature:
 
 
 def send(signature: Signature, *, countdown_s: int = 0) -> None:
-    """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it."""
+    """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it.
+
+    Whatever else is raised meanwhile, such as the task's own time limit, is not the broker's.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+    from kombu.exceptions import OperationalError
+
     try:
         signature.apply_async(countdown=countdown_s or None)
-    except Exception as exc:  # whatever the broker layer raises
+    except (PlainError, ClientError, BotoCoreError, OperationalError, OSError) as exc:
         raise TransientError(f"could not enqueue {signature.task}: {exc}") from exc
 
 

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.base import ObjectTask
-    from tasks.making import derive
-    from tasks.renditions import resize, thumbnail
+    from tasks.own import derive, derive_file, makes, makes_file
+    from tasks.renditions import rendition, resize, thumbnail
 
-__all__ = ["ObjectTask", "derive", "resize", "thumbnail"]
+__all__ = ["ObjectTask", "derive", "derive_file", "makes", "makes_file", "rendition", "resize", "thumbnail"]
 
 _HOMES = {
     "ObjectTask": "tasks.base",
-    "derive": "tasks.making",
+    "derive": "tasks.own",
+    "derive_file": "tasks.own",
+    "makes": "tasks.own",
+    "makes_file": "tasks.own",
+    "rendition": "tasks.renditions",
     "resize": "tasks.renditions",
     "thumbnail": "tasks.renditions",
 }

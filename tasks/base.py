@@ -8,6 +8,7 @@ ending is carried out. Whatever that is, it leaves the message, which is deliver
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -26,10 +27,12 @@ from pipeline.core.errors import (
     ServiceUnavailable,
     TransientError,
 )
+from pipeline.core.outputs import Output
 from pipeline.core.source import Source
 from pipeline.enqueue import check_bucket
 from pipeline.sqs.monitoring.task_result import TaskResult
-from pipeline.sqs.settled import settled
+from pipeline.sqs.settled import Unavailable, settled
+from pipeline.sqs.worker.patience import Patience
 from tasks import failures
 from tasks.cleanup import look_later, reconcile_now
 from tasks.job import Job
@@ -39,9 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: SQS's limit for DelaySeconds.
 MAX_DELAY_S = 900
-#: Tries beyond MAX_RETRIES of what can't be recorded either: about two and a half days, at 7.5 to 15 minutes each. The
+#: Longest that a message waits for a service to be there again, since that first failed it: two and a half days. The
 #: stack's queues keep a message for seven, and each try is a new message.
-MAX_WAITS = 300
+MAX_WAIT_S = 2.5 * 86400
 #: What says that there is nothing left to make, and the outcome that it means.
 _NO_WORK: dict[type[PipelineError], Outcome] = {
     ObjectGone: Outcome.GONE,
@@ -49,6 +52,11 @@ _NO_WORK: dict[type[PipelineError], Outcome] = {
     OwnOutput: Outcome.SKIPPED,
 }
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+
+
+def now() -> float:
+    """Unix time; tests set it."""
+    return time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class Failure:
 class ObjectTask(Task):
     """A task about one object. Its body calls ``run_with_policy`` with the work to do."""
 
+    output: Output | None = None  # what it writes, where that is known without running it
     throws = (PipelineError,)  # told by ``run_with_policy``; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,7 +119,9 @@ class ObjectTask(Task):
 
         - object gone or overwritten: a result that says so, and the chain ends;
         - transient: tried again later with back-off and jitter; after the last try, a failure record;
-        - a service that fails for the record as well: waits until it is there again, up to ``MAX_WAITS`` times;
+        - a service that may fail for everybody: as well, but while it does, no try is used up (the worker, which sees
+          all endings, counts them), for up to ``MAX_WAIT_S``;
+        - one that fails for the record too: waits until it is there again, as long; then the dead-letter queue;
         - permanent, or unexpected: a failure record at once; where there is to be no record, what is permanent goes to
           the dead-letter queue;
         - whatever is raised while that is carried out: the message is left to SQS.
@@ -131,11 +142,12 @@ class ObjectTask(Task):
         if isinstance(exc, MessageError):
             raise Reject(str(exc), requeue=False) from exc
         failure = Failure.of(exc, source, self.app.settings.soft_time_limit_s)
-        if failure.try_again and self.request.retries < self.app.settings.max_retries:
+        if isinstance(exc, ServiceUnavailable):
+            if self._patience.retries <= self.app.settings.max_retries and not self._is_out_of_patience:
+                self._wait_for_service(exc, source)
+        elif failure.try_again and self.request.retries < self.app.settings.max_retries:
             self._try_again(failure.error)
         if not record:
-            if isinstance(exc, ServiceUnavailable):
-                self._outlast(exc)
             if not isinstance(exc, PipelineError):
                 raise exc
             logger.error("failed: %s: %s", source.uri, failure.error, extra=self._extra("failed", source))
@@ -145,7 +157,10 @@ class ObjectTask(Task):
         except (ObjectGone, ObjectChanged) as changed:  # nobody needs the record of an old version
             return self._nothing_to_make(source, changed)
         except ServiceUnavailable as unwritten:
-            self._outlast(ServiceUnavailable(f"{failure.error} Its failure record could not be written: {unwritten}"))
+            text = f"{failure.error} Its failure record could not be written: {unwritten}"
+            if self._is_out_of_patience:
+                raise Reject(f"waited for {MAX_WAIT_S / 86400:g} days, at last: {text}", requeue=False) from exc
+            self._wait_for_service(ServiceUnavailable(text), source)
         try:
             reconcile_now(self.app, written.source, again=True)  # removes what earlier versions left
         except TransientError:
@@ -167,20 +182,22 @@ class ObjectTask(Task):
 
     def _try_again(self, error: Exception) -> NoReturn:
         """Publishes the retry; what Celery raises then is the proof of it."""
-        most = self.app.settings.max_retries + MAX_WAITS
-        raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=most)
+        raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=self.app.settings.max_retries)
 
-    def _outlast(self, error: Exception) -> NoReturn:
-        """Neither the work nor its record can be done, so it is not this object's trouble: waits, in SQS.
+    def _wait_for_service(self, error: Exception, source: Source) -> NoReturn:
+        """Waits, in SQS. No receives are used up by that, and tries only if others succeed meanwhile."""
+        raise Unavailable(str(error), self._backoff_s(), subject=source.uri) from error
 
-        No receives are used up by that, and no dead letter is made before it has lasted for days.
-        """
-        if self.request.retries >= self.app.settings.max_retries + MAX_WAITS:
-            raise Reject(f"tried {self.request.retries + 1} times, at last: {error}", requeue=False)
-        self._try_again(error)
+    @property
+    def _patience(self) -> Patience:
+        return Patience.of(vars(self.request))
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return self._patience.waited_s(now()) > MAX_WAIT_S
 
     def _backoff_s(self) -> float:
-        return Backoff(self.app.settings.retry_backoff_s, MAX_DELAY_S).pause_s(self.request.retries + 1)
+        return Backoff(self.app.settings.retry_backoff_s, MAX_DELAY_S).pause_s(self._patience.tries + 1)
 
     def _extra(self, action: str, source: Source) -> dict[str, str]:
         return {"action": action, "key": source.key, "task": self.name}

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from pipeline import enqueue
 from pipeline.core.errors import MessageError
 from pipeline.core.names import failure_key
+from pipeline.core.outputs import StoredName
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output, Routes
+from pipeline.core.routes import Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.s3 import storage
 from pipeline.s3.storage import Found
 from tasks.convergence import FOLLOW_UP_S
-from tasks.matching import output_sets
+from tasks.matching import may_leave
 from tasks.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -51,25 +52,27 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     settings = routes.settings
     bucket = settings.required("output_bucket")
     current = storage.current(source.bucket, source.key)
-    held = _held(settings, source, routes.outputs(source.key, ever=thorough or current is None))
-    results: list[frozenset[str]] = []
+    held = _held(settings, source, routes.stored_names(source.key, ever=thorough or current is None))
+    possible: Sequence[Route] = ()
     if current is not None:
         now = Source(source.bucket, source.key, etag=current.etag, size=current.size)
-        results = [frozenset(output.name(source.key) for output in result) for result in output_sets(routes, now)]
+        possible = may_leave(routes, now)
     remove_orphans = thorough or settings.delete_renditions
     record = failure_key(source.key, settings.output_prefix)
-    wrong, is_complete, has_failed = classify(current, held, results, record, remove_orphans=remove_orphans)
+    wrong, is_complete, has_failed = classify(
+        source.key, current, held, possible, record, remove_orphans=remove_orphans
+    )
     if wrong:
         storage.delete(bucket, wrong)
     return State(current, is_complete, has_failed, tuple(wrong))
 
 
-def _held(settings: Settings, source: Source, outputs: Iterable[Output]) -> dict[str, Provenance]:
-    """What is stored of this object, by key."""
+def _held(settings: Settings, source: Source, names: Iterable[StoredName]) -> dict[str, Provenance]:
+    """What is stored of this object, by its name."""
     bucket, held = settings.required("output_bucket"), {}
-    for output in outputs:
-        there = storage.head(bucket, output.name(source.key))
-        if there is not None and (made := Provenance.read(there.metadata)).is_for(source.bucket, output.append_suffix):
+    for name in names:
+        there = storage.head(bucket, name.name)
+        if there is not None and name.holds(made := Provenance.read(there.metadata), source.bucket):
             held[there.key] = made
     record = storage.head(bucket, failure_key(source.key, settings.output_prefix))
     if record is not None and (made := Provenance.read(record.metadata)).is_of(source.bucket):
@@ -78,29 +81,28 @@ def _held(settings: Settings, source: Source, outputs: Iterable[Output]) -> dict
 
 
 def classify(
+    key: str,
     current: Found | None,
     held: Mapping[str, Provenance],
-    results: Sequence[frozenset[str]],
+    possible: Sequence[Route],
     record: str,
     *,
     remove_orphans: bool,
 ) -> tuple[list[str], bool, bool]:
-    """What of the held is wrong; whether any of ``results`` (keys) is whole; whether the current version has failed.
-
-    ``record``: the key of a failure record.
-    """
-    records = [key for key in held if key == record]
+    """What of the held is wrong; whether all is there that one of the possible routes leaves; whether the current
+    version has failed. ``record``: the name of a failure record."""
+    records = [name for name in held if name == record]
     if current is None:
         return (list(held) if remove_orphans else records), False, False
-    right = {key for key, made in held.items() if key not in records and made.etag == current.etag}
-    complete = {key for result in results if result <= right for key in result}
+    right = {name for name, made in held.items() if name not in records and made.etag == current.etag}
+    complete = frozenset().union(*(route.complete(key, right) for route in possible))
     if complete:
         # Also renditions of earlier versions, which got other names, and a record of a failure since repaired.
-        return [key for key in held if key not in complete], True, False
+        return [name for name in held if name not in complete], True, False
     # A failure before anything was known of the version counts as the current one's, until that is done.
-    failed = [key for key in records if held[key].etag in (None, current.etag)]
+    failed = [name for name in records if held[name].etag in (None, current.etag)]
     if failed:
-        return [key for key in held if key not in right and key not in failed], False, True
+        return [name for name in held if name not in right and name not in failed], False, True
     # What is left of an earlier version stays until that of the current one replaces it.
     return records, False, False
 
@@ -134,15 +136,21 @@ def look_later(app: PipelineApp, source: Source) -> None:
     enqueue.send(enqueue.reconciliation(app, source, second_look=True), countdown_s=FOLLOW_UP_S)
 
 
-def remove_outdated(job: Job, source: Source, key: str) -> None:
-    """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored
-    as ``key``."""
+def remove_outdated(job: Job, source: Source, stored: StoredName) -> None:
+    """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored."""
     bucket = job.app.settings.required("output_bucket")
-    settings, routes = job.app.settings, job.app.routes.match_key(source.key)
-    possible = [outputs for route in routes for outputs in route.output_sets(source.key, settings)]
-    beside = [outputs for outputs in possible if all(output.name(source.key) != key for output in outputs)]
-    others = [first.name(source.key) for first, *_ in beside]
+    mine = {stored.name, *(each.key for each in job.stored)}
+    others = []
+    for route in job.app.routes.match_key(source.key):
+        names = [output.names(source.key) for output in route.outputs]
+        if mine.isdisjoint(each.name for every in names for each in every):
+            others += [every[0].name for every in names[:1]]  # of another route
+            continue
+        # Of an output with several names the others are looked at; an earlier version has left them all, or none.
+        several = next((every for every in names if len(every) > 1), ())
+        ours = {each.suffix for each in several if each.name in mine} or {stored.suffix}
+        others += [each.name for each in several if each.suffix not in ours]
     if job.check_existing:
-        others.append(failure_key(source.key, settings.output_prefix))
+        others.append(failure_key(source.key, job.app.settings.output_prefix))
     if job.is_repeated or any(storage.head(bucket, other) is not None for other in others):
         reconcile_now(job.app, source)

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
 
 from pipeline.core.errors import NameTaken, ObjectChanged, ObjectGone, TransientError
-from pipeline.core.names import key_metadata
+from pipeline.core.outputs import StoredName
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.s3 import storage
@@ -59,8 +60,8 @@ class FreshnessCheck:
 
 def write_newest(
     bucket: str,
-    key: str,
-    data: bytes,
+    name: StoredName,
+    data: bytes | Path,
     *,
     content_type: str,
     cache_control: str | None = None,
@@ -73,6 +74,7 @@ def write_newest(
 
     Raises ``ObjectChanged`` where a newer one is, ``NameTaken`` where another object's is, and ``TransientError``.
     """
+    key = name.name
     replaces: str | None = None
     for _ in range(MAX_TURNS):
         try:
@@ -82,7 +84,7 @@ def write_newest(
                 data,
                 content_type=content_type,
                 cache_control=cache_control,
-                metadata=made.metadata() | key_metadata(key, source.key) | dict(facts),
+                metadata=made.metadata() | name.metadata() | dict(facts),
                 new=replaces is None,
                 replaces=replaces,
             )
@@ -99,7 +101,7 @@ def write_newest(
             replaces = None
             continue
         found = Provenance.read(there.metadata)
-        if found.is_rendition and not found.is_for(source.bucket, made.key_suffix):
+        if found.is_rendition and not name.holds(found, source.bucket):
             raise NameTaken(f"The name {key} belongs to the rendition of another object.")
         if (found.etag, found.recipe) == (made.etag, made.recipe):
             return Outcome.DUPLICATE, there.etag

@@ -20,6 +20,7 @@ from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.s3 import storage
+from pipeline.sqs.worker.patience import Patience
 from tasks.convergence import MAX_TURNS, resolve_current
 
 
@@ -50,7 +51,7 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
         "source": source.to_json(),
         "task": task.name,
         "task_id": task.request.id,
-        "attempts": task.request.retries + 1,
+        "attempts": Patience.of(vars(task.request)).tries + 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     settings = task.app.settings

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tasks.base import ObjectTask
 
 
+#: In a task's result: what the tasks before it stored, for the tasks behind it.
+STORED = "stored"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One object, and what is known of the work on it."""
@@ -23,7 +27,7 @@ class Job:
     app: PipelineApp
     task_name: str
     source: Source  # the object, and the version of it where that is known
-    previous: Source | None  # what the task before this one in the chain stored
+    stored: tuple[Source, ...]  # what the tasks before this one in the chain stored, the last one last
     check_existing: bool  # look at what is stored before working: this may not be the first try
     is_repeated: bool  # an earlier try of this very message may have written
     is_last: bool  # of its chain
@@ -37,11 +41,12 @@ class Job:
         known: Mapping[str, Any] = argument if isinstance(argument, dict) else {}
         is_result = "rendition" in known
         source = Source.parse(known.get("source") if is_result else argument)
-        previous = None
+        stored: tuple[Source, ...] = ()
         if is_result:
-            previous = _stored(known["rendition"])
-            if not task.app.routes.is_output(previous.bucket, previous.key):
-                raise MessageError(f"{previous.uri} was not stored by a task of the pipeline")
+            stored = tuple(_stored(each) for each in (*known.get(STORED, ()), known["rendition"]))
+            for each in stored:
+                if not task.app.routes.is_output(each.bucket, each.key):
+                    raise MessageError(f"{each.uri} was not stored by a task of the pipeline")
             check_existing = check_existing or known.get("outcome") == Outcome.DUPLICATE.value
         elif not source.from_event:  # enqueued by a person or a program
             check_existing = True
@@ -49,7 +54,7 @@ class Job:
             app=task.app,
             task_name=task.name,
             source=source,
-            previous=previous,
+            stored=stored,
             check_existing=check_existing or bool(known.get(CHECK_EXISTING)) or task.is_repeated,
             is_repeated=task.is_repeated,
             is_last=not task.request.chain,

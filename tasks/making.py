@@ -1,20 +1,24 @@
 """From an object to one output of it: decide, read, make, write. What every task of a route does, as one line.
 
-``derive`` is a whole task in one call, for tasks that are a function from bytes to bytes. ``produce`` takes a ``Plan``,
-for those that need to know more.
+``produce`` takes a ``Plan``; ``tasks.own`` has what makes one of a function.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.core.errors import OwnOutput
-from pipeline.core.names import stored_name
+from pipeline.core.errors import ImageTooLarge, OwnOutput
+from pipeline.core.outputs import Output, StoredName
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output
+from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
 from pipeline.s3 import storage
@@ -22,8 +26,7 @@ from pipeline.s3.storage import Found
 from tasks.base import ObjectTask
 from tasks.cleanup import remove_outdated
 from tasks.convergence import FreshnessCheck, resolve_current, write_newest
-from tasks.images.limits import Limits
-from tasks.job import Job
+from tasks.job import STORED, Job
 from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
@@ -33,19 +36,21 @@ logger = logging.getLogger(__name__)
 class Original:
     """What was read, and of which version of which object it is."""
 
-    data: bytes
+    data: bytes  # none where it was read into a file
     found: Found  # what the store says of it
     metadata: Mapping[str, str]
     source: Source  # the object itself, also where a rendition of it was read
     provenance: Provenance
     freshness: FreshnessCheck
+    is_upload: bool  # and not what an earlier task made of it
+    path: Path | None = None  # where it was read to
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What a task made of an object's bytes, before it is stored."""
 
-    data: bytes
+    data: bytes | Path
     content_type: str
     suffix: str  # what the name has behind the object's key
     metadata: Mapping[str, str] = field(default_factory=dict)  # to be stored with it
@@ -53,15 +58,25 @@ class Artifact:
     facts: Mapping[str, Any] = field(default_factory=dict)  # facts about what was made, for the task's result
 
 
+def _always_enough(_: Original) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one task makes its output of one object."""
 
-    folder: str
-    suffixes: tuple[str, ...]  # what its name may have behind the object's key, the likeliest first
-    recipe: str
+    output: Output
     make: Callable[[Original], Artifact]  # may raise anything: see ``ObjectTask.run_with_policy``
-    previous: Source | None = None  # read what the task before this one stored, instead of the object
+    previous: Source | None = None  # read what a task before this one stored, instead of the object
+    suffixes: tuple[str, ...] | None = None  # of these names only, where more is known than the output tells
+    on_disk: bool = False  # it is read into a file, in a folder that is there as long as the work
+    is_enough: Callable[[Original], bool] = _always_enough  # whether what was stored before is; else the object is read
+
+    def names(self, key: str) -> tuple[StoredName, ...]:
+        """Where it may be stored, the likeliest first."""
+        found = self.output.names(key)
+        return tuple(each for each in found if self.suffixes is None or each.suffix in self.suffixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +88,15 @@ class Result:
     rendition: Mapping[str, Any]
     read: Mapping[str, Any] | None = None  # facts about what was read; None where it was not needed
 
-    def to_json(self, *, check_existing: bool) -> dict[str, Any]:
+    def to_json(self, job: Job) -> dict[str, Any]:
         """The task's result, which the next task of the chain is given."""
         known: dict[str, Any] = {"outcome": self.outcome.value, "source": self.source.to_json()}
         if self.read is not None:
             known["read"] = dict(self.read)
         known["rendition"] = dict(self.rendition)
-        return known | {CHECK_EXISTING: True} if check_existing else known
-
-
-def derive(
-    task: ObjectTask,
-    source: str | dict[str, Any],
-    output: Output,
-    make: Callable[[bytes], bytes],
-    *,
-    careful: bool = False,
-) -> dict[str, Any]:
-    """Reads an object, gives its bytes to ``make``, and stores what that returns as ``output`` of the object.
-
-    Everything around ``make`` is as for images: a duplicate or an outdated message is harmless, a failing service
-    is tried again, a ``PermanentError`` from ``make`` ends as a failure record with its advice, and so does
-    any other exception. An object of more than MAX_BYTES is refused unread.
-
-    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task
-    before it in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
-    """
-
-    def made(original: Original) -> Artifact:
-        return Artifact(make(original.data), output.content_type, output.append_suffix)
-
-    placed = output.below(task.app.settings.output_prefix)
-    plan = Plan(placed.folder, (output.append_suffix,), output.recipe, made)
-    return produce(task, source, lambda _: plan, check_existing=careful)
+        if job.stored and not job.is_last:
+            known[STORED] = [{"bucket": each.bucket, "key": each.key, "etag": each.etag} for each in job.stored]
+        return known | {CHECK_EXISTING: True} if job.check_existing else known
 
 
 def produce(
@@ -119,11 +110,20 @@ def produce(
 def _work(job: Job, plan: Plan) -> dict[str, Any]:
     result = existing_result(job, plan)
     if result is None:
-        original = read(job, plan)
-        result = write(job, plan, original, plan.make(original))
+        with ExitStack() as cleanup:
+            folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="pipeline-"))) if plan.on_disk else None
+            original = read(job, plan, folder)
+            if plan.previous is not None and not plan.is_enough(original):
+                original = read(job, replace(plan, previous=None), folder)
+            result = write(job, plan, original, plan.make(original))
     if job.is_last:
-        remove_outdated(job, result.source, result.rendition["key"])
-    return result.to_json(check_existing=job.check_existing)
+        remove_outdated(job, result.source, _stored_name(plan, result))
+    return result.to_json(job)
+
+
+def _stored_name(plan: Plan, result: Result) -> StoredName:
+    names = plan.output.names(result.source.key, ever=True)
+    return next(each for each in names if each.name == result.rendition["key"])
 
 
 def existing_result(job: Job, plan: Plan) -> Result | None:
@@ -138,12 +138,13 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
     # Also because an earlier try may have written late, and ended before it could look.
     source = resolve_current(job.source) if plan.previous is None else job.source
     bucket = job.app.settings.required("output_bucket")
-    for suffix in plan.suffixes:
-        there = storage.head(bucket, stored_name(plan.folder, source.key, suffix))
+    for name in plan.names(source.key):
+        there = storage.head(bucket, name.name)
         if there is None:
             continue
         made = Provenance.read(there.metadata)
-        if made.is_for(source.bucket, suffix) and (made.etag, made.recipe) == (source.etag, plan.recipe):
+        is_current = (made.etag, made.recipe) == (source.etag, plan.output.current_recipe)
+        if is_current and name.holds(made, source.bucket):
             logger.info(
                 "duplicate: %s is %s/%s already",
                 source.uri,
@@ -155,12 +156,16 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
     return None
 
 
-def read(job: Job, plan: Plan) -> Original:
-    """Reads exactly the version that the job names. Raises what ``storage.read`` raises, and ``ImageTooLarge``."""
+def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
+    """Reads exactly the version that the job names; into a file, where there is a folder for it.
+
+    Raises what ``storage.read`` raises, and ``ImageTooLarge``.
+    """
     wanted = job.source if plan.previous is None else plan.previous
     # From before the reading: a write is judged by how long ago the object was seen.
     freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
-    stored = storage.read(wanted, check_bytes=Limits.from_settings(job.app.settings).check_bytes)
+    path = None if folder is None else folder / f"object{_local_ending(job.source.key)}"
+    stored = storage.read(wanted, check_bytes=partial(_check_bytes, job.app.settings, path is not None), into=path)
     found = stored.found
     if plan.previous is None:
         source = replace(job.source, etag=found.etag, version_id=found.version_id, size=found.size)
@@ -170,38 +175,53 @@ def read(job: Job, plan: Plan) -> Original:
         source = replace(
             job.source, etag=provenance.etag, version_id=provenance.version_id, sequencer=provenance.sequencer
         )
-    return Original(stored.data, found, stored.metadata, source, provenance, freshness)
+    return Original(stored.data, found, stored.metadata, source, provenance, freshness, plan.previous is None, path)
 
 
 def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Result:
     """Stores what was made. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
     source = original.source
     bucket = job.app.settings.required("output_bucket")
-    key = stored_name(plan.folder, source.key, artifact.suffix)
+    name = plan.output.stored(source.key, artifact.suffix)
     outcome, etag = write_newest(
         bucket,
-        key,
+        name,
         artifact.data,
         content_type=artifact.content_type,
         cache_control=job.app.settings.cache_control,
         source=source,
-        made=replace(original.provenance, recipe=plan.recipe, key_suffix=artifact.suffix),
+        made=replace(original.provenance, recipe=plan.output.current_recipe, key_suffix=artifact.suffix),
         facts=artifact.metadata,
         freshness=original.freshness,
     )
     is_sized = "width" in artifact.facts
-    size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{len(artifact.data)} bytes"
+    data = artifact.data
+    data_bytes = data.stat().st_size if isinstance(data, Path) else len(data)
+    size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{data_bytes} bytes"
     logger.info(
         "%s: %s -> %s/%s %s",
         outcome.value,
         source.uri,
         bucket,
-        key,
+        name.name,
         size,
         extra={"action": outcome.value, "key": source.key, "task": job.task_name},
     )
-    rendition = _described(bucket, key, etag, artifact.facts, len(artifact.data), artifact.content_type)
+    rendition = _described(bucket, name.name, etag, artifact.facts, data_bytes, artifact.content_type)
     return Result(outcome, source, rendition, {**artifact.read, "bytes": original.found.size})
+
+
+def _local_ending(key: str) -> str:
+    """That of the key, for programs that go by it; nothing where it may be no part of a file's name."""
+    found = re.search(r"\.[A-Za-z0-9]{1,10}\Z", key)
+    return "" if found is None else found[0]
+
+
+def _check_bytes(settings: Settings, on_disk: bool, size: int) -> None:
+    name = "max_file_bytes" if on_disk else "max_bytes"
+    limit: int = getattr(settings, name)
+    if size > limit:
+        raise ImageTooLarge(f"The file has {size:,} bytes; the limit {name.upper()} is {limit:,}.")
 
 
 def _is_current(wanted: Source, etag: str) -> bool:

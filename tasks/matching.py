@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.routes import Output, Route, Routes
+from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
 
 
@@ -23,10 +23,10 @@ def match(routes: Routes, source: Source) -> Route | None:
         ) from exc
 
 
-def output_sets(routes: Routes, source: Source) -> Iterable[tuple[Output, ...]]:
-    """What the object is done with, any one of these; of every route where it can't be found out which takes it."""
+def may_leave(routes: Routes, source: Source) -> Sequence[Route]:
+    """The route whose outputs the object is done with; every one where it can't be found out which takes it."""
     try:
         match(routes, source)
     except PipelineError:
-        return [found for route in routes.all for found in route.output_sets(source.key, routes.settings)]
-    return routes.output_sets(source)
+        return routes.all
+    return routes.may_leave(source)

@@ -6,10 +6,13 @@ import time
 from dataclasses import dataclass
 
 from pipeline.core.settings import Settings
-from tasks.images.render import Limits, Recipe, render
+from pipeline.images import RENDITION, TASKS
+from pipeline.images.renditions import declared
+from tasks.images.recipes import recipe
+from tasks.images.render import Limits, render
 
 #: The tasks that can be rehearsed, as a route names them.
-TASKS = ("tasks.resize", "tasks.thumbnail")
+REHEARSED = frozenset({RENDITION, *(step.task for step in TASKS.values())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,12 @@ class Rehearsed:
 
 
 def rehearse(data: bytes, settings: Settings) -> Rehearsed:
-    """Both renditions, as a chain makes them. Raises ``PermanentError`` for what would end as a failure record."""
+    """All renditions, as a chain makes them. Raises ``PermanentError`` for what would end as a failure record."""
     limits = Limits.from_settings(settings)
     limits.check_bytes(len(data))
     before = time.process_time()
-    resized = render(data, Recipe.from_settings(settings, settings.resize_box), limits)
-    thumb = render(resized.data, Recipe.from_settings(settings, settings.thumb_box), limits)
-    return Rehearsed((len(resized.data), len(thumb.data)), time.process_time() - before)
+    made: dict[str, bytes] = {}
+    for each in declared(settings):
+        read = data if each.made_from is None else made[each.made_from]
+        made[each.name] = render(read, recipe(settings, each), limits).data
+    return Rehearsed(tuple(map(len, made.values())), time.process_time() - before)

@@ -1,4 +1,4 @@
-"""The tasks: ``resize`` makes a rendition of an object, ``thumbnail`` makes a smaller one from that.
+"""The tasks: ``resize`` makes a rendition of an object, ``thumbnail`` a smaller one from that, ``rendition`` any other.
 
 ``reconcile`` makes what is stored of an object agree with the object as it is now.
 """
@@ -8,56 +8,54 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pipeline import enqueue
 from pipeline.celery import app
 from pipeline.core.errors import MessageError
-from pipeline.core.names import stored_name
 from pipeline.core.source import Source
-from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffix, suffixes
+from pipeline.images import RENDITION, placed
+from pipeline.images.names import FormatEndings
+from pipeline.images.renditions import Declared, declared, named
 from tasks.base import ObjectTask
 from tasks.cleanup import reconcile_now
 from tasks.images.apart import render
-from tasks.images.render import Limits, Recipe, Recipes, Rendition
+from tasks.images.decode import shown_size
+from tasks.images.recipes import recipe
+from tasks.images.render import Limits, Rendition
 from tasks.job import Job
 from tasks.making import Artifact, Original, Plan, produce
 from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
+#: What a rendition's metadata says of the upload: so does that of what is made from the rendition.
+_OF_THE_SOURCE = ("source-size", "source-bytes", "salvaged")
+
 
 # ``careful`` is what version 0.1 enqueued: the flag is in the argument now.
 @app.task(name="tasks.resize", bind=True, base=ObjectTask)
 def resize(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    """Makes ``resized/<key>`` of one object, within RESIZE_BOX.
+    """Makes ``resized/<key>`` of one object, within RESIZE_BOX or as RENDITIONS says.
 
     ``source``: ``s3://bucket/key``, or the JSON form of a ``Source``. The result names the outcome,
     the source, and (when done) the sizes in pixels and bytes of what was read and of the rendition.
     """
-    settings = self.app.settings
-    recipe = Recipe.from_settings(settings, settings.resize_box)
-
-    def plan(job: Job) -> Plan:
-        folder = settings.output_prefix + RESIZED_PREFIX
-        return _from_object(job, folder, recipe, Recipes.from_settings(settings).resized)
-
-    return produce(self, source, plan, check_existing=careful)
+    return make_rendition(self, source, "resized", check_existing=careful)
 
 
 @app.task(name="tasks.thumbnail", bind=True, base=ObjectTask)
 def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    """Makes ``thumbs/<key>`` of one object, within THUMB_BOX.
+    """Makes ``thumbs/<key>`` of one object, within THUMB_BOX or as RENDITIONS says.
 
     After ``resize`` in a chain, ``source`` is its result, and the thumbnail is made from that rendition, so
     that the original is read and decoded once. Otherwise it is what ``resize`` takes, and the original is read.
     """
-    settings = self.app.settings
-    recipe, name = Recipe.from_settings(settings, settings.thumb_box), Recipes.from_settings(settings).thumb
+    return make_rendition(self, source, "thumbs", check_existing=careful)
 
-    def plan(job: Job) -> Plan:
-        if job.previous is None:
-            return _from_object(job, settings.output_prefix + THUMBS_PREFIX, recipe, name)
-        return _from_resized(job, job.previous, recipe, name)
 
-    return produce(self, source, plan, check_existing=careful)
+@app.task(name=RENDITION, bind=True, base=ObjectTask)
+def rendition(self: ObjectTask, source: str | dict[str, Any], name: str) -> dict[str, Any]:
+    """Makes ``<name>/<key>`` of one object, as RENDITIONS says; else as ``thumbnail`` does."""
+    return make_rendition(self, source, name)
 
 
 @app.task(name="tasks.reconcile", bind=True, base=ObjectTask)
@@ -88,37 +86,90 @@ def reconcile(
     return self.run_with_policy(wanted, work, record=False)
 
 
-def _from_object(job: Job, folder: str, recipe: Recipe, recipe_name: str) -> Plan:
+def make_rendition(
+    task: ObjectTask, source: str | dict[str, Any], name: str, *, check_existing: bool = False
+) -> dict[str, Any]:
+    """Makes the rendition of that name. Where RENDITIONS has none, the message is of other settings than this worker
+    has, and the object is enqueued for those that there are."""
+    wanted = named(task.app.settings, name)
+    if wanted is None:
+        return _enqueue_anew(task, source, name)
+    return produce(task, source, lambda job: _plan(job, wanted), check_existing=check_existing)
+
+
+def _enqueue_anew(task: ObjectTask, argument: str | dict[str, Any], name: str) -> dict[str, Any]:
+    source = task.parse(argument).source
+
+    def work() -> dict[str, Any]:
+        enqueue.send(enqueue.work(task.app, source, check_existing=True))
+        if task.request.chain:
+            task.request.chain.clear()
+        logger.info(
+            "skipped: %s: RENDITIONS has no %s, so it is enqueued for those that it has",
+            source.uri,
+            name,
+            extra={"action": Outcome.SKIPPED.value, "key": source.key, "task": task.name},
+        )
+        return {"outcome": Outcome.SKIPPED.value, "source": source.to_json()}
+
+    return task.run_with_policy(source, work)
+
+
+def _plan(job: Job, wanted: Declared) -> Plan:
     settings = job.app.settings
-    limits = Limits.from_settings(settings)
+    asked, limits, made = recipe(settings, wanted), Limits.from_settings(settings), placed(settings, wanted)
+    parent = None if wanted.made_from is None else named(settings, wanted.made_from)
+    previous, suffix = _previous(job, parent)
+    endings = FormatEndings(wanted.form)
 
     def make(original: Original) -> Artifact:
-        rendition = render(original.data, recipe, limits)
-        source = {
-            "source-size": f"{rendition.source_width}x{rendition.source_height}",
-            "source-bytes": str(len(original.data)),
-        }
-        if rendition.salvaged is not None:
-            source["salvaged"] = rendition.salvaged
-        return _artifact(rendition, suffix(job.source.key, rendition.content_type, settings), source)
+        rendered = render(original.data, asked, limits)
+        if original.is_upload:
+            facts = {
+                "source-size": f"{rendered.source_width}x{rendered.source_height}",
+                "source-bytes": str(len(original.data)),
+            }
+            if rendered.salvaged is not None:
+                facts["salvaged"] = rendered.salvaged
+        else:
+            facts = {fact: original.metadata[fact] for fact in _OF_THE_SOURCE if fact in original.metadata}
+            facts["made-from"] = original.found.etag
+        return _artifact(rendered, endings.of(job.source.key, rendered.content_type), facts)
 
-    return Plan(folder, suffixes(job.source.key, settings), recipe_name, make)
+    def is_enough(original: Original) -> bool:
+        """Not where a very long picture lost too much of its shorter side."""
+        sizes = [_size(original.metadata.get(fact)) for fact in ("source-size", "pixels")]
+        if None in sizes:
+            return True
+        whole, found = (shown_size(size, asked.box, asked.fit) for size in sizes if size is not None)
+        return found[0] >= whole[0] - 1 and found[1] >= whole[1] - 1
+
+    # A rendition in the format of the one that it is made from has that one's ending.
+    is_alike = parent is not None and suffix is not None and parent.form == wanted.form
+    return Plan(made, make, previous, (suffix,) if is_alike and suffix is not None else None, is_enough=is_enough)
 
 
-def _from_resized(job: Job, resized: Source, recipe: Recipe, recipe_name: str) -> Plan:
-    prefix = job.app.settings.output_prefix
-    by_name = {stored_name(prefix + RESIZED_PREFIX, job.source.key, ending): ending for ending in SUFFIXES}
-    if resized.key not in by_name:
-        raise MessageError(f"{resized.uri} is no rendition of {job.source.uri}")
-    ending = by_name[resized.key]
-    limits = Limits.from_settings(job.app.settings)
+def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | None]:
+    """What the chain has stored of the parent, and the suffix of its name.
 
-    def make(original: Original) -> Artifact:
-        facts = ("source-size", "source-bytes", "salvaged")
-        known = {fact: original.metadata[fact] for fact in facts if fact in original.metadata}
-        return _artifact(render(original.data, recipe, limits), ending, known | {"made-from": original.found.etag})
+    Raises ``MessageError`` where something was stored that is no rendition of the object.
+    """
+    made = [(each, placed(job.app.settings, each)) for each in declared(job.app.settings)]
+    for stored in job.stored:
+        for each, output in made:
+            if stored.key.startswith(output.folder):
+                names = output.names(job.source.key, ever=True)
+                name = next((name for name in names if name.name == stored.key), None)
+                if name is None:
+                    raise MessageError(f"{stored.uri} is no rendition of {job.source.uri}")
+                if each == parent:
+                    return stored, name.suffix
+    return None, None
 
-    return Plan(prefix + THUMBS_PREFIX, (ending,), recipe_name, make, previous=resized)
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    width, _, height = (text or "").partition("x")
+    return (int(width), int(height)) if width.isdigit() and height.isdigit() else None
 
 
 def _artifact(rendition: Rendition, ending: str, metadata: dict[str, str]) -> Artifact:

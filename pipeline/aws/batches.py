@@ -1,4 +1,4 @@
-"""Many things, so many at a time: what AWS's batch calls take."""
+"""Splits items into batches for AWS's batch calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-#: Messages of a receive, and entries of a batch call, of SQS at most.
+#: SQS's maximum for the messages of a receive and the entries of a batch call.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_ENTRIES = 10
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter; takes no more of ``items`` than it gives."""
+    """Lists of ``size`` items; the last one may be shorter. Consumes ``items`` only as far as it yields."""
     waiting = iter(items)
     while batch := list(islice(waiting, size)):
         yield batch

@@ -1,6 +1,6 @@
-"""The one place that makes AWS clients: plain boto3, so the usual AWS variables decide where they go.
+"""The only place that makes AWS clients: plain boto3, so the usual AWS variables configure them.
 
-AWS_REGION is one of them here, as for AWS's command line and other SDKs; boto3 itself reads AWS_DEFAULT_REGION only.
+AWS_REGION works too, as in the AWS CLI and other SDKs; boto3 itself reads only AWS_DEFAULT_REGION.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
     from types_boto3_sqs import SQSClient
 
-#: Longest that a read from S3 may bring nothing.
+#: Longest time that a read from S3 may wait for data.
 S3_READ_TIMEOUT_S = 60
 
 
 def region() -> str | None:
-    """AWS_REGION; None where boto3 has to know: from AWS_DEFAULT_REGION, or its configuration file."""
+    """AWS_REGION; None leaves the choice to boto3: AWS_DEFAULT_REGION, or its configuration file."""
     return os.environ.get("AWS_REGION") or None
 
 
@@ -44,7 +44,7 @@ def _client(service: str, read_timeout_s: float, region_name: str | None = None,
         return session.client(service, region_name=region_name or region(), config=config)
     except NoRegionError as exc:
         raise ConfigError("no AWS region is set: set AWS_REGION, for example to eu-west-1") from exc
-    except ValueError as exc:  # botocore's own errors say more; this one is of an address that is none
+    except ValueError as exc:  # raised for an invalid endpoint URL or region
         variables = ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_REGION", "AWS_DEFAULT_REGION")
         given = ", ".join(f"{name}={os.environ[name]}" for name in variables if name in os.environ)
         raise ConfigError(
@@ -59,13 +59,13 @@ def s3() -> S3Client:
 
 
 def sqs(*, long_poll: bool = True) -> SQSClient:
-    """Its read timeout is above the longest long poll (20 s); without one a reply comes at once or never."""
+    """The read timeout is above the longest long poll (20 s); without long polls a short one is enough."""
     client: SQSClient = _client("sqs", 30 if long_poll else 5)
     return client
 
 
 def sqs_receiver(read_timeout_s: float) -> SQSClient:
-    """For a loop that receives, and has its own back-off: a receive is tried once."""
+    """For a receiving loop with its own back-off: boto3 does not retry."""
     client: SQSClient = _client("sqs", read_timeout_s, attempts=1)
     return client
 
@@ -80,15 +80,15 @@ def cloudwatch() -> Any:
 
 
 def client(service: str, region_name: str | None = None) -> Any:
-    """Any other service, for the verbs that manage the stack: ``cloudformation``, ``ecs``, ``iam``…
+    """Any other service, for the commands that manage the stack: ``cloudformation``, ``ecs``, ``iam``…
 
-    ``region_name``: where another than the usual one is asked.
+    ``region_name``: a region other than the configured one.
     """
     return _client(service, 60, region_name)
 
 
 def forget_clients() -> None:
-    """Makes the next call build new clients."""
+    """Drops all cached clients."""
     _client.cache_clear()
 
 
@@ -96,8 +96,8 @@ def _begin_anew() -> None:
     forget_clients()
     boto3 = sys.modules.get("boto3")
     if boto3 is not None:
-        vars(boto3)["DEFAULT_SESSION"] = None  # its credentials' lock may have been held while this process was forked
+        vars(boto3)["DEFAULT_SESSION"] = None  # its credentials' lock may have been held at the fork
 
 
-# A connection must not be shared across a fork: a worker's pool processes make their own.
+# Connections must not be shared across a fork: a worker's pool processes make their own.
 os.register_at_fork(after_in_child=_begin_anew)

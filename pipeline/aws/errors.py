@@ -1,7 +1,7 @@
-"""What boto3's exceptions mean, in words: what is wrong with this machine's set-up, and what to do about it.
+"""Describes boto3's exceptions: what is wrong with the configuration or the service, and what to do.
 
-Errors are told apart by code and HTTP status alone, never by their text: servers differ. What a code means for an
-object or a queue is known by ``pipeline.s3.storage`` and ``pipeline.aws.queues``.
+Errors are distinguished by code and HTTP status, never by their text, since servers differ. ``pipeline.s3.storage`` and
+``pipeline.aws.queues`` know what a code means for an object or a queue.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _INVALID = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-#: Answers of a service that wants less to do; S3's has HTTP status 503, that of others 400.
+#: Throttling errors; S3 sends them with HTTP status 503, other services with 400.
 _BUSY = {"RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling", "ThrottlingException"}
-#: For a queue or topic that is not there; with and without the prefix of SQS's older protocol.
+#: For a missing queue or topic; with and without the prefix of SQS's older protocol.
 _MISSING_QUEUE = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 _MISSING_TOPIC = {"NotFound", "NotFoundException"}
 
@@ -49,18 +49,18 @@ def code(exc: ClientError) -> str:
 
 
 def status(exc: ClientError) -> int | None:
-    """Of HTTP."""
+    """The HTTP status."""
     found: int | None = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return found
 
 
 def is_denied(exc: ClientError) -> bool:
-    """Whether these credentials, which are known, may not do it."""
+    """Whether the credentials are valid but lack the permission."""
     return (code(exc) in _DENIED or status(exc) == 403) and code(exc) not in _INVALID
 
 
 def may_be_everybodys(exc: ClientError) -> bool:
-    """Whether the answer may be the same for every object: the service fails or is busy, or refuses who asks."""
+    """Whether every object may get the same answer: the service fails or throttles, or rejects the credentials."""
     known = status(exc)
     return known is None or known >= 500 or known == 429 or code(exc) in _INVALID | _BUSY or is_denied(exc)
 
@@ -70,12 +70,15 @@ def is_missing_queue(exc: ClientError) -> bool:
 
 
 def is_missing(exc: ClientError) -> bool:
-    """A queue or a topic."""
+    """Whether a queue or topic does not exist."""
     return code(exc) in _MISSING_QUEUE | _MISSING_TOPIC
 
 
 def describe_error(exc: Exception) -> str:
-    """What went wrong, and what to do where that is known; to stand behind what was being done, and to which object."""
+    """What went wrong, and what to do if that is known.
+
+    Formatted to follow a prefix such as ``could not read s3://…:``.
+    """
     match exc:
         case NoCredentialsError() | PartialCredentialsError() | ProfileNotFound():
             text = f"no AWS credentials ({exc}): run `aws configure`, or set AWS_PROFILE"
@@ -102,7 +105,7 @@ def _text(exc: ClientError) -> str:
 
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """Turns what boto3 raises while ``doing`` something into a ``PlainError`` that says what to do."""
+    """Converts boto3's errors into ``PlainError``. ``doing``: names the operation, as the message's prefix."""
     try:
         yield
     except (ClientError, BotoCoreError) as exc:

@@ -1,10 +1,10 @@
-"""Errors that are raised on purpose: what all of this project's derive from. Loads nothing."""
+"""The base classes of all errors that this project raises. Imports nothing."""
 
 from __future__ import annotations
 
 
 class PlainError(Exception):
-    """Base of all errors raised on purpose; its text is fit to be shown to a person.
+    """Base of all errors raised on purpose; its message can be shown to a person.
 
     ``reason`` is a short fixed word for grouping (metrics, failure records, audit).
     """
@@ -17,6 +17,6 @@ class ConfigError(PlainError):
 
 
 class TransientError(PlainError):
-    """A service did not do its part this time; trying again later is expected to help."""
+    """A service failed; a retry later is expected to succeed."""
 
     reason = "unavailable"

@@ -1,4 +1,4 @@
-"""Looking at queues: their URLs and depths, and what is wrong with one, in words."""
+"""Looks up queues' URLs and depths, and describes errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.aws.plain_errors import ConfigError, PlainError, TransientError
 if TYPE_CHECKING:
     from types_boto3_sqs.literals import QueueAttributeNameType
 
-#: What waits in a queue: ready, being worked on, and delayed.
+#: A queue's messages: visible, in flight, and delayed.
 _DEPTHS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -24,13 +24,13 @@ _DEPTHS: tuple[QueueAttributeNameType, ...] = (
 
 
 def url_of(full_name: str) -> str:
-    """The URL of a queue by its whole name. Raises ``ConfigError`` and ``TransientError``."""
+    """The URL of a queue by its full name. Raises ``ConfigError`` and ``TransientError``."""
     with sqs_errors(full_name, "GetQueueUrl"):
         return clients.sqs().get_queue_url(QueueName=full_name)["QueueUrl"]
 
 
 def found_url(full_name: str) -> str | None:
-    """The URL of a queue by its whole name; None where there is no such queue. Raises what boto3 does else."""
+    """The URL of a queue by its full name, or None if it does not exist. Raises boto3's other errors."""
     try:
         return clients.sqs().get_queue_url(QueueName=full_name)["QueueUrl"]
     except ClientError as exc:
@@ -40,7 +40,7 @@ def found_url(full_name: str) -> str | None:
 
 
 def depth(url: str) -> int:
-    """Messages in a queue, about. Raises ``PlainError``."""
+    """The approximate number of messages in a queue. Raises ``PlainError``."""
     with sqs_errors(url.rsplit("/", 1)[-1], "GetQueueAttributes"):
         found = clients.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=list(_DEPTHS))["Attributes"]
     return sum(int(found.get(name, "0")) for name in _DEPTHS)
@@ -48,7 +48,7 @@ def depth(url: str) -> int:
 
 @contextmanager
 def sqs_errors(queue: str, action: str) -> Iterator[None]:
-    """Turns what boto3 raises into this project's errors, naming the queue and, where it is denied, the action."""
+    """Converts boto3's errors; the message names the queue and, if access is denied, the action."""
     try:
         yield
     except ClientError as exc:
@@ -66,5 +66,5 @@ def _meaning(exc: ClientError, queue: str, action: str) -> PlainError:
 
 
 def missing(queue: str) -> str:
-    """What to say of a queue that is not there; its full name."""
+    """Error message for a missing queue. ``queue``: its full name."""
     return f"queue {queue} does not exist: deploy the stack that makes it, or correct QUEUE_PREFIX or AWS_REGION"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.stack import of_stack
+from pipeline.cli.stack_option import of_stack
 from pipeline.core.queue_names import QUEUES
 
 

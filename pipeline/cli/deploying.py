@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.base import Asking
+from pipeline.cli.verb_errors import Asking
 
 if TYPE_CHECKING:
     from pipeline.deploy.wanted import Wanted

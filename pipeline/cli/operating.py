@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from pipeline.cli.base import Asking, ObjectUri, Place
-from pipeline.cli.stack import of_stack
+from pipeline.cli.stack_option import of_stack
+from pipeline.cli.verb_errors import Asking, ObjectUri, S3Target
 
 #: What `backfill` and `adopt` have in common: from where, since when, and how fast.
 _start_after = click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
@@ -23,7 +23,7 @@ _max_queued = click.option(
 
 @click.command(cls=Asking)
 @of_stack
-@click.argument("target", required=False, type=Place())
+@click.argument("target", required=False, type=S3Target())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
 @click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
@@ -89,7 +89,7 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 
 @click.command()
 @of_stack
-@click.argument("target", type=Place())
+@click.argument("target", type=S3Target())
 @_start_after
 @_newer_than
 @_max_queued
@@ -159,7 +159,7 @@ def check(as_json: bool, patience_s: float) -> None:
 
 @click.command()
 @of_stack
-@click.argument("target", type=Place())
+@click.argument("target", type=S3Target())
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
 @_start_after
 @_newer_than

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.stack import of_stack
+from pipeline.cli.stack_option import of_stack
 
 
 @click.command()
@@ -38,7 +38,7 @@ def settings(page: Path | None) -> None:
 
     Each with its variable, default, bounds and what it sets.
     """
-    from pipeline.core.settings import markdown_table, with_table
+    from pipeline.core.settings_table import markdown_table, with_table
 
     if page is None:
         click.echo(markdown_table(), nl=False)

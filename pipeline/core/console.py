@@ -1,4 +1,4 @@
-"""How the verbs of the command line show things: for people on a terminal, for programs in a pipe."""
+"""Output of the commands: tables and progress bars on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-#: Columns of a terminal that has room for more than the count, and for the bar itself too.
+#: Minimum terminal widths for more than the count, and for the bar.
 WIDE, WIDEST = 60, 100
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table on a terminal; else one line a row, its cells separated by tabs, without the headings."""
+    """Prints a table on a terminal; elsewhere one line per row, with tabs between the cells and without headings."""
     console = Console(highlight=False)
     if not console.is_terminal:
         for row in rows:
@@ -41,7 +41,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right
 
 
 def printable(text: str) -> str:
-    """With control characters spelled: a name that somebody chose must not move the cursor or clear the screen."""
+    """Escapes control characters: an untrusted name must not move the cursor or clear the screen."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
@@ -51,12 +51,12 @@ def pluralize(count: int, noun: str) -> str:
 
 
 def echo_err(text: str) -> None:
-    """For the person, beside what is for the pipe."""
+    """Prints a note for people on standard error."""
     click.echo(text, err=True)
 
 
 class Bar:
-    """A bar under way: called with how many of the total are done, and a few words."""
+    """A running progress bar: called with the number of finished items and a short text."""
 
     def __init__(self, shown: Progress, total: int | None) -> None:
         self._shown = shown
@@ -74,7 +74,7 @@ class Bar:
         self._text = text
 
     def line(self, text: str) -> None:
-        """Prints a line on standard output; where the bar shares its terminal, above the bar."""
+        """Prints a line on standard output, above the bar if both share a terminal."""
         if self._shown.disable or not sys.stdout.isatty():
             click.echo(printable(text))
         else:
@@ -83,10 +83,10 @@ class Bar:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Bar]:
-    """A bar on standard error, where that is a terminal; elsewhere only the texts, as lines.
+    """A progress bar on standard error if that is a terminal; elsewhere only the texts, as lines.
 
-    There a text is printed when the one before it was empty: it says why nothing moves, once. A narrow terminal gets
-    the count and the text alone.
+    Without a terminal, a text is printed only after an empty one: it says once why nothing moves. A narrow terminal
+    shows only the count and the text.
     """
     console = Console(file=sys.stderr, highlight=False)
     whole = Column(no_wrap=True)
@@ -103,7 +103,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Bar]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),  # else what is for the pipe would end on the terminal
+        redirect_stdout=sys.stdout.isatty(),  # otherwise output for the pipe would go to the terminal
     )
     with shown:
         yield Bar(shown, total)

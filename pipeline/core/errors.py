@@ -1,4 +1,4 @@
-"""Every error that this project raises on purpose, and whether trying again can help.
+"""Every error that this project raises on purpose, and whether a retry can help.
 
 A message says what went wrong, with which object, and what to do about it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.aws import plain_errors
 
-#: Beneath all that is raised on purpose, the broker layer's errors too.
+#: The base classes; the broker layer's errors share them.
 PipelineError = plain_errors.PlainError
 ConfigError = plain_errors.ConfigError
 TransientError = plain_errors.TransientError
@@ -18,7 +18,7 @@ class MessageError(PipelineError):
 
 
 class PermanentError(PipelineError):
-    """The object itself is at fault: trying again gives the same result, a better file does not.
+    """The object is the cause: a retry gives the same result, a corrected file does not.
 
     ``advice`` tells the person who uploaded the file what to do.
     """
@@ -33,42 +33,42 @@ class PermanentError(PipelineError):
 
 
 class NotAnImage(PermanentError):
-    """The bytes are not in any format that is read."""
+    """The bytes are in no supported format."""
 
     reason = "not-an-image"
     advice = "Check that the file opens in an image viewer, and upload it in one of the formats listed."
 
 
 class TruncatedImage(PermanentError):
-    """The file is shorter than it says itself; a partly grey picture is never written."""
+    """The file is shorter than its header says; the pipeline never writes a partly grey picture."""
 
     reason = "truncated"
     advice = "The upload was probably cut short: upload the file again."
 
 
 class DamagedImage(PermanentError):
-    """The file is as long as it says, but what is in it makes no sense."""
+    """The file is complete, but its data is corrupt."""
 
     reason = "damaged"
     advice = "If the file opens in an image program, save it anew there and upload that; else look for a better copy."
 
 
 class UnsupportedImage(PermanentError):
-    """An image of a format or kind that is not read, or that has no one right way to be shown."""
+    """An image of an unsupported format or kind, or one whose appearance is ambiguous."""
 
     reason = "unsupported"
     advice = "Export the image as JPEG or PNG with 8 or 16 bits per sample, and upload that."
 
 
 class ImageTooLarge(PermanentError):
-    """A limit on pixels, bytes or frames was exceeded; found in the header, before decoding."""
+    """The image exceeds a limit on pixels, bytes or frames, according to its header; it was not decoded."""
 
     reason = "too-large"
     advice = "Upload a smaller version, or raise the limit that the message names."
 
 
 class TooCostly(ImageTooLarge):
-    """Decoding the file took more memory or CPU time than one image may; the next try would end the same way."""
+    """Decoding the file exceeded the limit of memory or CPU time; a retry would do the same."""
 
 
 class NameTaken(PermanentError):
@@ -79,33 +79,33 @@ class NameTaken(PermanentError):
 
 
 class KeyTooLong(PermanentError):
-    """The object's key leaves no room for the prefix that its rendition's key begins with."""
+    """The object's key leaves no room for its rendition's prefix."""
 
     reason = "key-too-long"
     advice = "Upload the file under a shorter name."
 
 
 class NotReadable(PermanentError):
-    """The object is in a storage class that has to be restored before it can be read."""
+    """The object is in an archive storage class: it must be restored before it can be read."""
 
     reason = "archived"
     advice = "Restore the object, then enqueue it again."
 
 
 class ServiceUnavailable(TransientError):
-    """A service failed, refused or did not answer, and may do so for every object: nothing says that it is this one's.
+    """A service failed, refused or did not answer, and may do so for every object, not only for this one.
 
-    Whether it costs a message one of its tries is for whoever sees all of them to say.
+    The worker, which sees all tasks, decides whether this uses up one of a message's tries.
     """
 
 
 class ObjectGone(PipelineError):
-    """The object was deleted after its event was sent. Not a failure: there is nothing to do."""
+    """The object was deleted after its event. Not a failure: there is nothing to do."""
 
 
 class ObjectChanged(PipelineError):
-    """The object was overwritten after its event was sent. Not a failure: the newer upload has its own event."""
+    """The object was overwritten after its event. Not a failure: the newer upload has its own event."""
 
 
 class OwnOutput(PipelineError):
-    """The object was written by the pipeline: making something of it would never end. Not a failure."""
+    """The pipeline wrote the object itself: processing it would loop. Not a failure."""

@@ -10,14 +10,14 @@ from pythonjsonlogger.json import JsonFormatter
 
 from pipeline.core.errors import PipelineError
 
-#: Loggers whose INFO lines tell an operator nothing. The last one says that a task was received: its end is told.
+#: Loggers whose INFO lines don't help an operator. The last one logs received tasks; their ends are logged anyway.
 _QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
 
 
 def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) -> None:
-    """Sends all logs to standard error, once.
+    """Sends all logs to standard error.
 
-    ``json_lines`` None chooses by whether standard error is a terminal.
+    ``json_lines``: None means unless standard error is a terminal.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_without_needless_traceback)
@@ -33,9 +33,9 @@ def quiet() -> None:
 
 
 def _without_needless_traceback(record: logging.LogRecord) -> bool:
-    """An error that was raised on purpose says what happened, and what to do; a traceback would only hide that."""
+    """Drops the traceback of errors raised on purpose: their messages say what happened and what to do."""
     exc = record.exc_info[1] if record.exc_info else None
-    celery = sys.modules.get("celery.exceptions")  # not loaded for this: who has not loaded it can't have raised it
+    celery = sys.modules.get("celery.exceptions")  # not imported here: if nobody has, nobody raised its errors
     if isinstance(exc, PipelineError) or (celery is not None and isinstance(exc, celery.Reject)):
         record.exc_info = record.exc_text = None
         if isinstance(record.args, tuple):
@@ -44,7 +44,7 @@ def _without_needless_traceback(record: logging.LogRecord) -> bool:
 
 
 class _Words(str):
-    """Also to ``%r``."""
+    """A text whose ``repr`` is itself."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -62,7 +62,7 @@ def _formatter(json_lines: bool) -> logging.Formatter:
 
 
 class _JsonFormatter(JsonFormatter):
-    """Of what Celery adds to its lines about tasks, only what is searched by: all of it is in the message too."""
+    """Keeps only the searchable fields that Celery adds to lines about tasks; the message has the rest."""
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         celery = log_data.pop("data", None)

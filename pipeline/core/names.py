@@ -1,9 +1,9 @@
-"""What the pipeline calls what it stores: the one place that makes these names. For every legal key there is one.
+"""Makes the names of everything that the pipeline stores. Every legal key has one.
 
-A name is ``<folder><key><suffix>``. A key may have as many bytes as a name, so that can be too long. Then a digest of
-the whole key stands for its last part, or for as many of its last parts as are needed:
-``resized/2026/~sha256-<64 digits>.jpg``. No other key gets that name: a key that itself looks so is digested too.
-What is stored under such a name has the whole key in its metadata, ``source-key``.
+A name is ``<folder><key><suffix>``. S3 limits keys and names to the same length, so a name can be too long. Then a
+digest of the whole key replaces its last part, or as many of its last parts as necessary:
+``resized/2026/~sha256-<64 digits>.jpg``. No other key gets that name: a key that looks like one is digested too. The
+metadata of an object with such a name has the whole key, as ``source-key``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from urllib.parse import quote, unquote
 
 from pipeline.core.source import MAX_KEY_BYTES
 
-#: Where the failure records are, of all routes; below OUTPUT_PREFIX.
+#: Folder of all routes' failure records, below OUTPUT_PREFIX.
 FAILED_PREFIX = "failed/"
 FAILED_SUFFIX = ".json"
-#: Bytes of an output's folder and suffix together: leaves room for a digest and an ending.
+#: Maximum bytes of an output's folder and suffix together: leaves room for a digest and an ending.
 MAX_AROUND_BYTES = 512
 #: Metadata may have 2 KB in all (https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html), of which
 #: the rest needs up to 500 bytes. In Base64 the longest key has 1,368.
@@ -30,7 +30,7 @@ _BASE64 = "base64:"
 
 
 def stored_name(folder: str, key: str, suffix: str = "") -> str:
-    """The name, in the output bucket, of what is made of an object: at most as long as S3 allows."""
+    """The name of an object's output in the output bucket; never longer than S3 allows."""
     plain = f"{folder}{key}{suffix}"
     if len(plain.encode()) <= MAX_KEY_BYTES and not is_shortened(key + suffix):
         return plain
@@ -48,21 +48,21 @@ def failure_key(key: str, prefix: str = "") -> str:
 
 
 def is_shortened(name: str) -> bool:
-    """Whether a digest stands for a part of the key in this name, so that only the metadata tells the key."""
+    """Whether this name has a digest instead of a part of the key, so that only the metadata has the key."""
     return _SHORTENED.search(name) is not None
 
 
 def may_be_shortened(key: str) -> bool:
-    """Whether any name of this object may be; quick, and certain of False only."""
+    """Whether any name of this object may be shortened; fast. False is certain, True is not."""
     return len(key.encode()) > MAX_KEY_BYTES - MAX_AROUND_BYTES or "~sha256-" in key
 
 
-def key_metadata(name: str, key: str) -> dict[str, str]:
-    """What the metadata of a stored object has to say of the key that its name does not: nothing, or ``source-key``.
+def key_metadata(name: str, key: str, *, always: bool = False) -> dict[str, str]:
+    """``source-key`` for an object's metadata if its name does not contain the whole key; else nothing.
 
-    Percent-encoded; in Base64 where that would be too long.
+    Percent-encoded, or in Base64 if that would be too long. ``always``: the name never contains the whole key.
     """
-    if not is_shortened(name):
+    if not (always or is_shortened(name)):
         return {}
     spelled = quote(key)
     if len(spelled) > MAX_SPELLED_BYTES:
@@ -71,7 +71,7 @@ def key_metadata(name: str, key: str) -> dict[str, str]:
 
 
 def spelled_key(value: str | None) -> str | None:
-    """The key that ``source-key`` spells; None where it is missing or damaged."""
+    """Decodes ``source-key``; None if it is missing or damaged."""
     if value is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What a rendition says about itself: which version of which object it was made from, and how.
+"""A rendition's provenance: which version of which object it was made from, and how.
 
-It stands in the metadata of each object that the pipeline writes, so that no database is needed to tell whether
-what is stored is what should be stored. Failure records carry the same.
+The metadata of each object that the pipeline writes records it, failure records included, so no database is needed to
+tell whether a rendition is current.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEX = re.compile("[0-9A-Fa-f]+")
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What is not known is None: another program may have written the object."""
+    """Unknown fields are None: another program may have written the object."""
 
     bucket: str | None = None
     etag: str | None = None
@@ -27,8 +27,8 @@ class Provenance:
     sequencer: str | None = None
     modified: str | None = None  # ISO 8601: when that version was uploaded
     recipe: str | None = None
-    key_suffix: str = ""  # what the rendition's name has behind the object's key
-    key: str | None = None  # of the object; only where the name of what is stored doesn't tell (pipeline.core.names)
+    key_suffix: str = ""  # what the rendition's name adds to the object's key
+    key: str | None = None  # of the object; only if the rendition's name doesn't contain it (pipeline.core.names)
 
     @classmethod
     def of(cls, source: Source, *, modified: str | None = None, recipe: str | None = None, suffix: str = "") -> Self:
@@ -49,7 +49,7 @@ class Provenance:
         )
 
     def metadata(self) -> dict[str, str]:
-        """As the store keeps it; what is unknown or empty is left out, since some stores drop empty values."""
+        """The metadata to store, without unknown and empty values, since some stores drop empty ones."""
         named = {
             "source-bucket": self.bucket,
             "source-etag": self.etag,
@@ -63,18 +63,18 @@ class Provenance:
 
     @property
     def is_rendition(self) -> bool:
-        """Whether the object that says this is a rendition, wherever it lies now."""
+        """Whether an object with this metadata is a rendition, wherever it is now."""
         return self.recipe is not None and self.etag is not None
 
     def is_of(self, bucket: str) -> bool:
-        """Whether it tells of an object of this bucket, as far as it tells."""
+        """Whether the original may be in this bucket."""
         return self.bucket in (None, bucket)
 
     def is_for(self, bucket: str, suffix: str) -> bool:
-        """Whether what lies at an object's key plus ``suffix`` is the rendition of that object, and no other's.
+        """Whether what is stored at an object's key plus ``suffix`` is that object's rendition, and not another's.
 
-        ``a.tiff`` and ``a.tiff.jpg`` both want the name ``a.tiff.jpg``. What says nothing of itself counts as
-        that of the object which has the very name.
+        ``a.tiff`` and ``a.tiff.jpg`` both claim the name ``a.tiff.jpg``. Without metadata it counts as the rendition of
+        the object that has exactly this name.
         """
         return self.key_suffix == suffix and self.is_of(bucket)
 
@@ -84,7 +84,7 @@ class Provenance:
 
 
 def _position(sequencer: str | None, other: str | None) -> int:
-    """Where an event stands in the order of its key's events; 0 where the two can't be compared.
+    """An event's position in the order of its key's events; 0 if the two can't be compared.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html: hexadecimal,
     the shorter one is padded with zeros on the right.

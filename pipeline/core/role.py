@@ -1,4 +1,4 @@
-"""The processes that tell their health by a file of their own (``pipeline.sqs.health``)."""
+"""The processes with a health file of their own (``pipeline.sqs.health``)."""
 
 from __future__ import annotations
 

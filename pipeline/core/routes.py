@@ -1,41 +1,22 @@
 """Which objects are processed, by which tasks, and what comes of it: routes, declared by modules that ROUTES names.
 
-A module of routes has a sequence ``ROUTES`` of ``Route``; that of the images is ``pipeline.images``. The first route
-that takes an object is the only one. The bridge, the verbs that enqueue, the audit and the tasks all ask the same
-``Routes`` (``app.routes``), so what is declared in one place holds everywhere.
+A module of routes has ``ROUTES``: a list of ``Route``, or a function from the settings to one; that of the images is
+``pipeline.images``. The first route that takes an object is the only one. The bridge, the verbs that enqueue, the
+audit and the tasks all ask the same ``Routes`` (``app.routes``), so what is declared in one place holds everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 
 from pipeline.core.errors import ConfigError, MessageError
-from pipeline.core.names import FAILED_PREFIX, MAX_AROUND_BYTES, stored_name
+from pipeline.core.outputs import Output, Step, StoredName
+from pipeline.core.route_checks import check
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What a task makes of an object: stored in the output bucket as ``<folder><key><append_suffix>``.
-
-    (Where that is too long for S3, under a shorter name: see ``pipeline.core.names``.)
-    """
-
-    folder: str  # ends with a slash: "pages/"
-    append_suffix: str = ""  # ".png", or nothing
-    content_type: str = "application/octet-stream"
-    recipe: str = "1"  # raise it when the same object would give something else: what is stored is then out of date
-
-    def below(self, prefix: str) -> Output:
-        """The same in a folder of the output bucket: OUTPUT_PREFIX."""
-        return replace(self, folder=prefix + self.folder)
-
-    def name(self, key: str) -> str:
-        return stored_name(self.folder, key, self.append_suffix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,57 +33,64 @@ class Route:
     """
 
     name: str
-    tasks: tuple[str, ...]
-    outputs: tuple[Output, ...]
+    tasks: Sequence[str | Step]
+    outputs: Sequence[Output]
     prefix: str = ""
-    match_suffixes: tuple[str, ...] = ()
+    match_suffixes: Sequence[str] = ()
     content: Callable[[Source], bool] | None = None
 
-    def suffixes(self, settings: Settings) -> tuple[str, ...]:
-        """What a key must end in, lower case: one of these; none means any."""
-        return self.match_suffixes
+    def __post_init__(self) -> None:
+        for name in ("tasks", "outputs", "match_suffixes"):
+            given = getattr(self, name)
+            if isinstance(given, Iterable) and not isinstance(given, str):  # ``check`` refuses the rest
+                object.__setattr__(self, name, tuple(given))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(task if isinstance(task, Step) else Step(task) for task in self.tasks)
 
     def reject_reason(self, key: str, settings: Settings) -> str | None:
         """Why it does not take a key, in words; None where it may."""
         if not key.startswith(self.prefix):
             return f"its key does not begin with {self.prefix}"
-        suffixes = self.suffixes(settings)
+        suffixes = tuple(self.match_suffixes)
         if suffixes and not key.lower().endswith(suffixes):
-            return f"its key ends in none of {', '.join(suffixes)}"
+            return f"its key ends in none of {'SUFFIXES' if suffixes == settings.suffixes else ', '.join(suffixes)}"
         return None
 
-    def output_sets(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
-        """What the object is done with: any one of these, whole. Most routes have just one way to be done."""
-        return (self.outputs,)
-
-    def all_outputs(self, key: str) -> tuple[Output, ...]:
-        """All that may be stored of the object by this route, whatever the settings are or were."""
-        return self.outputs
-
-    def recipes(self, settings: Settings) -> dict[str, str]:
-        """The recipe that each output is to be made by, by its folder."""
-        return {output.folder: output.recipe for output in self.outputs}
+    def complete(self, key: str, stored: Collection[str]) -> frozenset[str]:
+        """Of the names of what is stored, those that are this route's outputs of the object; none where one lacks."""
+        found = [{each.name for each in output.names(key)} & set(stored) for output in self.outputs]
+        return frozenset().union(*found) if all(found) else frozenset()
 
 
 class Routes:
-    """All that is declared, in the order of the modules in ROUTES. Raises ``ConfigError``: see ``_check``."""
+    """All that is declared, in the order of the modules in ROUTES. Raises ``ConfigError``: see ``route_checks``.
 
-    def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
+    ``look``: finds out the size and the ETag of an object, for a rule for the content that is asked about one of which
+    they are not known; None where there is no such object.
+    """
+
+    def __init__(
+        self, settings: Settings, routes: Iterable[Route], look: Callable[[Source], Source | None] | None = None
+    ) -> None:
         self.settings = settings
         declared = tuple(routes)
-        _check(declared)
+        check(declared)
         #: From here on outputs have their folder in the bucket: OUTPUT_PREFIX is in it.
         self.all = tuple(
-            replace(route, outputs=tuple(output.below(settings.output_prefix) for output in route.outputs))
+            replace(route, outputs=[output.below(settings.output_prefix) for output in route.outputs])
             for route in declared
         )
-        self._answer = lru_cache(maxsize=4096)(_ask)
-        self.folders = tuple(output.folder for route in self.all for output in route.outputs)
+        self._look = look
+        self._answer = lru_cache(maxsize=4096)(self._ask)
+        self.outputs = tuple(output for route in self.all for output in route.outputs)
+        self.folders = tuple(output.folder for output in self.outputs)
 
     @classmethod
-    def load(cls, settings: Settings) -> Routes:
+    def load(cls, settings: Settings, look: Callable[[Source], Source | None] | None = None) -> Routes:
         """Imports the modules. Raises ``ConfigError``."""
-        return cls(settings, [route for module in settings.routes for route in _declared(module)])
+        return cls(settings, [route for module in settings.routes for route in _declared(module, settings)], look)
 
     def match(self, source: Source) -> Route | None:
         """The route that takes the object. Raises what a rule for the content raises."""
@@ -143,30 +131,38 @@ class Routes:
             return self.all[0]
         raise MessageError(f"no route takes {source.uri} ({self.skip_reason(source)}): name one of {self._names()}")
 
-    def output_sets(self, source: Source) -> tuple[tuple[Output, ...], ...]:
-        """What the object is done with, any one of these; of every route where none takes it: somebody chose one."""
+    def may_leave(self, source: Source) -> tuple[Route, ...]:
+        """The route whose outputs the object is done with; every one where none takes it: somebody chose one."""
         route = self.match(source)
-        return self._output_sets(source.key, self.all if route is None else (route,))
+        return self.all if route is None else (route,)
 
-    def outputs(self, key: str, *, ever: bool = False) -> list[Output]:
-        """What may be stored of an object; ``ever``: also of other routes, and by other settings."""
-        if ever:
-            return [output for route in self.all for output in route.all_outputs(key)]
-        routes = self.match_key(key) or self.all
-        return [output for each in self._output_sets(key, routes) for output in each]
+    def stored_names(self, key: str, *, ever: bool = False) -> list[StoredName]:
+        """Where something may be stored of an object; ``ever``: also by other routes, and by other settings."""
+        routes = self.all if ever else self.match_key(key) or self.all
+        return [name for route in routes for output in route.outputs for name in output.names(key, ever=ever)]
 
-    def _output_sets(self, key: str, routes: Iterable[Route]) -> tuple[tuple[Output, ...], ...]:
-        return tuple(each for route in routes for each in route.output_sets(key, self.settings))
+    def output_of(self, name: str) -> Output | None:
+        """The output that is stored under that name in the output bucket."""
+        return next((output for output in self.outputs if name.startswith(output.folder)), None)
 
     def recipes(self) -> dict[str, str]:
         """The recipe that each output is to be made by, by its folder."""
-        return {folder: recipe for route in self.all for folder, recipe in route.recipes(self.settings).items()}
+        return {output.folder: output.current_recipe for output in self.outputs}
 
     def _takes(self, route: Route, source: Source) -> bool:
         if route.content is None:
             return True
+        if source.size is None and self._look is not None:
+            found = self._look(source)
+            if found is None:
+                return False
+            source = found
         # One version has one content, so it is asked for once.
-        return route.content(source) if source.etag is None else self._answer(route.content, source)
+        return route.content(source) if source.etag is None else self._answer(route.name, source)
+
+    def _ask(self, name: str, source: Source) -> bool:
+        (rule,) = (route.content for route in self.all if route.name == name)
+        return rule is None or rule(source)
 
     def _names(self) -> str:
         return ", ".join(route.name for route in self.all)
@@ -183,17 +179,17 @@ class Routes:
         return bucket == self.settings.output_bucket and key.startswith((self.settings.failed_folder, *self.folders))
 
 
-def _ask(rule: Callable[[Source], bool], source: Source) -> bool:
-    return rule(source)
-
-
 #: Where modules of routes have moved to; the names that they had in 0.1 still work in ROUTES.
 _MOVED = {"tasks.routes": "pipeline.images"}
 
 
-def _declared(module: str) -> Iterator[Route]:
+def _declared(module: str, settings: Settings) -> Iterator[Route]:
     try:
         declared = import_module(_MOVED.get(module, module)).ROUTES
+        if callable(declared):
+            declared = declared(settings)
+    except ConfigError:
+        raise
     except Exception as exc:
         raise ConfigError(
             f"ROUTES={module}: no routes could be read from this module ({exc}): put it where Python finds it, "
@@ -202,38 +198,3 @@ def _declared(module: str) -> Iterator[Route]:
     if not isinstance(declared, Sequence) or not all(isinstance(route, Route) for route in declared):
         raise ConfigError(f"ROUTES={module}: its ROUTES must be a list of pipeline.core.routes.Route, not {declared!r}")
     yield from declared
-
-
-def _check(routes: Sequence[Route]) -> None:
-    """Raises ``ConfigError`` for what would make routes write over each other, or never be found."""
-    if not routes:
-        raise ConfigError("ROUTES names no route at all")
-    folders: dict[str, str] = {FAILED_PREFIX: "the failure records"}
-    names: set[str] = set()
-    for route in routes:
-        where = f"route {route.name!r}"
-        if not route.name or route.name in names:
-            raise ConfigError(f"{where}: the name is empty or taken by another route")
-        names.add(route.name)
-        if not route.tasks or not route.outputs:
-            raise ConfigError(f"{where}: name at least one task, and at least one output that it leaves")
-        if any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in route.match_suffixes):
-            raise ConfigError(
-                f"{where}: its match_suffixes must be lower case and begin with a dot: {route.match_suffixes}"
-            )
-        for output in route.outputs:
-            _check_output(output, where, folders)
-            folders[output.folder] = where
-
-
-def _check_output(output: Output, where: str, folders: dict[str, str]) -> None:
-    folder, suffix = output.folder, output.append_suffix
-    if not folder.endswith("/") or folder.startswith("/"):
-        raise ConfigError(f"{where}: folder {folder!r} must end with a slash and not begin with one")
-    if suffix and (not suffix.startswith(".") or "/" in suffix or not suffix.isascii()):
-        raise ConfigError(f"{where}: append_suffix {suffix!r} must begin with a dot, in ASCII and without a slash")
-    if len((folder + suffix).encode()) > MAX_AROUND_BYTES:
-        raise ConfigError(f"{where}: folder and append_suffix have more than {MAX_AROUND_BYTES} bytes: {folder!r}")
-    for other, owner in folders.items():
-        if folder.startswith(other) or other.startswith(folder):
-            raise ConfigError(f"{where}: folder {folder!r} is or overlaps {other!r} of {owner}; take another one")

@@ -1,4 +1,4 @@
-"""Reads a queue message's text into what happened to which objects. Pure: text in, values out.
+"""Parses a queue message: what happened to which objects. Pure: text in, values out.
 
 Envelopes: S3 directly to SQS; through SNS, wrapped or with raw delivery; through EventBridge.
 Sources of the formats:
@@ -32,20 +32,20 @@ class ObjectEvent:
     """One record of an event: what happened to which version of which object."""
 
     kind: EventKind
-    name: str  # as S3 calls it, for the log: "ObjectCreated:Put", "Object Deleted"
+    name: str  # S3's name for it, for the log: "ObjectCreated:Put", "Object Deleted"
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One queue message. ``events`` is empty for S3's test event, which ``is_test`` tells."""
+    """One queue message. For S3's test event ``events`` is empty and ``is_test`` is true."""
 
     events: tuple[ObjectEvent, ...] = ()
     is_test: bool = False
 
 
 def parse(text: str) -> Notification:
-    """Raises ``MessageError``, and nothing else, for anything that isn't an S3 event."""
+    """Raises only ``MessageError``, for anything that isn't an S3 event."""
     return _notification(_json(text, "the message"), depth=0)
 
 
@@ -127,7 +127,7 @@ def _kind(event_name: str) -> EventKind:
     event_name = event_name.removeprefix("s3:")
     if event_name.startswith("ObjectCreated:"):
         return EventKind.CREATED
-    # A lifecycle expiration takes the object away just as a delete does.
+    # A lifecycle expiration removes the object just as a delete does.
     if event_name.startswith(("ObjectRemoved:", "LifecycleExpiration:")):
         return EventKind.REMOVED
     return EventKind.OTHER
@@ -148,7 +148,7 @@ def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _text(parent: dict[str, Any], name: str, *, optional: bool = False) -> Any:
-    """A string that isn't empty; None where it is optional and absent."""
+    """A non-empty string, or None if it is optional and absent."""
     value = parent.get(name)
     if optional and value in (None, ""):
         return None

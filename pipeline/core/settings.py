@@ -1,7 +1,6 @@
 """The settings: read once from the environment, checked, and frozen.
 
-Each field carries its variable's unit, bounds, default and help; the README's table is
-generated from them (``python -m pipeline settings``), and a test catches drift.
+Each field carries its variable's unit, bounds, default and help; ``settings_table`` makes the README's table from them.
 """
 
 from __future__ import annotations
@@ -133,8 +132,17 @@ class Settings(BaseModel):
         "the first route that takes an object is the only one. `pipeline.images` is the images'.",
     )
 
-    resize_box: Box = Field((1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in.")
-    thumb_box: Box = Field((192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in.")
+    renditions: str | None = Field(
+        None,
+        description="What is made of each image (docs/images.md#renditions), for example `resized=1024x768, "
+        "thumbs=192x192:cover, medium=640x480:webp:q80`; unset: `resized/` and `thumbs/`, by the two boxes below.",
+    )
+    resize_box: Box = Field(
+        (1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in, where `RENDITIONS` is unset."
+    )
+    thumb_box: Box = Field(
+        (192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in, where `RENDITIONS` is unset."
+    )
 
     # The image step: how renditions are encoded, and what is refused.
     output_format: OutputFormat | None = Field(
@@ -167,6 +175,13 @@ class Settings(BaseModel):
     )
     max_bytes: int = Field(
         100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
+    )
+    max_file_bytes: int = Field(
+        100_000_000,
+        ge=1,
+        le=5_000_000_000,
+        description="Bytes of an object that a task of your own reads into a file, and of the file that it makes; "
+        "larger ones are refused. A container of the stack has 256 MB in `/tmp`.",
     )
     max_frames: int = Field(
         2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
@@ -292,9 +307,11 @@ class Settings(BaseModel):
                 f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
                 "or an idle bridge is taken for one that hangs"
             )
-        if any(small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)):
+        if self.renditions is None and any(
+            small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)
+        ):
             raise ValueError(
-                f"THUMB_BOX={_shown(self.thumb_box)} must fit in RESIZE_BOX={_shown(self.resize_box)}: "
+                f"THUMB_BOX={as_variable(self.thumb_box)} must fit in RESIZE_BOX={as_variable(self.resize_box)}: "
                 "the thumbnail is made from the resized rendition"
             )
         return self
@@ -358,34 +375,10 @@ def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}"
 
 
-def _shown(value: Any) -> str:
+def as_variable(value: Any) -> str:
     """A value as one would write it in the environment."""
     if value is None or value == "":
         return ""
     if isinstance(value, tuple):
         return ("x" if isinstance(value[0], int) else ",").join(map(str, value))
     return str(value)
-
-
-def markdown_table() -> str:
-    """The settings as the Markdown table of the README."""
-    rows = ["| variable | default | bounds | what it sets |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        limits = {type(item).__name__: item for item in field.metadata}
-        low, high = (getattr(limits.get(kind), kind.lower(), "") for kind in ("Ge", "Le"))
-        bounds = f"{low} to {high}" if low != "" or high != "" else ""
-        default = _shown(field.default)
-        rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {bounds} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-_TABLE_BEGINS, _TABLE_ENDS = "<!-- settings: make settings -->\n", "<!-- end of settings -->\n"
-
-
-def with_table(page: str) -> str:
-    """A page with the table between its two marks renewed. Raises ``ConfigError`` when it has none."""
-    before, begins, rest = page.partition(_TABLE_BEGINS)
-    _, ends, after = rest.partition(_TABLE_ENDS)
-    if not (begins and ends):
-        raise ConfigError(f"the page has no place for the table: put {_TABLE_BEGINS.strip()} and the end mark into it")
-    return before + begins + markdown_table() + ends + after

@@ -1,9 +1,8 @@
 """Many settings in one variable: ``PIPELINE_SETTINGS="MAX_PIXELS=50000000; QUALITY=80"``.
 
-CloudFormation can't make a container's variables out of a list that is a parameter, so the stack passes on in this
-one whatever has no parameter of its own. An entry is what somebody asked for, so it wins over the setting's own
-variable, which may be no more than a default of the template or the image; but it can't move a process to other
-buckets, queues or topics than its variables name.
+CloudFormation can't turn a list parameter into environment variables, so the stack uses this one for settings without
+a parameter of their own. An entry wins over the setting's own variable, which may be only a default of the template
+or the image. But an entry can't point a process at other buckets, queues or topics than its variables name.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pipeline.core.errors import ConfigError
 
 VARIABLE = "PIPELINE_SETTINGS"
-#: The container's health check reads the one as a variable, ECS sets the other.
+#: The container's health check reads the first from its variable; ECS sets the second.
 OF_THE_PLACE = frozenset({"HEALTH_FOLDER", "ECS_AGENT_URI"})
-#: What a process works on: an entry may give it, but not something else than its own variable.
+#: What a process works on: an entry may set it, but not to another value than its variable.
 WORKED_ON = frozenset(
     {"INPUT_BUCKET", "INPUT_BUCKETS", "OUTPUT_BUCKET", "OUTPUT_PREFIX", "QUEUE_PREFIX", "TOPIC_ARN_PREFIX"}
 )
@@ -25,7 +24,7 @@ WORKED_ON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ListedSetting:
-    """One ``NAME=VALUE`` of the list; ``place`` begins with 1."""
+    """One ``NAME=VALUE`` of the list; ``place`` counts from 1."""
 
     place: int
     text: str
@@ -36,10 +35,10 @@ class ListedSetting:
 
 
 def listed(environ: Mapping[str, str], names: Collection[str]) -> dict[str, ListedSetting]:
-    """The entries by the setting's name. ``names``: of all variables that are settings.
+    """The entries, by the setting's name. ``names``: all names of settings.
 
-    Raises ``ConfigError``, with a line for each entry that is wrong: not NAME=VALUE, an unknown or forbidden name, a
-    name that stands twice, or one of ``WORKED_ON`` whose own variable is set to something else.
+    Raises ``ConfigError`` with a line for each bad entry: not NAME=VALUE, an unknown or forbidden name, a repeated
+    name, or one of ``WORKED_ON`` whose variable has another value.
     """
     entries: dict[str, ListedSetting] = {}
     wrong: list[str] = []

@@ -1,4 +1,4 @@
-"""Which object, and exactly which version of it, a piece of work is about."""
+"""Identifies an object, and exactly which version of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 from pipeline.core.errors import MessageError
 
 _SCHEME = "s3://"
-#: An S3 key is at most this long, in UTF-8:
+#: S3's limit for a key, in UTF-8:
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
 
@@ -17,8 +17,8 @@ MAX_KEY_BYTES = 1024
 class Source:
     """One version of one object; the identity that tasks carry.
 
-    Only ``bucket`` and ``key`` are always known: work that was enqueued by hand has
-    no event to take the rest from. ``key`` is decoded (no percent-encoding left).
+    Only ``bucket`` and ``key`` are always known: manually enqueued work has no event to take the rest from. ``key`` is
+    decoded (no percent-encoding left).
     """
 
     bucket: str
@@ -45,19 +45,19 @@ class Source:
 
     @property
     def from_event(self) -> bool:
-        """Whether an event told of it, and not a person or a program."""
+        """Whether it comes from an event, and not from a person or a program."""
         return self.event_time is not None or self.sequencer is not None
 
     def to_json(self) -> dict[str, Any]:
-        """What is known, as a JSON object; unknown fields are left out."""
+        """The known fields as a JSON object."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def parse(cls, value: Any) -> Self:
         """Accepts a ``Source``, its ``to_json()`` form, or ``s3://bucket/key``.
 
-        The key of a URI is taken literally: it is not percent-decoded.
-        Raises ``MessageError`` that says what is wrong with the value.
+        The key of a URI is taken literally, without percent-decoding.
+        Raises ``MessageError``.
         """
         if isinstance(value, cls):
             return value
@@ -77,7 +77,7 @@ class Source:
 
 
 def shortened(value: Any, limit: int = 80) -> str:
-    """A value that anybody may have chosen, as an error message can show it."""
+    """An untrusted value, cut for an error message."""
     shown = repr(value)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

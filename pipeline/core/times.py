@@ -1,4 +1,4 @@
-"""Moments and durations as a person types them."""
+"""Parses and formats times and durations for people."""
 
 from __future__ import annotations
 

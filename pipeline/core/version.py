@@ -1,4 +1,4 @@
-"""The version, which stands in ``pyproject.toml`` alone."""
+"""The version, which only ``pyproject.toml`` defines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BESIDE = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def version() -> str:
-    """Of the files that run: a checkout and the container image have ``pyproject.toml`` beside them."""
+    """The running code's version: a checkout and the container image have a ``pyproject.toml``."""
     if not _BESIDE.exists():
         return metadata.version(_NAME)
     found: str = tomllib.loads(_BESIDE.read_text(encoding="utf-8"))["project"]["version"]

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, alarms, buckets, changes, inputs, names, shown, tags
+from pipeline.deploy import account, alarms, bucket_names, buckets, changes, inputs, shown, tags
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.preflight import preflight
@@ -43,7 +43,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     if not wanted.unchecked:
         defaults = {name: value for name, value in declared.items() if value is not None}
         _preflight(wanted, defaults | values, here, console)
-    rendered = names.rendered(text, values, stack=stack, account=here.id, region=here.region)
+    rendered = bucket_names.rendered(text, values, stack=stack, account=here.id, region=here.region)
     made = {
         parameter: name for parameter, name in rendered.buckets.items() if not values.get(_INSTEAD.get(parameter, ""))
     }

@@ -21,9 +21,9 @@ from bridge.wake import REASON
 from pipeline.aws import clients
 from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import DEAD_LETTER_QUEUES, EVENTS_QUEUE, QUEUES, TASKS_QUEUE
 from pipeline.deploy import account
 
-QUEUES = ("events", "tasks", "events-dlq", "tasks-dlq")
 COUNTS = ("", "NotVisible", "Delayed")
 
 
@@ -51,7 +51,7 @@ class Check:
         self.outputs = parameters.get("OutputPrefix", "")
         self.minimum = int(parameters.get("MinWorkers", "0"))
         self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
-        queues = {name: f"{outputs['QueuePrefix']}{name}" for name in QUEUES}
+        queues = {name: f"{outputs['QueuePrefix']}{name}" for name in (*QUEUES, *DEAD_LETTER_QUEUES)}
         self.urls = {name: self.sqs.get_queue_url(QueueName=queue)["QueueUrl"] for name, queue in queues.items()}
         self.cluster = outputs.get("ClusterName", self.stack)
         self.service = outputs.get("WorkerServiceName", "worker")
@@ -101,7 +101,7 @@ class Check:
             made = {kind: self.count(f"{kind}/") for kind in ("resized", "thumbs")}
             workers = self.workers()
             self.peak = max(self.peak, workers)
-            numbers = [self.depth("events"), self.depth("tasks"), workers, made["resized"], made["thumbs"]]
+            numbers = [self.depth(EVENTS_QUEUE), self.depth(TASKS_QUEUE), workers, made["resized"], made["thumbs"]]
             elapsed = time.monotonic() - started
             if workers and self.first_worker_s is None:
                 self.first_worker_s = elapsed
@@ -149,7 +149,7 @@ class Check:
         return sum(int(found[f"ApproximateNumberOfMessages{count}"]) for count in COUNTS)
 
     def dead_letters(self) -> int:
-        return self.depth("events-dlq") + self.depth("tasks-dlq")
+        return sum(map(self.depth, DEAD_LETTER_QUEUES))
 
     def count(self, folder: str) -> int:
         return sum(1 for _ in self.keys(self.output_bucket, self.outputs + folder + self.prefix))

@@ -14,13 +14,13 @@ from pipeline.aws import clients
 from pipeline.aws.errors import translate_errors
 from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
+from pipeline.core.queue_names import DEAD_LETTER_QUEUES
 from pipeline.deploy import account, alarms, buckets, drain, inputs
 from pipeline.deploy.follow import Follower
 from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
 
 #: Queues that hold what has failed.
-DEAD = ("events-dlq", "tasks-dlq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Co
             console.print(f"Bucket {bucket} {fate}.", soft_wrap=True)
     for bucket in ours.switched_on:
         console.print(f"Bucket {bucket} will be kept; EventBridge is switched off again.", soft_wrap=True)
-    dead = sum(drain.depth(ours.prefix + name) for name in DEAD)
+    dead = sum(drain.depth(ours.prefix + name) for name in DEAD_LETTER_QUEUES)
     if dead:
         console.print(
             f"[red]About {pluralize(dead, 'dead letter')} will be lost[/]; "

@@ -1,4 +1,4 @@
-"""The route of the images: what SUFFIXES says becomes a resized rendition and a thumbnail of that.
+"""The route of the images: what SUFFIXES says becomes the renditions that RENDITIONS says.
 
 Declared here, and not beside the tasks, so that a program that enqueues needs no module called ``tasks``: it may have
 one of its own. The tasks, and what makes their recipes, are named by string.
@@ -6,45 +6,65 @@ one of its own. The tasks, and what makes their recipes, are named by string.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 
-from pipeline.core.routes import Output, Route
+from pipeline.core.outputs import Output, Step
+from pipeline.core.routes import Route
 from pipeline.core.settings import Settings
-from pipeline.images.names import RESIZED_PREFIX, SUFFIXES, THUMBS_PREFIX, suffixes
+from pipeline.images.names import FormatEndings
+from pipeline.images.renditions import Declared, declared
 
-#: The module whose ``Recipes`` tell how renditions are made. It needs Pillow, which the bridge does not.
-RECIPES = "tasks.images.render"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRoute(Route):
-    """Its renditions' names and recipes follow from the settings, and some names from what is in the picture."""
-
-    def suffixes(self, settings: Settings) -> tuple[str, ...]:
-        return settings.suffixes
-
-    def reject_reason(self, key: str, settings: Settings) -> str | None:
-        return None if key.lower().endswith(settings.suffixes) else "its key ends in none of SUFFIXES"
-
-    def output_sets(self, key: str, settings: Settings) -> tuple[tuple[Output, ...], ...]:
-        return tuple(self._pair(suffix) for suffix in suffixes(key, settings))
-
-    def all_outputs(self, key: str) -> tuple[Output, ...]:
-        return tuple(output for suffix in SUFFIXES for output in self._pair(suffix))
-
-    def recipes(self, settings: Settings) -> dict[str, str]:
-        made = import_module(RECIPES).Recipes.from_settings(settings)
-        resized, thumb = self.outputs
-        return {resized.folder: made.resized, thumb.folder: made.thumb}
-
-    def _pair(self, suffix: str) -> tuple[Output, ...]:
-        return tuple(replace(output, append_suffix=suffix) for output in self.outputs)
+#: The module whose ``recipes`` tells how renditions are made. It needs Pillow, which the bridge does not.
+RECIPES = "tasks.images.recipes"
+#: The two that there have always been have a task each, under the names that programs and messages know.
+TASKS = {"resized": Step("tasks.resize"), "thumbs": Step("tasks.thumbnail")}
+#: The task of all others.
+RENDITION = "tasks.rendition"
 
 
-IMAGES = ImageRoute(
-    name="images",
-    tasks=("tasks.resize", "tasks.thumbnail"),
-    outputs=(Output(folder=RESIZED_PREFIX), Output(folder=THUMBS_PREFIX)),
-)
-ROUTES = (IMAGES,)
+@dataclass(frozen=True)
+class _Recipe:
+    """Of one rendition by these settings; told when it is asked for."""
+
+    settings: Settings
+    name: str
+
+    def __call__(self) -> str:
+        found: str = import_module(RECIPES).recipes(self.settings)[self.name]
+        return found
+
+
+def step(name: str) -> Step:
+    """The task that makes the rendition of that name."""
+    return TASKS.get(name, Step(RENDITION, (("name", name),)))
+
+
+def output(settings: Settings, rendition: Declared) -> Output:
+    return Output(
+        folder=rendition.folder,
+        endings=FormatEndings(rendition.form),
+        recipe=_Recipe(settings, rendition.name),
+        made_from=None if rendition.made_from is None else f"{rendition.made_from}/",
+    )
+
+
+def placed(settings: Settings, rendition: Declared) -> Output:
+    """The output where it is in the bucket."""
+    return output(settings, rendition).below(settings.output_prefix)
+
+
+def images(settings: Settings) -> Route:
+    """The route by these settings. Raises ``ConfigError``."""
+    renditions = declared(settings)
+    return Route(
+        name="images",
+        match_suffixes=settings.suffixes,
+        tasks=tuple(step(each.name) for each in renditions),
+        outputs=tuple(output(settings, each) for each in renditions),
+    )
+
+
+def ROUTES(settings: Settings) -> Sequence[Route]:  # noqa: N802 - what modules of routes have
+    return (images(settings),)

@@ -7,7 +7,7 @@ in almost every case, where the store's conditional writes keep them in order.
 
 from __future__ import annotations
 
-from pipeline.core.settings import Settings
+from dataclasses import dataclass
 
 RESIZED_PREFIX = "resized/"
 THUMBS_PREFIX = "thumbs/"
@@ -26,16 +26,26 @@ NOT_SHOWN = (".tif", ".tiff", ".bmp", ".heic", ".heif", ".hif")
 SUFFIXES = ("", *(endings[0] for endings in ENDINGS.values()))
 
 
-def suffix(key: str, content_type: str, settings: Settings) -> str:
-    """What the names of an object's renditions, of the given type, have behind the object's key."""
-    if settings.output_format is not None:
-        forced = ENDINGS[f"image/{settings.output_format}"]
-        return "" if key.lower().endswith(forced) else forced[0]
-    return ENDINGS[content_type][0] if key.lower().endswith(NOT_SHOWN) else ""
+@dataclass(frozen=True, slots=True)
+class FormatEndings:
+    """What a rendition's name has behind the object's key. ``form``: the format that it is to have ("webp"); None:
+    that of the object where browsers show it."""
 
+    form: str | None = None
 
-def suffixes(key: str, settings: Settings) -> tuple[str, ...]:
-    """All that ``suffix`` may answer for this key, the most likely first: one, or for some formats five."""
-    if settings.output_format is None and key.lower().endswith(NOT_SHOWN):
-        return SUFFIXES[1:]
-    return (suffix(key, "image/jpeg", settings),)
+    @property
+    def ever(self) -> tuple[str, ...]:
+        return SUFFIXES
+
+    def of(self, key: str, content_type: str) -> str:
+        """Of a rendition of the given type."""
+        if self.form is not None:
+            forced = ENDINGS[f"image/{self.form}"]
+            return "" if key.lower().endswith(forced) else forced[0]
+        return ENDINGS[content_type][0] if key.lower().endswith(NOT_SHOWN) else ""
+
+    def of_key(self, key: str) -> tuple[str, ...]:
+        """All that ``of`` may answer for this key, the most likely first: one, or for some formats five."""
+        if self.form is None and key.lower().endswith(NOT_SHOWN):
+            return SUFFIXES[1:]
+        return (self.of(key, "image/jpeg"),)

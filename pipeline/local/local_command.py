@@ -19,7 +19,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.local import sheet
 from pipeline.local.files import File, find
 from pipeline.local.flower_server import start as start_flower
-from pipeline.local.run import FileResult, FileState, Run, prepare
+from pipeline.local.results import FileResult, FileState
+from pipeline.local.run import Run, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
 #: Without a terminal, a line each this many files.

@@ -6,29 +6,28 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
-from PIL import Image
 
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import describe_error
 from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key, stored_name
+from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key
+from pipeline.core.provenance import Provenance
 from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.images import ImageRoute
-from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.local.files import File
+from pipeline.local.results import FileResult, FileState, OutputFile
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
 from pipeline.operations.deadletters.letter import DeadLetter
+from pipeline.s3 import content
 
 #: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
 WINDOW = 48
@@ -36,45 +35,24 @@ WINDOW = 48
 DEAD_LETTER_CHECK_S = 3.0
 
 
-class FileState(Enum):
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
+#: Looks at the queues that find nothing in them, one after another, before files that wait are given up.
+IDLE_LOOKS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One stored rendition: where it is below the output folder, and its size."""
+@dataclass(slots=True)
+class _Waiting:
+    """A file that is uploaded, and not finished yet."""
 
-    path: str
-    width: int
-    height: int
-    bytes: int
+    size: int
+    etag: str
+    route: Route | None  # None: a rule for its content failed, and a worker tries again
+    arrived: dict[str, str] = field(default_factory=dict)  # names of outputs, by folder
 
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """One stored output of a route of the user's own: where it is below the output folder."""
-
-    path: str
-    bytes: int
-    content_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
-
-    key: str
-    state: FileState
-    reason: str = ""
-    advice: str = ""
-    source_size: str = ""  # pixels, "4000x3000"
-    source_bytes: int = 0
-    salvaged: str = ""  # what was wrong with a file whose picture was all there
-    resized: Picture | None = None
-    thumb: Picture | None = None
-    outputs: tuple[OutputFile, ...] = ()  # of a route of the user's own
+    @property
+    def missing(self) -> list[str]:
+        """Folders of the outputs that have not arrived."""
+        outputs = () if self.route is None else self.route.outputs
+        return [output.folder for output in outputs if output.folder not in self.arrived]
 
 
 class Run:
@@ -88,12 +66,9 @@ class Run:
         self._sqs = stack.emulator.client("sqs")
         self._results_url = self._url(RESULTS_QUEUE)
         self._dead_letter_urls = {name: self._url(PREFIX + name + DEAD_LETTERS) for name in QUEUES}
-        self._routes = Routes.load(Settings.from_env(stack.environ()))
-        # Outputs of the user's own routes, by their folders.
-        own = (route for route in self._routes.all if not isinstance(route, ImageRoute))
-        self._own = {output.folder: (output, route) for route in own for output in route.outputs}
-        self._seen: dict[str, set[str]] = {}  # outputs of the user's own routes that have arrived, by the file's key
-        self._in_flight: dict[str, str] = {}  # ETags, by key
+        self._routes = Routes.load(Settings.from_env(stack.environ()), content.look)
+        self._waiting: dict[str, _Waiting] = {}  # by key
+        self._idle = 0  # looks at empty queues in a row
         self._checked_at = 0.0
 
     def _url(self, name: str) -> str:
@@ -107,11 +82,11 @@ class Run:
         """
         waiting = iter(files)
         while True:
-            for file in islice(waiting, WINDOW - len(self._in_flight)):
+            for file in islice(waiting, WINDOW - len(self._waiting)):
                 refused = self._upload(file)
                 if refused is not None:
                     yield refused
-            if self._in_flight:
+            if self._waiting:
                 yield from self.collect()
             elif (last := next(waiting, None)) is None:
                 return
@@ -133,6 +108,7 @@ class Run:
         if time.monotonic() - self._checked_at > DEAD_LETTER_CHECK_S:
             self._checked_at = time.monotonic()
             yield from self._dead_letters()
+            yield from self._given_up(bool(received.get("Messages")))
 
     def _upload(self, file: File) -> FileResult | None:
         """Puts a file into the input bucket, or tells why not."""
@@ -155,82 +131,89 @@ class Run:
                 reason=f"it cannot be uploaded: {describe_error(exc)}",
                 advice="Rename the file.",
             )
-        self._in_flight[file.key] = answer["ETag"].strip('"')
-        if all(route.content is not None for route in self._routes.match_key(file.key)):
-            skipped = self._routes.skip_reason(source)
-            if skipped is not None:
-                return self._finish(FileResult(file.key, FileState.SKIPPED, reason=skipped), written=[])
-        return None
+        source = Source(INPUT_BUCKET, file.key, etag=answer["ETag"].strip('"'), size=file.path.stat().st_size)
+        try:
+            route, skipped = self._routes.match(source), self._routes.skip_reason(source)
+        except Exception:  # a rule for the content: the bridge asks it again, and in the end a worker records it
+            route, skipped = None, None
+        self._waiting[file.key] = _Waiting(source.size or 0, source.etag or "", route)
+        return (
+            None
+            if skipped is None
+            else self._finish(FileResult(file.key, FileState.SKIPPED, reason=skipped), written=[])
+        )
 
-    def _arrived(self, key: str) -> FileResult | None:
-        """A thumbnail, a failure record or the last output of a route ends its file's journey."""
-        if key.startswith(FAILED_PREFIX):
-            source_key = self._key_of(key, FAILED_PREFIX, FAILED_SUFFIX)
-            if source_key not in self._in_flight and not self._keep:
+    def _arrived(self, name: str) -> FileResult | None:
+        """A failure record or the last output of its route ends a file's journey."""
+        if name.startswith(FAILED_PREFIX):
+            source_key = self._key_of_record(name)
+            if source_key not in self._waiting and not self._keep:
                 return None  # a repeated event
-            record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)["Body"].read())
+            record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read())
             reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
             failed = FileResult(source_key, FileState.FAILED, reason=reason, advice=record["advice"])
-            return self._finish(failed, written=[key])
-        for folder, (output, route) in self._own.items():
-            if key.startswith(folder):
-                return self._output_arrived(self._key_of(key, folder, output.append_suffix), key, route)
-        if not key.startswith(THUMBS_PREFIX):
+            return self._finish(failed, written=[name])
+        output = self._routes.output_of(name)
+        if output is None or not (found := self._head(OUTPUT_BUCKET, name)):
             return None
-        name = self._key_of(key, THUMBS_PREFIX)
-        # A rendition's key may have gained the ending of its format.
-        candidates = [k for k in (name, name.rpartition(".")[0]) if k in self._in_flight]
-        if not candidates and not self._keep:
+        made = Provenance.read(found["Metadata"])
+        key = made.key or name.removeprefix(output.folder).removesuffix(made.key_suffix)
+        waiting = self._waiting.get(key) or (self._expect(key) if self._keep else None)
+        if waiting is None or made.etag != waiting.etag:
             return None
-        thumb, about_thumb = self._save(key)
-        ending = about_thumb.get("key-suffix", "")
-        is_whole = is_shortened(key) or not ending  # then the name is the object's key
-        resized_key = stored_name(RESIZED_PREFIX, name if is_whole else name.removesuffix(ending), ending)
-        resized, metadata = self._save(resized_key)
-        made_from = (k for k in candidates if self._in_flight[k] == metadata["source-etag"])
-        source_key = next(made_from, [*candidates, name][0])
+        waiting.arrived[output.folder] = name
+        return None if waiting.route is None or waiting.missing else self._done(key, waiting)
+
+    def _expect(self, key: str) -> _Waiting | None:
+        """Of what a person has put into the bucket: with all that is stored of it already."""
+        if not (found := self._head(INPUT_BUCKET, key)):
+            return None
+        source = Source(INPUT_BUCKET, key, etag=found["ETag"].strip('"'), size=found["ContentLength"])
+        route = self._routes.match(source)
+        waiting = _Waiting(found["ContentLength"], found["ETag"].strip('"'), route)
+        for output in () if route is None else route.outputs:
+            for name in output.names(key):
+                there = self._head(OUTPUT_BUCKET, name.name)
+                if there and Provenance.read(there["Metadata"]).etag == waiting.etag:
+                    waiting.arrived[output.folder] = name.name
+        return waiting
+
+    def _done(self, key: str, waiting: _Waiting) -> FileResult:
+        written: list[OutputFile] = []
+        facts: dict[str, str] = {}
+        for folder, name in waiting.arrived.items():
+            path, found = self._download(name)
+            metadata = found["Metadata"]
+            facts |= metadata
+            width, _, height = metadata.get("pixels", "").partition("x")
+            size = (int(width), int(height)) if height else (0, 0)
+            written.append(OutputFile(name, folder.rstrip("/"), path.stat().st_size, found["ContentType"], size))
+        if waiting.route is not None:  # in the order in which they are declared
+            order = [output.folder.rstrip("/") for output in waiting.route.outputs]
+            written.sort(key=lambda each: order.index(each.folder))
         done = FileResult(
-            source_key,
+            key,
             FileState.DONE,
-            source_size=metadata["source-size"],
-            source_bytes=int(metadata["source-bytes"]),
-            salvaged=metadata.get("salvaged", ""),
-            resized=resized,
-            thumb=thumb,
+            source_size=facts.get("source-size", ""),
+            source_bytes=waiting.size,
+            salvaged=facts.get("salvaged", ""),
+            outputs=tuple(written),
         )
-        return self._finish(done, written=[key, resized_key])
+        return self._finish(done, written=list(waiting.arrived.values()))
 
-    def _key_of(self, name: str, folder: str, suffix: str = "") -> str:
-        """The key of the object of which this is stored; where only the metadata tells it, and it is gone, nothing."""
-        if not is_shortened(name):
-            return name.removeprefix(folder).removesuffix(suffix)
+    def _head(self, bucket: str, key: str) -> Any:
+        """What the store says of it; nothing where it is gone."""
         try:
-            metadata = self._s3.head_object(Bucket=OUTPUT_BUCKET, Key=name)["Metadata"]
+            return self._s3.head_object(Bucket=bucket, Key=key)
         except ClientError:
-            return ""
-        return spelled_key(metadata.get("source-key")) or ""
-
-    def _output_arrived(self, source_key: str, key: str, route: Route) -> FileResult | None:
-        if source_key not in self._in_flight and not self._keep:
             return None
-        seen = self._seen.setdefault(source_key, set())
-        seen.add(key)
-        wanted = [output.name(source_key) for output in route.outputs]
-        if not seen.issuperset(wanted):
-            return None
-        del self._seen[source_key]
-        size = self._s3.head_object(Bucket=INPUT_BUCKET, Key=source_key)["ContentLength"]
-        outputs = tuple(
-            OutputFile(name, path.stat().st_size, found["ContentType"])
-            for name, (path, found) in zip(wanted, map(self._download, wanted), strict=True)
-        )
-        return self._finish(FileResult(source_key, FileState.DONE, source_bytes=size, outputs=outputs), written=wanted)
 
-    def _save(self, key: str) -> tuple[Picture, dict[str, str]]:
-        path, found = self._download(key)
-        with Image.open(path) as image:
-            width, height = image.size
-        return Picture(key, width, height, path.stat().st_size), found["Metadata"]
+    def _key_of_record(self, name: str) -> str:
+        """The key of the object that failed; where only the metadata tells it, and it is gone, nothing."""
+        if not is_shortened(name):
+            return name.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
+        found = self._head(OUTPUT_BUCKET, name)
+        return (found and spelled_key(found["Metadata"].get("source-key"))) or ""
 
     def _download(self, key: str) -> tuple[Path, Any]:
         """To its place below the output folder; returns that, and what the store says."""
@@ -245,7 +228,7 @@ class Run:
 
     def _finish(self, result: FileResult, written: list[str]) -> FileResult:
         """Takes a file off the list; removes its objects, so that the emulator stays small."""
-        self._in_flight.pop(result.key, None)
+        self._waiting.pop(result.key, None)
         if not self._keep:
             self._s3.delete_object(Bucket=INPUT_BUCKET, Key=result.key)
             for key in written:
@@ -267,12 +250,36 @@ class Run:
             )
             for letter in (DeadLetter.of(name, message) for message in received.get("Messages", [])):
                 for source in letter.sources():
-                    if source.key in self._in_flight:
+                    if source.key in self._waiting:
                         advice = "Run it again with --keep, and look at worker.log and bridge.log."
                         failed = FileResult(
                             source.key, FileState.FAILED, f"it is a dead letter: {letter.reason}", advice
                         )
                         yield self._finish(failed, written=[])
+
+    def _given_up(self, has_news: bool) -> Iterator[FileResult]:
+        """Files of which nothing is in a queue any more: somebody declared an output that no task writes."""
+        self._idle = 0 if has_news or not self._waiting or self._is_busy() else self._idle + 1
+        if self._idle < IDLE_LOOKS:
+            return
+        self._idle = 0
+        for key, waiting in list(self._waiting.items()):
+            route = "its route" if waiting.route is None else f"the route {waiting.route.name}"
+            reason = f"all tasks of {route} have ended, and {', '.join(waiting.missing) or 'an output'} was not written"
+            advice = "Let a task of the route write each of its outputs, or take out the output that none writes."
+            yield self._finish(
+                FileResult(key, FileState.FAILED, reason, advice), written=list(waiting.arrived.values())
+            )
+
+    def _is_busy(self) -> bool:
+        """Whether any message waits, is delayed, or is being worked on."""
+        counts = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        urls = (*(self._url(PREFIX + name) for name in QUEUES), self._results_url)
+        return any(
+            int(count)
+            for url in urls
+            for count in self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counts)["Attributes"].values()
+        )
 
 
 def prepare(out: Path) -> None:

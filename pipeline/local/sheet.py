@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 from rich.filesize import decimal
 
-from pipeline.local.run import FileResult, FileState
+from pipeline.local.results import FileResult, FileState
 
 NAME = "index.html"
 
@@ -32,15 +32,12 @@ class Totals:
 
 def totals(results: Sequence[FileResult]) -> Totals:
     count = {state: sum(result.state is state for result in results) for state in FileState}
-    pictures = [picture for result in results for picture in (result.resized, result.thumb) if picture is not None]
-    outputs = [output for result in results for output in result.outputs]
-    bytes_out = sum(picture.bytes for picture in pictures) + sum(output.bytes for output in outputs)
     return Totals(
         done=count[FileState.DONE],
         failed=count[FileState.FAILED],
         skipped=count[FileState.SKIPPED],
         bytes_in=sum(result.source_bytes for result in results),
-        bytes_out=bytes_out,
+        bytes_out=sum(output.bytes for result in results for output in result.outputs),
     )
 
 

@@ -15,6 +15,7 @@ from functools import partial
 import click
 
 from pipeline.aws import queues
+from pipeline.aws.backoff import Backoff
 from pipeline.celery import make_app
 from pipeline.core import console
 from pipeline.core.errors import PipelineError
@@ -35,8 +36,10 @@ BATCH = 100
 MAX_QUEUED = 10_000
 #: Where a command line notes, in click's ``meta``, the stack whose settings it works with.
 STACK = "pipeline.stack"
-#: Seconds between looks at a queue that is full, and tries of what SQS did not take.
+#: Seconds between looks at a queue that is full.
 PAUSE_S = 5.0
+#: Between tries of what SQS did not take.
+BACKOFF = Backoff(2, 15)
 MAX_TRIES = 5
 
 
@@ -99,14 +102,14 @@ class Backfill:
         return False
 
     def _enqueue(self, batch: list[Source]) -> None:
-        for attempt in range(MAX_TRIES):
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 self.enqueue(batch)
             except NotEnqueued as exc:
-                if attempt == MAX_TRIES - 1:
+                if attempt == MAX_TRIES:
                     raise
                 batch = list(exc.sources)
-                time.sleep(PAUSE_S)
+                time.sleep(BACKOFF.pause_s(attempt))
             else:
                 return
 

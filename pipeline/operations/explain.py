@@ -23,7 +23,7 @@ from pipeline.operations.audit.classify import Facts, Status, classify, wanted
 from pipeline.operations.deadletters.deadletters_command import LetterReader
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.unreadable import unreadable
-from pipeline.s3 import storage
+from pipeline.s3 import content, storage
 from pipeline.s3.storage import Found
 
 
@@ -55,9 +55,9 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
             report.skipped = routes.skip_reason(version)
         except Exception as exc:  # whatever a rule for the content raises
             report.unreadable = unreadable(version, exc).message
-    for output in routes.outputs(source.key, ever=True):
-        found = storage.head(bucket, output.name(source.key))
-        if found is not None and Provenance.read(found.metadata).is_for(source.bucket, output.append_suffix):
+    for name in routes.stored_names(source.key, ever=True):
+        found = storage.head(bucket, name.name)
+        if found is not None and name.holds(Provenance.read(found.metadata), source.bucket):
             report.renditions[found.key] = found
     try:
         record_key = failure_key(source.key, settings.output_prefix)
@@ -95,7 +95,7 @@ def status_of(report: ObjectReport, routes: Routes) -> tuple[Status, str]:
         return Status.UNREADABLE, f"Whether it is processed can't be told: {report.unreadable}"
     if report.route is None:
         return Status.SKIPPED, f"It is not processed: {report.skipped}."
-    results = wanted(report.route, report.source.key, routes, routes.recipes())
+    results = wanted(report.route, report.source.key, routes.recipes())
     found, *_ = classify(_facts(report, report.current), report.source, results)
     return found.status, _sentence(found.status, found.reason, report)
 
@@ -162,7 +162,7 @@ def _rendition(found: Found, report: ObjectReport, recipes: Mapping[str, str]) -
 def explain(uri: str, *, as_json: bool, limit: int) -> int:
     """Returns the exit status: 1 when something is to be done. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    routes = Routes.load(settings)
+    routes = Routes.load(settings, content.look)
     found = as_dict(collect(Source.parse(uri), routes, limit), routes)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

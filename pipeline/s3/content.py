@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.core.errors import ObjectChanged, ObjectGone
 from pipeline.core.source import Source
@@ -10,9 +11,9 @@ from pipeline.s3 import storage
 
 
 def begins_with(*beginnings: bytes) -> Callable[[Source], bool]:
-    """A rule for ``Route.content``: whether the object's first bytes are one of these. Costs a GetObject an object.
+    """A rule for ``Route.content``: whether the object begins with one of these. Costs one GetObject per object.
 
-    What is gone or overwritten is not taken: a newer event tells of it. Raises ``TransientError``.
+    An object that is deleted or overwritten does not match: it has a newer event. Raises ``TransientError``.
     """
     length = max(map(len, beginnings))
 
@@ -23,3 +24,14 @@ def begins_with(*beginnings: bytes) -> Callable[[Source], bool]:
             return False
 
     return rule
+
+
+def look(source: Source) -> Source | None:
+    """The object with its size and ETag, for rules that need them; None if it is deleted or overwritten.
+
+    Costs one HeadObject. Raises ``TransientError``.
+    """
+    now = storage.current(source.bucket, source.key)
+    if now is None or source.etag not in (None, now.etag):
+        return None
+    return replace(source, etag=now.etag, size=now.size)

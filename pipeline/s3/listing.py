@@ -1,4 +1,4 @@
-"""Listing what is in a bucket, in the order that comparing listings, going on and coming to an end depend on."""
+"""Lists a bucket, and verifies the order of keys: comparing listings and continuing after a key depend on it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipeline.s3.storage import Found, storage_errors
 
 
 class UnorderedListing(PipelineError):
-    """The store does not list keys in the order of their UTF-8 bytes, or its pages go backwards or round in circles."""
+    """The store does not list keys in the order of their UTF-8 bytes, or repeats pages."""
 
 
 def list_objects(
     bucket: str, prefix: str = "", *, after: str = "", on_request: Callable[[str], None] = lambda _: None
 ) -> Iterator[Found]:
-    """The objects whose keys begin with ``prefix`` and come after ``after``, page by page, each key after the last one.
+    """The objects whose keys begin with ``prefix`` and come after ``after``, in order.
 
     ``on_request`` is called with the operation's name for each page. Raises ``PipelineError``: ``UnorderedListing``
-    where it would otherwise never end, or miss objects when it goes on after a key.
+    for a listing that would never end, or would miss objects when continued after a key.
     """
     request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
     if after:

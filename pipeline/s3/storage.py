@@ -1,14 +1,15 @@
-"""The object store: exact reads, conditional writes with their metadata, and one mapping of its errors.
+"""The object store: exact reads, conditional writes with metadata, and the mapping of its errors.
 
-Errors are told apart by code and HTTP status alone, never by their text: object stores differ.
+Errors are distinguished by code and HTTP status, never by their text, since object stores differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,19 +29,21 @@ from pipeline.core.errors import (
 )
 from pipeline.core.source import Source
 
+#: Of an object that is read into a file, so much is in memory.
+CHUNK_BYTES = 1 << 20
 #: S3's limit for one DeleteObjects.
 MAX_DELETES = 1000
-#: What no object is called, so that asking for it tells whether these credentials may ask at all.
+#: No object has this name: requesting it shows whether these credentials may read at all.
 NOBODY = ".batch-image-pipeline/no-such-object"
-#: Verbs that may be denied for one object alone. Writing and deleting is done in folders of the pipeline's own.
+#: Verbs that may fail for a single object. Writes and deletions happen only in the pipeline's own folders.
 _OF_ONE = ("read", "look at")
-#: The action that a policy must allow, where it isn't called as the operation is.
+#: The IAM action, where its name differs from the operation's.
 _ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket", "ListObjectsV2": "ListBucket"}
 _ACTIONS |= {"DeleteObjects": "DeleteObject"}
 
 
 class Conflict(PipelineError):
-    """A conditional write found something else than was expected there: look again, then decide again."""
+    """A conditional write found a different object than expected: check again, then decide again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +61,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it was read: its bytes and what the store says about them."""
+    """An object's bytes (none if they are in a file), and what the store says about them."""
 
     data: bytes
     found: Found
     metadata: Mapping[str, str]
 
 
-def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
-    """Reads the object as it is now, if that is what ``source`` names: by ETag where there is one, else by version.
+def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | None = None) -> Stored:
+    """Reads the current object, if it is the one that ``source`` names: by ETag if known, else by version.
 
-    The request does not name the version: an old version can still be read by its id when the object has
-    been overwritten or deleted since, and then it is no longer what renditions should show.
+    The request does not name the version: an old version can still be read by its id after the object was
+    overwritten or deleted, and renditions must not show it then.
 
-    ``check_bytes`` is given the object's size before it is downloaded, and may raise.
+    ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead
+    of memory.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
@@ -86,12 +90,23 @@ def read(source: Source, *, check_bytes: Callable[[int], None]) -> Stored:
             if source.size not in (None, found.size):
                 raise ObjectChanged(f"{source.uri} has {found.size} bytes, and not the {source.size} that were told of")
             check_bytes(found.size)
-            data = body.read()  # raises when fewer bytes arrive than were announced
+            # Raises if fewer bytes arrive than announced.
+            data = body.read() if into is None else _into_file(body, into, source.uri)
     return Stored(data, found, found.metadata or {})
 
 
+def _into_file(body: Any, path: Path, uri: str) -> bytes:
+    with path.open("wb", buffering=0) as file:
+        while chunk := body.read(CHUNK_BYTES):
+            try:
+                file.write(chunk)
+            except OSError as exc:
+                raise TransientError(f"{uri} could not be kept in {path.parent}: {exc.strerror}") from exc
+    return b""
+
+
 def read_beginning(source: Source, length: int) -> bytes:
-    """The first bytes of the object, if it still is what ``source`` names. Raises as ``read`` does."""
+    """The first bytes of the object, if it is still the one that ``source`` names. Raises as ``read`` does."""
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key, "Range": f"bytes=0-{length - 1}"}
     if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
@@ -108,7 +123,7 @@ def read_beginning(source: Source, length: int) -> bytes:
 
 
 def head(bucket: str, key: str) -> Found | None:
-    """Looks at an object; None when there is none. Raises ``TransientError``."""
+    """What the store says about an object; None if it does not exist. Raises ``TransientError``."""
     with storage_errors("look at", f"s3://{bucket}/{key}"):
         try:
             return _found(key, clients.s3().head_object(Bucket=bucket, Key=key))
@@ -119,7 +134,7 @@ def head(bucket: str, key: str) -> Found | None:
 
 
 def current(bucket: str, key: str) -> Found | None:
-    """As ``head``, but None is certain enough to delete by: a missing bucket is an error, not a missing object."""
+    """As ``head``, but None is certain enough to delete renditions: a missing bucket raises an error."""
     found = head(bucket, key)
     if found is None:
         with storage_errors("look at", f"s3://{bucket}"):
@@ -135,7 +150,7 @@ def current(bucket: str, key: str) -> Found | None:
 def write(
     bucket: str,
     key: str,
-    data: bytes,
+    data: bytes | Path,
     *,
     content_type: str,
     metadata: Mapping[str, str],
@@ -143,9 +158,9 @@ def write(
     new: bool = False,
     replaces: str | None = None,
 ) -> str:
-    """Writes one object and returns its ETag.
+    """Writes one object, from memory or from a file, and returns its ETag.
 
-    ``new``: only where there is none; ``replaces``: only over the object of that ETag; neither: whatever is there.
+    ``new``: only if no object exists; ``replaces``: only over the object with that ETag; neither: unconditionally.
     Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
     """
     options: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
@@ -153,15 +168,16 @@ def write(
         options = {"IfMatch": f'"{replaces}"'}
     if cache_control is not None:
         options["CacheControl"] = cache_control
-    with storage_errors("write", f"s3://{bucket}/{key}"):
+    with ExitStack() as opened, storage_errors("write", f"s3://{bucket}/{key}"):
+        body = opened.enter_context(data.open("rb")) if isinstance(data, Path) else data
         answer = clients.s3().put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata), **options
+            Bucket=bucket, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata), **options
         )
     return answer["ETag"].strip('"')
 
 
 def delete(bucket: str, keys: Iterable[str]) -> None:
-    """Deletes objects, a thousand a request; those that aren't there are fine. Raises ``TransientError``."""
+    """Deletes objects, a thousand per request; ignores missing ones. Raises ``TransientError``."""
     for batch in batches(keys, MAX_DELETES):
         with storage_errors("delete", f"s3://{bucket}/{batch[0]}"):
             for key in _delete_batch(bucket, batch):
@@ -169,14 +185,14 @@ def delete(bucket: str, keys: Iterable[str]) -> None:
 
 
 def _delete_batch(bucket: str, batch: list[str]) -> list[str]:
-    """Deletes in one request what can be; returns the keys that have to be deleted one by one."""
+    """Deletes all keys that one request can name; returns those that must be deleted one by one."""
     named = [key for key in batch if not NOT_XML.search(key)]
     if len(named) < 2:
         return batch
     try:
         answer = clients.s3().delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
     except ClientError as exc:
-        # Stores that don't have it, or want a checksum that today's SDKs no longer send.
+        # Stores without DeleteObjects, or which need a checksum that today's SDKs no longer send.
         if code(exc) in ("MissingContentMD5", "NotImplemented") or status(exc) in (405, 501):
             return batch
         raise
@@ -200,7 +216,7 @@ def _found(key: str, answer: Any) -> Found:
 
 @contextmanager
 def storage_errors(verb: str, uri: str) -> Iterator[None]:
-    """Turns what boto3 raises into this project's errors, naming the object."""
+    """Converts boto3's errors into this project's; the message names the object."""
     try:
         yield
     except ClientError as exc:
@@ -221,27 +237,30 @@ def _meaning(exc: ClientError, verb: str, uri: str) -> PipelineError:
         return read
     if verb == "write" and (written := _of_writing(exc, uri)) is not None:
         return written
+    is_everybodys = may_be_everybodys(exc) and not _is_alone(exc, verb, uri)
+    kind = ServiceUnavailable if is_everybodys else TransientError
     if is_denied(exc):
         action = f"s3:{_ACTIONS.get(exc.operation_name, exc.operation_name)}"
         resource = f"bucket {bucket}" if action == "s3:ListBucket" else uri
-        kind = TransientError if verb in _OF_ONE and not _is_barred(uri) else ServiceUnavailable
         return kind(f"could not {verb} {uri}: not allowed ({code(exc)}); these credentials need {action} on {resource}")
-    kind = ServiceUnavailable if may_be_everybodys(exc) else TransientError
     return kind(f"could not {verb} {uri}: {describe_error(exc)}")
 
 
-def _is_barred(uri: str) -> bool:
-    """Whether these credentials may read nothing beside an object that they may not read.
+def _is_alone(exc: ClientError, verb: str, uri: str) -> bool:
+    """Whether only this object can't be read: a missing object in its folder is answered with 404.
 
-    Of what does not exist, S3 says so (404) to those who may read there, and refuses (403) the others.
+    For a missing object S3 answers 404 to those who may list the bucket, and 403 to others.
     """
+    if verb not in _OF_ONE or not uri.removeprefix("s3://").partition("/")[2]:
+        return False
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    ask: Any = clients.s3().get_object if exc.operation_name == "GetObject" else clients.s3().head_object
     try:
-        clients.s3().head_object(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
-    except ClientError as exc:
-        return status(exc) != 404
+        ask(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{NOBODY}".lstrip("/"))
+    except ClientError as other:
+        return status(other) == 404
     except (BotoCoreError, OSError):
-        return True
+        return False
     return False
 
 

@@ -9,10 +9,10 @@ the task returned                  its callbacks and the next task of its chain 
 ``Ignore``                         the task says so itself; ``Task.replace`` raises it after it has published
 =================================  ======================================================================
 
-``Reject(text)`` sends the message to the dead-letter queue, and ``Defer`` sends a delayed copy of it; each deletes the
-original only when the copy is in place. Everything else releases it: whatever was raised, wherever, or a lost process.
-A released message is delivered again, and goes to the dead-letter queue with its reason instead when it was delivered
-as often as its queue allows.
+``Reject(text)`` sends the message to the dead-letter queue; ``Defer`` and ``Unavailable`` send a delayed copy of it.
+Each deletes the original only when the copy is in place. Everything else releases it: whatever was raised, wherever, or
+a lost process. A released message is delivered again, and goes to the dead-letter queue with its reason instead when it
+was delivered as often as its queue allows.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from billiard.einfo import ExceptionWithTraceback
 from celery import signals
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.utils.encoding import safe_repr
+
+from pipeline.sqs.transport.publishing import PublishError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,23 @@ class Defer(Reject):
         return type(self), (self.reason, self.delay_s)
 
 
+class Unavailable(Defer):
+    """A task raises it when a service fails that all work of its kind may need.
+
+    The message comes back as with ``Defer``. Whether that costs one of its tries (``request.retries``) is decided by
+    the worker, which sees whether others succeed meanwhile; where none does, the worker stops starting work
+    (``pipeline.sqs.worker.gate``). ``subject``: what the work is about, so that one object that fails again and again
+    counts once; by default the message's chain.
+    """
+
+    def __init__(self, reason: str, delay_s: float, subject: str = "") -> None:
+        super().__init__(reason, delay_s)
+        self.subject = subject
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.delay_s, self.subject)
+
+
 def settled(task: Any, outcome: str, evidence: str) -> None:
     """For the body of a bound task: its failure is settled now, whatever it raises from here on.
 
@@ -67,20 +86,31 @@ class Effect(Enum):
     RELEASE = "released"
 
 
+class Service(Enum):
+    """What an ending tells of the services that all work needs."""
+
+    WORKS = "works"
+    FAILS = "fails"
+    UNTOLD = "untold"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     effect: Effect
     reason: str = ""  # of everything but a deletion
     delay_s: float = 0.0  # of a deferral
+    service: Service = Service.UNTOLD
+    subject: str = ""  # of a service that fails: what for, where the task says so
 
 
 DELETE = Decision(Effect.DELETE)
+DONE = Decision(Effect.DELETE, service=Service.WORKS)
 
 
 def on_return(result_repr: Any) -> Decision:
     """For a task that Celery takes for done. It has a ``repr`` of the result only where it came to the end of it."""
     if isinstance(result_repr, str):
-        return DELETE
+        return DONE
     return Decision(Effect.RELEASE, "the task ended without a result")
 
 
@@ -92,14 +122,21 @@ def on_raise(exc_info: Any) -> Decision:
             return DELETE
         case Retry() | Ignore():
             return DELETE
+        case Unavailable():
+            return Decision(Effect.DEFER, _text(exc.reason), exc.delay_s, Service.FAILS, exc.subject)
         case Defer():
             return Decision(Effect.DEFER, _text(exc.reason), exc.delay_s)
         case Reject(requeue=False, reason=str() as reason):
             return Decision(Effect.DEAD_LETTER, reason)
-        case Reject():
-            return Decision(Effect.RELEASE, _text(exc.reason))
         case _:
-            return Decision(Effect.RELEASE, f"{type(exc).__name__}: {_text(exc)}".rstrip(": "))
+            return _released(exc)
+
+
+def _released(exc: BaseException) -> Decision:
+    why = exc.reason if isinstance(exc, Reject) else exc  # Celery rejects a retry that could not be published
+    unpublished = isinstance(why, PublishError) and not why.is_refusal
+    text = _text(why) if why is not exc else f"{type(exc).__name__}: {_text(exc)}".rstrip(": ")
+    return Decision(Effect.RELEASE, text, service=Service.FAILS if unpublished else Service.UNTOLD)
 
 
 def raised(exc_info: Any) -> BaseException:

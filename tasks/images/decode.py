@@ -19,7 +19,7 @@ from tasks.images.identify import READ, identify
 from tasks.images.jpeg import completed, ends_early, has_end, read_header, without_metadata
 from tasks.images.limits import Limits
 
-__all__ = ["READ", "Decoded", "decode", "draft_scale", "fit"]
+__all__ = ["FITS", "READ", "Decoded", "cover", "cut_to", "decode", "draft_scale", "fit", "shown_size"]
 
 #: What Pillow and its codecs raise for data that is damaged or ends early. Not `Exception`:
 #: Celery's time limit is one too, and it says nothing about the image.
@@ -86,14 +86,53 @@ def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return max(1, (2 * width * box_height + height) // (2 * height)), box_height
 
 
+def cover(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """What the whole picture is resized to, so that it covers the box at the least size; never enlarged."""
+    (width, height), (box_width, box_height) = size, box
+    if width <= box_width or height <= box_height:
+        return size
+    if width * box_height >= height * box_width:
+        return (2 * width * box_height + height) // (2 * height), box_height
+    return box_width, (2 * height * box_width + width) // (2 * width)
+
+
+#: What the whole picture is resized to, by the recipe's word.
+FITS = {"contain": fit, "cover": cover}
+
+
+def cut_size(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest part of a picture of this size that has the box's shape, and is no larger than the box."""
+    (width, height), (box_width, box_height) = size, box
+    if width >= box_width and height >= box_height:
+        return box
+    if width * box_height >= height * box_width:
+        return max(1, (2 * height * box_width + box_height) // (2 * box_height)), height
+    return width, max(1, (2 * width * box_height + box_width) // (2 * box_width))
+
+
+def cut_to(image: Image.Image, box: tuple[int, int]) -> Image.Image:
+    """The middle of the picture, in the shape of the box."""
+    width, height = cut_size(image.size, box)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def shown_size(size: tuple[int, int], box: tuple[int, int], fit: str) -> tuple[int, int]:
+    """The size of the rendition of a picture that is shown in this size."""
+    whole = FITS[fit](size, box)
+    return cut_size(whole, box) if fit == "cover" else whole
+
+
 def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
     """1, 2, 4 or 8: what part of a JPEG of this size is enough to be resized to the target."""
     left = max(size) / max(target)
     return next((scale for scale, margin in DRAFT_MARGINS.items() if left >= scale * margin), 1)
 
 
-def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False) -> Decoded:
-    """Decodes an image no further than is needed to make it fit in ``box``.
+def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False, fit: str = "contain") -> Decoded:
+    """Decodes an image no further than is needed to make it fit in ``box``, or cover it (one of ``FITS``).
 
     With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in;
     but not where it has chroma for every pixel and is decoded in full, such as a drawing with thin lines of colour.
@@ -103,10 +142,10 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = F
     name = identify(data)
     with _damage_reported(name):  # also in what is parsed here
         if name == "JPEG":
-            return _decode_jpeg(data, box, limits, ycbcr)
+            return _decode_jpeg(data, box, limits, ycbcr, fit)
         opened = _READERS[name](data, limits)
     size = opened.image.size
-    target = _target(size, box, opened.turn)
+    target = _target(size, box, opened.turn, fit)
     return Decoded(
         opened.image,
         name,
@@ -119,7 +158,7 @@ def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = F
     )
 
 
-def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool) -> Decoded:
+def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool, fit: str) -> Decoded:
     header = read_header(data)
     source, stripped = _open_jpeg(data)
     problems = [] if stripped is None else ["a segment of its metadata is damaged"]
@@ -136,7 +175,7 @@ def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool)
     with source, _damage_reported("JPEG"):
         size = source.size
         turn = _turn(source.info.get("exif"))
-        target = _target(size, box, turn)
+        target = _target(size, box, turn, fit)
         scale = draft_scale(size, target)
         ycbcr = ycbcr and target != size and (header.subsampled or (header.ycbcr and scale > 1))
         draft = source.draft("YCbCr" if ycbcr else None, (max(1, size[0] // scale), max(1, size[1] // scale)))
@@ -272,9 +311,9 @@ def _one_line(exc: Exception) -> str:
     return " ".join(str(exc).split()).removesuffix(".")
 
 
-def _target(size: tuple[int, int], box: tuple[int, int], turn: int) -> tuple[int, int]:
+def _target(size: tuple[int, int], box: tuple[int, int], turn: int, fit: str) -> tuple[int, int]:
     """What ``size`` is to be resized to, both as stored; the box is for the picture as shown."""
-    return fit(size, box) if turn < 5 else fit(size, box[::-1])
+    return FITS[fit](size, box if turn < 5 else box[::-1])
 
 
 def _turn(exif: bytes | None) -> int:

@@ -15,17 +15,15 @@ import json
 import warnings
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Self
 
 from PIL import Image
 
-from pipeline.core.errors import ConfigError, TooCostly
-from pipeline.core.settings import Settings
+from pipeline.core.errors import TooCostly
 from tasks.images.colour import drop_opaque_alpha, to_srgb
-from tasks.images.decode import decode
+from tasks.images.decode import FITS, cut_to, decode
 from tasks.images.formats import WRITTEN, Format, encode
 from tasks.images.limits import Limits
-from tasks.images.resample import RESAMPLERS, halve_chroma, resample, simd_problem
+from tasks.images.resample import RESAMPLERS, halve_chroma, resample
 
 __all__ = ["Limits", "Recipe", "Rendition", "render"]
 
@@ -53,20 +51,12 @@ class Recipe:
     quality: int | None = None  # 1 to 100; None: the format's measured default
     effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the format's measured default
     resampler: str = "pillow"  # or "simd": the same filter, other rounding, so no part of the digest
+    fit: str = "contain"  # all of the picture in the box; or "cover": the middle of it, in the box's shape
 
     def __post_init__(self) -> None:
-        if min(self.box) < 1 or self.format not in (None, *WRITTEN) or self.resampler not in RESAMPLERS:
+        known = self.format in (None, *WRITTEN) and self.resampler in RESAMPLERS and self.fit in FITS
+        if min(self.box) < 1 or not known:
             raise ValueError(f"no such recipe: {self}; formats are {', '.join(WRITTEN)}")
-
-    @classmethod
-    def from_settings(cls, settings: Settings, box: tuple[int, int]) -> Self:
-        """Raises ``ConfigError`` when the settings ask for what can't be done here."""
-        problem = None if settings.resampler == "pillow" else simd_problem()
-        if settings.resampler == "simd" and problem is not None:
-            raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
-        resampler = "pillow" if settings.resampler == "pillow" or problem is not None else "simd"
-        forced = settings.output_format
-        return cls(box, None if forced is None else forced.upper(), settings.quality, settings.effort, resampler)
 
     @property
     def digest(self) -> str:
@@ -74,10 +64,12 @@ class Recipe:
         return _digest(self)
 
 
-@lru_cache  # each task asks for two
+@lru_cache  # each task asks for several
 def _digest(recipe: Recipe) -> str:
     defaults = [astuple(written) for written in WRITTEN.values()]
     facts = [ALGORITHM, recipe.box, recipe.format, recipe.quality, recipe.effort, defaults]
+    if recipe.fit != "contain":  # which was all there was, and is stored without a word of it
+        facts.append(recipe.fit)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
@@ -110,12 +102,14 @@ def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about metadata, none of which is kept
         ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
-        source = decode(data, recipe.box, limits, ycbcr=ycbcr)
+        source = decode(data, recipe.box, limits, ycbcr=ycbcr, fit=recipe.fit)
         in_ycbcr = source.format == "JPEG" and source.image.mode == "YCbCr"
         resize = halve_chroma if in_ycbcr else RESAMPLERS[recipe.resampler]
         image = resample(source.image, source.target, source.box, levels=source.levels, resize=resize)
         if source.turn != 1:
             image = image.transpose(_TURNS[source.turn])
+        if recipe.fit == "cover":
+            image = cut_to(image, recipe.box)
         image = to_srgb(drop_opaque_alpha(image), source.profile)
         written = _output_format(source.format, image, recipe.format)
         encoded = encode(image, written, recipe.quality, recipe.effort)
@@ -139,16 +133,3 @@ def _output_format(source: str, image: Image.Image, forced: str | None) -> Forma
     if source in WRITTEN:
         return WRITTEN[source]
     return WRITTEN["PNG" if image.mode in ("LA", "RGBA") else "JPEG"]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipes:
-    """What the settings make of an object, as short texts to be stored with it and compared."""
-
-    resized: str
-    thumb: str  # a thumbnail is made from the resized rendition, so its recipe is both
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        resized = Recipe.from_settings(settings, settings.resize_box).digest
-        return cls(resized, f"{resized}.{Recipe.from_settings(settings, settings.thumb_box).digest}")

@@ -62,6 +62,12 @@ def test_a_bad_setting(aws_server: AwsServer, tmp_path: Path, module: tuple[str,
         (QUICK_WORKER, {"ROUTES": "no.such"}, "Unrecoverable error: ROUTES=no.such: no routes could be read from "),
         (BRIDGE, NO_REGION, "bridge: no AWS region is set: set AWS_REGION"),
         (QUICK_WORKER, {"RESULT_BACKEND": "foo://x"}, "RESULT_BACKEND=foo://x: Celery has no such result backend"),
+        (
+            (*WORKER, "-Q", "events"),
+            {},
+            "Error: -Q events: events is not a queue of tasks: it has the events of S3, which",
+        ),
+        ((*QUICK_WORKER, "-Q", "tasks,misspelt"), {}, "Error: -Q tasks,misspelt: the app's queues are tasks"),
         (BRIDGE, {"AWS_ACCESS_KEY_ID": ""}, "bridge: queue given-events: no AWS credentials"),
     ],
 )

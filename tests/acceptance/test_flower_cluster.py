@@ -125,7 +125,7 @@ def test_a_running_task_is_terminated(cluster: Cluster) -> None:
     assert one.done()["long"] == 0
 
 
-@pytest.mark.parametrize("queue", ["misspelt", "0123456789abcdef0123-pidbox"])
+@pytest.mark.parametrize("queue", ["misspelt", "0123456789abcdef0123-pidbox", "events"])
 def test_a_consumer_of_a_queue_that_does_not_exist_is_refused_and_costs_no_worker(cluster: Cluster, queue: str) -> None:
     replies = cluster.app.control.add_consumer(queue, reply=True, limit=2, timeout=DEADLINE_S)
     answers = [answer for reply in replies for answer in reply.values()]
@@ -145,6 +145,21 @@ def test_a_consumer_is_cancelled_and_added_again(cluster: Cluster) -> None:
 
 
 # --- Flower ---
+
+
+def test_flower_s_page_tells_that_the_events_of_uploads_are_not_for_workers(cluster: Cluster) -> None:
+    """The queue is one of those that its Broker page lists."""
+    flower, two = cluster.flowers[0], ["two@test"]
+    assert flower.get("/worker/two@test").status == 200  # opening the page makes Flower ask
+
+    def answered() -> bool:
+        answer = flower.post("/api/worker/queue/add-consumer/two@test?queue=events")
+        assert answer.status == 403, answer.text
+        return "events is not a queue of tasks" in answer.text  # else it has answered late
+
+    wait_until(answered, "the refusal")
+    queues = cluster.app.control.inspect(two, timeout=DEADLINE_S).active_queues()
+    assert [queue["name"] for queue in queues["two@test"]] == ["tasks"]
 
 
 def test_the_pool_grows_and_shrinks_by_flower_s_buttons(cluster: Cluster) -> None:

@@ -62,6 +62,7 @@ class Links(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.pictures: list[tuple[str, str]] = []  # resized, thumb
+        self.targets: list[str] = []
         self._href = ""
         self.text = ""
         self.feed(page)
@@ -70,6 +71,7 @@ class Links(HTMLParser):
         found = dict(attrs)
         if tag == "a":
             self._href = unquote(str(found["href"]))
+            self.targets.append(self._href)
         if tag == "img":
             self.pictures.append((self._href, unquote(str(found["src"]))))
 
@@ -237,3 +239,41 @@ def test_a_full_output_disk_is_one_clear_line(command: Command) -> None:
     status, _, err = command.run(photo, "--out", out)
     assert status == 1
     assert err == f"Error: {out / 'thumbs' / 'photo.jpg'}: cannot be written: No space left on device\n"
+
+
+def test_an_output_that_no_task_writes_is_told_and_nothing_waits_for_it(command: Command) -> None:
+    files = command.folder / "files"
+    files.mkdir()
+    (files / "long.half").write_bytes(b"long")
+    (files / "short.half").write_bytes(b"-")
+    (files / "photo.jpg").write_bytes(picture())
+    status, printed, err = command.run(
+        files, "--out", command.folder / "out", ROUTES="tests.support.unwritten,pipeline.images"
+    )
+    assert (status, err) == (1, ""), printed
+    assert "1 done, 1 failed, 1 skipped" in printed
+    assert "failed: long.half: all tasks of the route half have ended, and forgotten/ was not written" in printed
+
+
+def test_every_rendition_that_is_declared_is_on_the_contact_sheet(command: Command) -> None:
+    files = command.folder / "files"
+    files.mkdir()
+    (files / "photo ü.jpg").write_bytes(picture(size=(1200, 900)))
+    (files / "scan.tiff").write_bytes(picture(size=(400, 300)))
+    renditions = "resized=1024x768, thumbs=192x192:cover, medium=640x480:webp:q80, large@2x=1100x, tiny<thumbs=32x32"
+    status, printed, err = command.run(files, "--out", command.folder / "out", RENDITIONS=renditions)
+    assert (status, err) == (0, ""), printed
+    links = Links((command.folder / "out" / "index.html").read_text())
+    assert links.pictures == [
+        ("large@2x/photo ü.jpg", "thumbs/photo ü.jpg"),
+        ("large@2x/scan.tiff.jpg", "thumbs/scan.tiff.jpg"),
+    ]
+    stored = {
+        f"{name}/{key}"
+        for name in ("large@2x", "resized", "thumbs", "tiny")
+        for key in ("photo ü.jpg", "scan.tiff.jpg")
+    }
+    stored |= {"medium/photo ü.jpg.webp", "medium/scan.tiff.webp"}
+    assert set(links.targets) == stored == set(keys(command.folder / "out")) - {"index.html"}
+    for text in ("1100 × 825", "1024 × 768", "640 × 480", "192 × 192", "32 × 32"):
+        assert text in links.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.pdf_pages import NotAPdf, render
+from examples.pdf_pages import NotAPdf, first_page
 from tests.support import own_route
 from tests.support.waiting import DEADLINE_S
 
@@ -67,4 +67,4 @@ def test_every_file_goes_its_own_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7", pdf((400, 300))[:300]])
 def test_what_is_no_pdf_is_the_file_s_own_fault(data: bytes) -> None:
     with pytest.raises(NotAPdf, match="can't be drawn"):
-        render(data)
+        first_page(data)

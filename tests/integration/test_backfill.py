@@ -16,22 +16,23 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import pipeline.images
 from pipeline.__main__ import cli
 from pipeline.aws import clients
+from pipeline.aws.backoff import Backoff
 from pipeline.celery import PipelineApp
 from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import NotEnqueued
+from pipeline.images import images as images_route
 from pipeline.local.stack import INPUT_BUCKET
 from pipeline.operations import backfill
 from pipeline.operations.backfill import BATCH, Backfill, wait_for_room
 from pipeline.operations.unreadable import Unreadable
 from pipeline.s3.storage import Found
+from pipeline.testing.s3 import EPOCH
 from tests.support.queues import depth, headers, take_all, url
-from tests.support.s3_model import EPOCH
 from tests.support.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def made(enqueue: Any, newer_than: datetime | None = None, **more: Any) -> Backf
 
 
 def by_content(rule: Callable[[Source], bool]) -> Routes:
-    (images,) = pipeline.images.ROUTES
+    images = images_route(SETTINGS)
     return Routes(SETTINGS, [replace(images, content=rule)])
 
 
@@ -72,7 +73,7 @@ def test_what_is_not_selected_or_too_old_is_skipped() -> None:
 
 
 def test_what_sqs_did_not_take_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "PAUSE_S", 0)
+    monkeypatch.setattr(backfill, "BACKOFF", Backoff(0, 0))
     sent: list[str] = []
 
     def enqueue(batch: list[Source]) -> None:
@@ -87,7 +88,7 @@ def test_what_sqs_did_not_take_is_sent_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_where_it_stopped_is_where_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left out between the two runs; at most one batch is enqueued twice."""
-    monkeypatch.setattr(backfill, "PAUSE_S", 0)
+    monkeypatch.setattr(backfill, "BACKOFF", Backoff(0, 0))
     sent: list[str] = []
 
     def enqueue(batch: list[Source]) -> None:
@@ -255,16 +256,16 @@ def test_an_interrupt_says_how_to_go_on() -> None:
 
 @pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "exits", "says"),
     [
-        (["uploads/2026"], "write s3://bucket or s3://bucket/prefix"),
-        (["s3://nowhere"], "bucket nowhere does not exist"),
-        (["s3://local-input", "--newer-than", "x"], "'x' is no time"),
+        (["uploads/2026"], 2, "write s3://bucket or s3://bucket/prefix"),
+        (["s3://nowhere"], 1, "bucket nowhere does not exist"),
+        (["s3://local-input", "--newer-than", "x"], 1, "'x' is no time"),
     ],
 )
-def test_what_is_wrong_is_one_plain_line(arguments: list[str], says: str) -> None:
+def test_what_is_wrong_is_one_plain_line(arguments: list[str], exits: int, says: str) -> None:
     status, out, err = invoke(*arguments)
-    assert (status, out) == (1, "")
+    assert (status, out) == (exits, "")
     assert says in err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -36,10 +37,21 @@ def test_a_day_in_the_life_of_a_worker(stage: Stage) -> None:
         poison_goes_to_the_dead_letter_queue_with_its_reason(stage, worker)
         delays_and_retries_wait_in_sqs(stage, worker)
         a_long_task_is_protected_and_healthy(stage, worker, calls)
+        stage.send("say", "said", "by a task", 3)
+        wait_until(lambda: worker.done()["said"], "a task prints")
         worker.send_signal()
         assert worker.wait_exit() == 0
+        all_lines_are_json(worker)
         assert calls[-1]["ProtectionEnabled"] is False
         assert not heartbeat_path(stage.folder, Role.WORKER).exists()
+
+
+def all_lines_are_json(worker: Worker) -> None:
+    """Celery's warning of a superuser's worker too, which comes before its logs are set up."""
+    lines = [json.loads(line) for line in worker.log().splitlines() if line]
+    printed = [line["message"] for line in lines if line.get("logger") == "printed"]
+    assert printed == ["said by a task 3", "to standard error"]
+    assert os.geteuid() or [line for line in lines if "superuser" in line["message"]]
 
 
 def poison_goes_to_the_dead_letter_queue_with_its_reason(stage: Stage, worker: Worker) -> None:

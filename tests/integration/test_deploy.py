@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from rich.console import Console
 
 from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, changes, drain
+from pipeline.deploy import account, drain
 from pipeline.deploy.follow import Follower, StackEvent
 from pipeline.deploy.preflight import permissions, quota
 from pipeline.deploy.shown import follow, next_steps
@@ -26,9 +25,8 @@ from pipeline.deploy.wanted import TEMPLATE, read_template
 from pipeline.local.stack import Emulator
 from pipeline.operations.check_results import ok
 from tests.stack.iam import Call, Grant, as_list
-from tests.stack.template import emulated, load
 from tests.stack.test_deployer_policies import ACTIONS, DEPLOYER
-from tests.support.account import empty_account
+from tests.support.account import Run, runner, signed_in
 
 INPUT = "photos-input-123456789012-us-east-1"
 OUTPUT = "photos-output-123456789012-us-east-1"
@@ -49,35 +47,15 @@ POLICY = json.dumps(
 
 @pytest.fixture
 def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An empty account, which this process's clients are pointed at."""
-    empty_account(emulator)
-    for name in set(os.environ) - set(emulator.environ()):
-        monkeypatch.delenv(name)
-    for name, value in emulator.environ().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(changes, "POLL_S", 0)
-    monkeypatch.setattr(drain, "POLL_S", 0)
     monkeypatch.setattr(quota, "check", lambda _: ())  # of which the server knows nothing
     monkeypatch.setattr(permissions, "check", lambda *_, **__: ok("permissions", "not asked"))  # nor of this
-    clients.forget_clients()
-    yield emulator
-    clients.forget_clients()
-
-
-Run = Callable[..., Result]
+    with signed_in(emulator, monkeypatch):
+        yield emulator
 
 
 @pytest.fixture
 def run(cloud: Emulator, tmp_path: Path) -> Run:
-    """A verb on the stack `photos`, with the part of the template that the server is quick and complete with."""
-    template = tmp_path / "batch.json"
-    template.write_text(emulated(load()))
-
-    def invoke(verb: str, *arguments: str) -> Result:
-        options = ["--template", str(template)] if verb in ("deploy", "doctor") else []
-        return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
-
-    return invoke
+    return runner(tmp_path, ("deploy", "doctor"))
 
 
 def test_first_deployment_needs_only_an_image(cloud: Emulator) -> None:

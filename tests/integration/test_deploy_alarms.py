@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from rich.console import Console
 
-from pipeline.__main__ import cli
-from pipeline.aws import clients
-from pipeline.deploy import account, buckets, changes, drain, shown
+from pipeline.deploy import account, buckets, shown
 from pipeline.deploy.wanted import TEMPLATE
 from pipeline.local.stack import Emulator
-from tests.stack.template import emulated, load
-from tests.support.account import empty_account
-
-Run = Callable[..., Result]
+from tests.support.account import Run, runner, signed_in
 
 
 @pytest.fixture
 def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An empty account, which this process's clients are pointed at."""
-    empty_account(emulator)
-    for name in set(os.environ) - set(emulator.environ()):
-        monkeypatch.delenv(name)
-    for name, value in emulator.environ().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(changes, "POLL_S", 0)
-    monkeypatch.setattr(drain, "POLL_S", 0)
-    clients.forget_clients()
-    yield emulator
-    clients.forget_clients()
+    with signed_in(emulator, monkeypatch):
+        yield emulator
 
 
 @pytest.fixture
 def run(cloud: Emulator, tmp_path: Path) -> Run:
-    """A verb on the stack `photos`: the emulated part of its template, and the alarms as they are."""
-    template = tmp_path / "batch.json"
-    template.write_text(emulated(load()))
+    """With the alarms as they are."""
     shutil.copy(TEMPLATE.with_name("alarms.yaml"), tmp_path)
-
-    def invoke(verb: str, *arguments: str) -> Result:
-        options = ["--template", str(template), "--unchecked"] if verb == "deploy" else []
-        return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
-
-    return invoke
+    return runner(tmp_path, ("deploy",), "--unchecked")
 
 
 def parameters(stack: str) -> dict[str, str]:

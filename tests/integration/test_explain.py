@@ -16,8 +16,8 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
-from tasks.images.render import Recipes
 from tests.support.queues import take_all, url
+from tests.support.synthetic import Recipes
 from tests.unit.test_dead_letters import task
 
 KEY = "ü/a b+c 100%.jpg"

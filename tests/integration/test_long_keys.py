@@ -9,8 +9,8 @@ import pytest
 from pipeline.core.names import failure_key, stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import MAX_KEY_BYTES
-from tests.integration.test_convergence import PICTURES
-from tests.support.pipeline_model import PipelineModel
+from pipeline.testing.model import PipelineModel
+from tests.support.objects import PICTURES
 
 KEYS = [
     *("k" * (size - 4) + ".png" for size in (1012, 1013, 1016, 1017, 1018, MAX_KEY_BYTES)),

@@ -11,9 +11,10 @@ from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import process, work
+from pipeline.testing.model import INPUT, INTERRUPTS, OUTPUT, Attempt, PipelineModel
 from tasks.convergence import FOLLOW_UP_S, LANDS_WITHIN_S
-from tests.integration.test_convergence import PICTURES, check
-from tests.support.pipeline_model import INPUT, INTERRUPTS, OUTPUT, Attempt, PipelineModel
+from tests.integration.test_convergence import check
+from tests.support.objects import PICTURES
 
 KEY, SCAN = "a.png", "b/c.tif"
 

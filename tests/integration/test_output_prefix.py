@@ -13,10 +13,10 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.operations.audit.audit import Audit, AuditReport
 from pipeline.operations.audit.classify import Status
+from pipeline.testing.model import INPUT, OUTPUT, PipelineModel
 from tasks.cleanup import reconcile
-from tests.integration.test_convergence import PICTURES
 from tests.support import own_route
-from tests.support.pipeline_model import INPUT, OUTPUT, PipelineModel
+from tests.support.objects import PICTURES
 
 PREFIX = "site/previews/"
 KEY = "a/photo.png"

@@ -13,11 +13,12 @@ from PIL import Image
 
 from pipeline.aws import clients
 from pipeline.celery import app
-from pipeline.core.errors import NotAnImage, TransientError
+from pipeline.core.errors import NotAnImage, ServiceUnavailable, TransientError
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.sqs.settled import Unavailable
 from tasks import resize, thumbnail
-from tasks.base import MAX_WAITS
+from tasks.base import MAX_WAIT_S
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -52,10 +53,10 @@ def output(key: str) -> tuple[Image.Image, dict[str, Any]]:
     return Image.open(io.BytesIO(found["Body"].read())), dict(found)
 
 
-def run(task: Any, source: Any, retries: int = 0) -> Any:
+def run(task: Any, source: Any, retries: int = 0, **headers: Any) -> Any:
     """Calls the task as a worker would, on its given try; returns or raises what it does."""
     task.push_request(
-        args=(source,), retries=retries, id="task-1", called_directly=False, is_eager=False, chain=["next"]
+        args=(source,), retries=retries, id="task-1", called_directly=False, is_eager=False, chain=["next"], **headers
     )
     try:
         return task.run(source)
@@ -195,16 +196,47 @@ def test_a_defect_of_ours_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_failure_whose_record_can_t_be_written_waits_and_is_a_dead_letter_after_days(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("celery.canvas.Signature.apply_async", lambda *_, **__: None)
     source = put("text.jpg", b"I am no picture")
     clients.s3().delete_bucket(Bucket=OUTPUT_BUCKET)
-    last = app.settings.max_retries + MAX_WAITS
-    for retries in (0, app.settings.max_retries, last - 1):
-        with pytest.raises(Retry):
-            run(resize, source, retries)
-    with pytest.raises(Reject, match=f"tried {last + 1} times, at last: .* record could not be written") as caught:
-        run(resize, source, last)
-    assert caught.value.requeue is False
+    monkeypatch.setattr("tasks.base.now", lambda: 1_000_000.0)
+    for retries, since in ((0, None), (app.settings.max_retries, 999_999), (400, 1_000_000 - MAX_WAIT_S)):
+        with pytest.raises(Unavailable, match=r"record could not be written") as waiting:
+            run(resize, source, retries, failing_since=since)
+        assert waiting.value.subject == f"s3://{INPUT_BUCKET}/text.jpg"
+    with pytest.raises(Reject, match=r"waited for 2\.5 days, at last: .* record could not be written") as caught:
+        run(resize, source, failing_since=999_999 - MAX_WAIT_S)
+    assert (type(caught.value), caught.value.requeue) == (Reject, False)
+
+
+def away(*_: object, **__: object) -> Any:
+    raise ServiceUnavailable("could not read s3://in/a.jpg: AWS answered 503 SlowDown")
+
+
+def test_a_service_that_may_fail_for_everybody_is_waited_for_by_count_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until the worker has counted as many tries as there are, or for days; then there is a record."""
+    put("a.jpg", jpeg())
+    monkeypatch.setattr("pipeline.s3.storage.read", away)
+    monkeypatch.setattr("tasks.base.now", lambda: 1_000_000.0)
+    most = app.settings.max_retries
+    delays = []
+    for retries, deferrals in ((0, 0), (0, 3), (most, 0), (0, 1000)):
+        with pytest.raises(Unavailable) as waiting:
+            run(resize, f"s3://{INPUT_BUCKET}/a.jpg", retries, deferrals=deferrals, failing_since=999_000)
+        delays.append(waiting.value.delay_s)
+    assert 1 <= delays[0] <= 2
+    assert 8 <= delays[1] <= 16
+    assert 450 <= delays[3] <= 900
+    assert "Contents" not in clients.s3().list_objects_v2(Bucket=OUTPUT_BUCKET)
+    for number, headers in enumerate(({"retries": most + 1}, {"failing_since": 999_999 - MAX_WAIT_S, "deferrals": 9})):
+        key = f"{number}.jpg"
+        put(key, jpeg())
+        with pytest.raises(ServiceUnavailable):
+            run(resize, f"s3://{INPUT_BUCKET}/{key}", **headers)
+        record = json.loads(clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key=f"failed/{key}.json")["Body"].read())
+        assert (record["reason"], record["retryable"]) == ("unavailable", True)
+        assert record["attempts"] == (most + 2, 10)[number]
 
 
 def test_an_argument_that_names_no_object_is_left_to_the_dead_letter_queue() -> None:

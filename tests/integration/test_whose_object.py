@@ -12,9 +12,9 @@ from pipeline.celery import app
 from pipeline.core.errors import MessageError
 from pipeline.core.names import failure_key
 from pipeline.core.source import Source
-from tests.integration.test_convergence import PICTURES
-from tests.support.pipeline_model import INPUT, PipelineModel
-from tests.support.s3_model import Bucket
+from pipeline.testing.model import INPUT, PipelineModel
+from pipeline.testing.s3 import Bucket
+from tests.support.objects import PICTURES
 from tests.unit.test_s3_event import s3_record
 
 KEY = "inv/old.png"

@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
+from click.testing import CliRunner, Result
 
+from pipeline.__main__ import cli
+from pipeline.aws import clients
+from pipeline.deploy import changes, drain
 from pipeline.local.stack import Emulator
+from tests.stack.template import emulated, load
+
+Run = Callable[..., Result]
+
+
+@contextmanager
+def signed_in(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An empty account, which this process's clients are pointed at; nothing else is in the environment."""
+    empty_account(emulator)
+    for name in set(os.environ) - set(emulator.environ()):
+        monkeypatch.delenv(name)
+    for name, value in emulator.environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(changes, "POLL_S", 0)
+    monkeypatch.setattr(drain, "POLL_S", 0)
+    clients.forget_clients()
+    yield emulator
+    clients.forget_clients()
+
+
+def runner(folder: Path, verbs: tuple[str, ...], *always: str) -> Run:
+    """Runs a verb on the stack `photos`, ``verbs`` with the part of the template that the server is complete with.
+
+    ``always``: what those verbs are given, too.
+    """
+    template = folder / "batch.json"
+    template.write_text(emulated(load()))
+
+    def invoke(verb: str, *arguments: str) -> Result:
+        options = ["--template", str(template), *always] if verb in verbs else []
+        return CliRunner().invoke(cli, [verb, "--stack", "photos", *options, *arguments])
+
+    return invoke
 
 
 def empty_account(emulator: Emulator) -> None:

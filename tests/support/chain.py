@@ -37,13 +37,14 @@ class Chain:
     s3_url: str
     prefix: str = field(default_factory=lambda: f"c{uuid.uuid4().hex[:8]}-")
     settings: dict[str, str] = field(default_factory=dict)
+    max_receives: int = 5
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.s3 = self.emulator.client("s3")
         self.sqs = self.server.client()
         for name in ("events", "tasks"):
-            self.server.make_queue(self.prefix + name, visibility_s=30)
+            self.server.make_queue(self.prefix + name, visibility_s=30, max_receives=self.max_receives)
         for bucket in (INPUT, OUTPUT):
             self.s3.create_bucket(Bucket=self.prefix + bucket)
 
@@ -107,6 +108,11 @@ class Chain:
         etag = self.s3.put_object(Bucket=self.input, Key=key, Body=data)["ETag"].strip('"')
         return s3_event(self.input, key, etag, len(data), sequence)
 
+    def delete(self, key: str, sequence: int) -> str:
+        """Deletes an object, and returns the event that S3 would send."""
+        self.s3.delete_object(Bucket=self.input, Key=key)
+        return s3_event(self.input, key, None, 0, sequence)
+
     def notify(self, events: Iterable[str]) -> None:
         url = self.sqs.get_queue_url(QueueName=f"{self.prefix}events")["QueueUrl"]
         waiting = list(events)
@@ -136,13 +142,16 @@ class Chain:
 
 
 @contextmanager
-def chain(folder: Path, *, s3_proxy: bool = False, **settings: str) -> Iterator[tuple[Chain, S3Proxy | None]]:
+def chain(
+    folder: Path, *, s3_proxy: bool = False, max_receives: int = 5, **settings: str
+) -> Iterator[tuple[Chain, S3Proxy | None]]:
     """Everything but the bridge and the workers, which the caller starts; all is killed at the end."""
     with ExitStack() as stack:
         server = stack.enter_context(AwsServer())
         emulator = stack.enter_context(Emulator())
         proxy = stack.enter_context(S3Proxy(emulator.endpoint)) if s3_proxy else None
-        made = Chain(server, emulator, folder, emulator.endpoint if proxy is None else proxy.url, settings=settings)
+        s3_url = emulator.endpoint if proxy is None else proxy.url
+        made = Chain(server, emulator, folder, s3_url, settings=settings, max_receives=max_receives)
         stack.callback(made.close)
         yield made, proxy
 
@@ -157,15 +166,14 @@ def picture(seed: int, size: tuple[int, int] = (400, 300)) -> bytes:
     return buffer.getvalue()
 
 
-def s3_event(bucket: str, key: str, etag: str, size: int, sequence: int) -> str:
+def s3_event(bucket: str, key: str, etag: str | None, size: int, sequence: int) -> str:
+    """``etag`` None: of a removal."""
+    item = {"key": key, "sequencer": f"{sequence:018X}"} | ({} if etag is None else {"size": size, "eTag": etag})
     record: dict[str, Any] = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "eventTime": "2026-01-02T03:04:05.678Z",
-        "eventName": "ObjectCreated:Put",
-        "s3": {
-            "bucket": {"name": bucket},
-            "object": {"key": key, "size": size, "eTag": etag, "sequencer": f"{sequence:018X}"},
-        },
+        "eventName": "ObjectRemoved:Delete" if etag is None else "ObjectCreated:Put",
+        "s3": {"bucket": {"name": bucket}, "object": item},
     }
     return json.dumps({"Records": [record]})

@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline import app
 from pipeline.core.errors import PermanentError
-from pipeline.core.routes import Output, Route
+from pipeline.core.outputs import Output
+from pipeline.core.routes import Route
 from pipeline.s3.content import begins_with
 from tasks import ObjectTask, derive
 

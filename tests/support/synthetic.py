@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from pipeline.core.names import failure_key, key_metadata, stored_name
 from pipeline.core.provenance import Provenance
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, suffix
-from tasks.images.render import Recipes
-from tests.support.s3_model import EPOCH, S3Model, Version
+from pipeline.images.names import ENDINGS, RESIZED_PREFIX, THUMBS_PREFIX, FormatEndings
+from pipeline.testing.s3 import EPOCH, S3Model, Version
+from tasks.images.recipes import recipes as recipes_of
 
 INPUT, OUTPUT = "in", "out"
+
+
+class Recipes(NamedTuple):
+    """Of the two renditions that there are by default."""
+
+    resized: str
+    thumb: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        made = recipes_of(settings)
+        return cls(made["resized"], made["thumbs"])
+
+
 SETTINGS = Settings.from_env({"INPUT_BUCKET": INPUT, "OUTPUT_BUCKET": OUTPUT})
 RECIPES = Recipes.from_settings(SETTINGS)
 NAMES = ("a b", "a+b", "100%", "ünï", "日本", "q?x=1&y", "a", "a.jpg", "a.heic", "a-b")
@@ -38,7 +52,7 @@ class Synthetic:
         """Both renditions of what is there now; keywords replace parts of their provenance."""
         source = self.s3.buckets[INPUT].current(key)
         assert source is not None
-        ending = suffix(key, "image/jpeg", settings)
+        ending = FormatEndings(settings.output_format).of(key, "image/jpeg")
         named = Source(INPUT, key, etag=source.etag, version_id=source.version_id)
         big = self.rendition(RESIZED_PREFIX, key, ending, named, recipes.resized, {}, **made)
         self.wait(seconds=1)

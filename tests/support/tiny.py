@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def trace(*words: object) -> None:
 def note(name: str) -> str:
     trace("done", name)
     return name
+
+
+@app.task(name="tiny.say", ignore_result=True)
+def say(name: str, *more: object) -> None:
+    print(name, *more)
+    print("to standard error", file=sys.stderr)
+    trace("done", name)
 
 
 @app.task(name="tiny.follow")

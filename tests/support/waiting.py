@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-STEP_S = 0.02
+#: Between two looks: short at first, as most conditions are true soon, and looking costs something too.
+STEP_S, MOST_S = 0.01, 0.1
 #: Long: it ends a test that hangs, and is no bound on what is tested. A busy machine may be ten times as slow.
 DEADLINE_S = 180.0
 
@@ -14,10 +15,12 @@ DEADLINE_S = 180.0
 def wait_until(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
     """Returns when ``condition()`` is true; raises ``AssertionError`` that names ``what`` after the deadline."""
     deadline = time.monotonic() + within_s
+    step_s = STEP_S
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:g} s: {what}")
-        time.sleep(STEP_S)
+        time.sleep(step_s)
+        step_s = min(step_s * 1.2, MOST_S)
 
 
 def text_of(path: Path) -> str:

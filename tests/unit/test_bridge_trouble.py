@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from bridge.bounded import MOST_LEFT, BoundedCalls
 from bridge.consumer import Bridge
 from bridge.disposition import ASK_A_WORKER_AT, EventOutcome
 from pipeline.core.errors import NotReadable, TransientError
@@ -18,6 +20,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued, Purpose
 from tests.support.events_queue import EventsQueueModel
+from tests.support.waiting import wait_until
 from tests.unit.test_s3_event import s3_record
 
 SETTINGS = Settings.from_env({"INPUT_BUCKET": "in", "OUTPUT_BUCKET": "out"})
@@ -35,6 +38,7 @@ class World:
         rule: Callable[[Source], bool] = lambda _: True,
         publish: Callable[[Sequence[Assignment]], None] = lambda _: None,
         settings: Settings = SETTINGS,
+        bounded: BoundedCalls | None = None,
     ) -> None:
         self.queue = EventsQueueModel()
         self.sent: list[Assignment] = []
@@ -42,7 +46,9 @@ class World:
         self._refuse = publish
         route = Route(name="r", tasks=("t",), outputs=(Output(folder="r/"),), content=rule)
         queue: Any = self.queue
-        self.bridge = Bridge(settings, queue, self._publish, routes=Routes(settings, [route]), pause=self._pause)
+        self.bridge = Bridge(
+            settings, queue, self._publish, routes=Routes(settings, [route]), pause=self._pause, bounded=bounded
+        )
 
     def _publish(self, due: Sequence[Assignment]) -> None:
         self._refuse(due)
@@ -108,6 +114,37 @@ def test_an_archived_object_is_given_to_a_worker_at_once() -> None:
     world.queue.put(event("a.jpg"))
     assert world.bridge.step() == [EventOutcome.DISPATCHED]
     assert world.sent_to(Purpose.FIND_ROUTE) == ["a.jpg"]
+
+
+def test_objects_whose_rule_hangs_hold_up_nobody() -> None:
+    """No time passes here: a rule's is over when it hangs."""
+    go_on, hanging = threading.Event(), threading.Event()
+
+    def rule(source: Source) -> bool:
+        if source.key.startswith("hangs"):
+            hanging.set()
+            go_on.wait()
+        return True
+
+    def wait(thread: threading.Thread) -> None:
+        wait_until(lambda: not thread.is_alive() or hanging.is_set(), "an end of the rule, or of its time")
+        hanging.clear()
+
+    world = World(rule, bounded=BoundedCalls(wait))
+    bad = [f"hangs/{n}.own" for n in range(MOST_LEFT)]
+    world.queue.put(*map(event, bad[:-1]), event("good.own"), event(bad[-1]), event("late.own"))
+    try:
+        world.until_empty()
+        assert world.sent_to(Purpose.PROCESS) == ["good.own"]
+        # While so many rules hang, none is begun any more: a worker has the time.
+        assert sorted(world.sent_to(Purpose.FIND_ROUTE)) == sorted([*bad, "late.own"])
+        assert set(world.queue.receives.values()) == {1}
+    finally:
+        go_on.set()
+    wait_until(lambda: not [each for each in threading.enumerate() if each.name == "rule"], "the rules have ended")
+    world.queue.put(event("later.own"))
+    world.until_empty()
+    assert world.sent_to(Purpose.PROCESS) == ["good.own", "later.own"]
 
 
 def test_a_rule_that_recovers_is_asked_again_after_a_while() -> None:

@@ -187,7 +187,7 @@ def test_what_could_not_be_settled_is_not_kept_hidden(
     """Nobody extends its visibility any more, so SQS delivers it again."""
     stand = Stand(channel)
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise exc
 
     monkeypatch.setattr(type(channel.parts.settlement), where, fail)

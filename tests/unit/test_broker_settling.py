@@ -19,7 +19,7 @@ from pipeline.sqs.transport.channel import Channel
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 from pipeline.sqs.transport.redrive_policy import RedrivePolicies, RedrivePolicy
-from pipeline.sqs.transport.settlement import Settlement, as_redelivered
+from pipeline.sqs.transport.settlement import Settlement, changed
 from pipeline.sqs.transport.transport import Transport
 from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
 from tests.support.waiting import wait_until
@@ -260,4 +260,4 @@ def test_the_copy_of_what_was_begun_says_so(sqs: Sqs, was_begun: bool, receives:
 
 @pytest.mark.parametrize("body", ["hello", "[]", '{"properties": 5}', "{}"])
 def test_what_is_no_task_message_is_copied_as_it_is(body: str) -> None:
-    assert as_redelivered(body) == body
+    assert changed(body, {"retries": 1}) == body

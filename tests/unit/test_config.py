@@ -5,7 +5,8 @@ from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.core.errors import ConfigError
-from pipeline.core.settings import RENAMED, Settings, markdown_table, renamed_in_use, with_table
+from pipeline.core.settings import RENAMED, Settings, renamed_in_use
+from pipeline.core.settings_table import markdown_table, with_table
 
 
 def test_defaults_need_no_environment() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import buckets, names
+from pipeline.deploy import bucket_names, buckets
 from pipeline.deploy.buckets import STACK_TAG, Owner
 from tests.stack.template import FOLDER, Stack, load, of_type
 from tests.stack.template import _Loader as Loader
@@ -23,8 +23,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return Answers(monkeypatch)
 
 
-def render(text: str, **values: str) -> names.Rendered:
-    return names.rendered(text, values, stack="photos", account="123456789012", region="us-east-1")
+def render(text: str, **values: str) -> bucket_names.Rendered:
+    return bucket_names.rendered(text, values, stack="photos", account="123456789012", region="us-east-1")
 
 
 @pytest.mark.parametrize("values", [{}, {"InputBucketName": "mine", "OutputBucketName": "mine-too"}], ids=str)

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from pipeline.core import errors
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.testing.s3 import S3Model
 from tasks import failures
-from tests.support.s3_model import S3Model
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "failure-record.schema.json").read_text())
 PERMANENT = [

@@ -12,7 +12,9 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
+from pipeline.images.renditions import declared, parse
 from tasks.images.formats import WRITTEN
+from tasks.images.recipes import recipe
 from tasks.images.render import Limits, Recipe, render
 from tasks.images.resample import _simd_agrees, pillow_resize
 from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
@@ -222,9 +224,11 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
             "MAX_FRAMES": "3",
         }
     )
-    assert Recipe.from_settings(settings, (10, 20)) == Recipe((10, 20), "WEBP", 70, 4)
+    thumbs = settings.model_copy(update={"renditions": "thumbs=10x20"})
+    assert recipe(thumbs, declared(thumbs)[0]) == Recipe((10, 20), "WEBP", 70, 4)
     assert Limits.from_settings(settings) == Limits(1000, 2000, 3)
-    assert Recipe.from_settings(Settings(), (10, 20)) == Recipe((10, 20))
+    thumbs = Settings(renditions="thumbs=10x20")
+    assert recipe(thumbs, declared(thumbs)[0]) == Recipe((10, 20))
     assert Limits.from_settings(Settings()) == Limits()
 
 
@@ -242,11 +246,12 @@ def test_a_resampler_that_can_not_be_used_is_a_bad_setting(
     monkeypatch.setattr("tasks.images.resample.find_spec", lambda name: object())
     monkeypatch.setattr("tasks.images.resample._simd_agrees", lambda: True)
     auto = Settings.from_env({"RESAMPLER": "auto"})
-    assert Recipe.from_settings(auto, (10, 10)).resampler == "simd"
+    (thumbs,) = parse("thumbs=10x10")
+    assert recipe(auto, thumbs).resampler == "simd"
     monkeypatch.setattr(f"tasks.images.resample.{name}", value)
     with pytest.raises(ConfigError, match=f"RESAMPLER=simd can't be used: (it )?{problem}"):
-        Recipe.from_settings(Settings.from_env({"RESAMPLER": "simd"}), (10, 10))
-    assert Recipe.from_settings(auto, (10, 10)).resampler == "pillow"
+        recipe(Settings.from_env({"RESAMPLER": "simd"}), thumbs)
+    assert recipe(auto, thumbs).resampler == "pillow"
 
 
 @pytest.mark.parametrize("mistake", ["channels", "rows"])

@@ -3,13 +3,12 @@
 import pytest
 
 from pipeline.core.names import failure_key
-from pipeline.core.settings import Settings
-from pipeline.images.names import ENDINGS, SUFFIXES, suffix, suffixes
+from pipeline.images.names import ENDINGS, SUFFIXES, FormatEndings
 from tasks.images.formats import WRITTEN
 
-UNSET = Settings.from_env({})
-JPEG = Settings.from_env({"OUTPUT_FORMAT": "jpeg"})
-WEBP = Settings.from_env({"OUTPUT_FORMAT": "webp"})
+UNSET = FormatEndings()
+JPEG = FormatEndings("jpeg")
+WEBP = FormatEndings("webp")
 
 
 def test_the_endings_are_those_of_the_formats_that_are_written() -> None:
@@ -19,7 +18,7 @@ def test_the_endings_are_those_of_the_formats_that_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "content_type", "settings", "wanted"),
+    ("key", "content_type", "endings", "wanted"),
     [
         ("a.jpg", "image/jpeg", UNSET, ""),
         ("a.JPEG", "image/jpeg", UNSET, ""),
@@ -36,21 +35,21 @@ def test_the_endings_are_those_of_the_formats_that_are_written() -> None:
     ],
 )
 def test_a_name_gains_an_ending_where_its_own_would_be_wrong(
-    key: str, content_type: str, settings: Settings, wanted: str
+    key: str, content_type: str, endings: FormatEndings, wanted: str
 ) -> None:
-    assert suffix(key, content_type, settings) == wanted
-    assert wanted in suffixes(key, settings)
-    assert set(suffixes(key, settings)) <= set(SUFFIXES)
+    assert endings.of(key, content_type) == wanted
+    assert wanted in endings.of_key(key)
+    assert set(endings.of_key(key)) <= set(endings.ever) == set(SUFFIXES)
 
 
 @pytest.mark.parametrize("key", ["a.jpg", "a.png", "a.upload", "b.gif"])
 def test_most_objects_have_one_name_for_their_renditions(key: str) -> None:
-    assert suffixes(key, UNSET) == ("",)
+    assert UNSET.of_key(key) == ("",)
 
 
 def test_where_the_content_decides_the_likeliest_name_is_first() -> None:
-    assert suffixes("a.heic", UNSET) == (".jpg", ".png", ".webp", ".avif", ".gif")
-    assert suffixes("a.heic", WEBP) == (".webp",)
+    assert UNSET.of_key("a.heic") == (".jpg", ".png", ".webp", ".avif", ".gif")
+    assert WEBP.of_key("a.heic") == (".webp",)
 
 
 def test_no_two_objects_share_a_failure_record() -> None:

@@ -27,6 +27,7 @@ LAYERS = (
     "tasks",
     "bridge",
     "pipeline.operations",
+    "pipeline.testing",
     "pipeline.deploy",
     "pipeline.local",
     "pipeline.cli",
@@ -89,10 +90,22 @@ def test_a_module_imports_only_from_layers_below_its_own(module: str) -> None:
         assert level(imported) <= level(module), f"{module} imports {imported}, which is above it"
 
 
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith(("pipeline.operations", "pipeline.local", "bridge"))]
+)
+def test_what_looks_at_objects_knows_only_routes_and_outputs(module: str) -> None:
+    """Nothing of the images there: what holds for them holds for what users declare."""
+    tried_out = module == "pipeline.operations.adopt.survey"  # which runs the image code on a sample
+    for imported in own_imports(module):
+        assert not imported.startswith("pipeline.images"), f"{module} imports {imported}"
+        assert tried_out or imported.partition(".")[0] != "tasks", f"{module} imports {imported}"
+
+
 def test_no_import_cycles_between_levels_hide_in_the_package_itself() -> None:
     assert set(own_imports("pipeline")) <= {
         "pipeline.s3.content",
         "pipeline.celery",
+        "pipeline.core.outputs",
         "pipeline.core.routes",
         "pipeline.enqueue",
         "pipeline.sqs.transport.publishing",

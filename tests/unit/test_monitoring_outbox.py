@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.aws.backoff import Backoff
 from pipeline.sqs.monitoring import outbox
 from pipeline.sqs.monitoring.outbox import Event, Outbox, split
 from tests.support.waiting import DEADLINE_S
@@ -90,7 +91,7 @@ def test_what_is_not_to_be_delivered_is_not(post: Post) -> None:
 def test_a_failure_keeps_the_events_and_a_recovery_sends_them_once_in_order(
     post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "MAX_PAUSE_S", 0)
+    monkeypatch.setattr(outbox, "BACKOFF", Backoff(0, 0))
     post.broken = True
     box = make(post)
     box.put({"n": 1})
@@ -105,8 +106,9 @@ def test_a_failure_keeps_the_events_and_a_recovery_sends_them_once_in_order(
 
 def test_the_pause_between_tries_grows_to_a_limit_however_long_it_lasts(post: Post) -> None:
     box = make(post, interval_s=1)
-    pauses = [failing_times(box, number) for number in (0, 1, 2, 3, 10, 5000)]
-    assert pauses == [1, 2, 4, 8, outbox.MAX_PAUSE_S, outbox.MAX_PAUSE_S]
+    assert failing_times(box, 0) == 1
+    for number, most_s in ((1, 2), (2, 4), (3, 8), (10, outbox.BACKOFF.most_s), (5000, outbox.BACKOFF.most_s)):
+        assert most_s / 2 <= failing_times(box, number) <= most_s
 
 
 def test_an_event_that_cannot_be_prepared_costs_no_other(post: Post, caplog: pytest.LogCaptureFixture) -> None:
@@ -131,7 +133,7 @@ def test_putting_never_waits_for_a_delivery_that_hangs_and_closing_gives_up(post
 
 def test_the_oldest_are_dropped_when_too_many_wait(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_KEPT", 3)
-    monkeypatch.setattr(outbox, "MAX_PAUSE_S", 0)
+    monkeypatch.setattr(outbox, "BACKOFF", Backoff(0, 0))
     post.broken = True
     box = make(post)
     for number in range(10):

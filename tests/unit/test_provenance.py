@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline.core.provenance import Provenance
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from tasks.images.render import Recipes
+from tests.support.synthetic import Recipes
 
 SOURCE = Source("in", "a.jpg", version_id="v", etag="e", sequencer="0A")
 

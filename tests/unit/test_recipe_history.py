@@ -6,7 +6,7 @@ import random
 from datetime import timedelta
 
 from pipeline.operations.audit.recipe_history import LONGEST_GAP, RecipeTimeline
-from tests.support.s3_model import EPOCH
+from pipeline.testing.s3 import EPOCH
 
 HOUR = timedelta(hours=1)
 

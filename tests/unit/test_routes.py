@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.core.errors import ConfigError, MessageError, ObjectGone, Transien
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
-from pipeline.images import IMAGES
+from pipeline.images import images
 from pipeline.operations.routes_command import show
 from pipeline.s3.content import begins_with
 from pipeline.sqs.worker.startup import RouteCheck
@@ -22,6 +23,7 @@ from tests.support import own_route
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out"})
 OUTPUT = Output(folder="text/", append_suffix=".txt")
+IMAGES = images(SETTINGS)
 
 
 def route(name: str = "r", **more: Any) -> Route:
@@ -138,7 +140,8 @@ def test_the_modules_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_name_that_the_images_route_had_before_still_works() -> None:
-    assert Routes.load(Settings.from_env({"ROUTES": "tasks.routes"})).all == (IMAGES,)
+    settings = Settings.from_env({"ROUTES": "tasks.routes"})
+    assert Routes.load(settings).all == (images(settings),)
 
 
 @pytest.mark.parametrize("names", [{}, {"ROUTES": route()}, {"ROUTES": ["r"]}])
@@ -183,16 +186,99 @@ def test_an_object_is_enqueued_on_the_route_that_takes_it(monkeypatch: pytest.Mo
         sent(monkeypatch, "s3://in/a.x", route="pdf")
 
 
+class ByContent:
+    """A rule that is no function, and not hashable."""
+
+    def __init__(self) -> None:
+        self.asked: list[Source] = []
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, source: Source) -> bool:
+        self.asked.append(source)
+        return source.size is not None and source.size > 3
+
+
+def test_lists_and_rules_that_can_not_be_hashed_are_fine() -> None:
+    rule = ByContent()
+    found = routes(Route(name="r", tasks=["t"], outputs=[OUTPUT], match_suffixes=[".txt"], content=rule))
+    assert found.match(Source("in", "a.txt", etag="e", size=4)) is not None
+    assert found.match(Source("in", "a.txt", etag="e", size=4)) is not None
+    assert found.match(Source("in", "a.txt", etag="f", size=3)) is None
+    assert len(rule.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"match_suffixes": ".txt"}, r"its match_suffixes must be a list of suffixes, not '\.txt'"),
+        ({"tasks": "mine.task"}, "its tasks must be a list of names of tasks, not 'mine.task'"),
+        ({"outputs": OUTPUT}, "its outputs must be a list of Output"),
+        ({"outputs": ["text/"]}, "its outputs must be a list of Output"),
+        ({"tasks": [len]}, "its tasks must be a list"),
+        ({"match_suffixes": None}, "its match_suffixes must be a list"),
+        ({"content": "yes"}, "its content a function"),
+        ({"outputs": (Output(folder="a/", append_suffix=".a", replace_suffix=".b"),)}, "take one of them"),
+        ({"outputs": (Output(folder="a/", replace_suffix="b"),)}, "replace_suffix 'b' must begin with a dot"),
+        ({"outputs": (Output(folder="a/", made_from="b/"),)}, "'b/', which is no output before it"),
+    ],
+)
+def test_a_declaration_of_the_wrong_kind_is_one_clear_line(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as told:
+        routes(route(**wrong))
+    assert "\n" not in str(told.value)
+
+
+def test_a_rule_is_told_the_size_where_only_the_key_is_known() -> None:
+    """``routes URI``, ``process("s3://…")`` and whoever else has no event."""
+    looked: list[Source] = []
+
+    def look(source: Source) -> Source | None:
+        looked.append(source)
+        return None if source.key == "gone.txt" else replace(source, etag="e", size=4)
+
+    rule = ByContent()
+    found = Routes(SETTINGS, [route(content=rule, match_suffixes=(".txt",))], look)
+    assert found.match(Source("in", "a.txt")) is not None
+    assert found.match(Source("in", "gone.txt")) is None
+    assert found.match(Source("in", "b.txt", etag="e", size=2)) is None
+    assert found.match(Source("in", "a.bin")) is None
+    assert [source.key for source in looked] == ["a.txt", "gone.txt"]
+    assert all(source.size is not None for source in rule.asked)
+
+
+def test_a_copy_of_the_images_route_is_what_it_says() -> None:
+    photos = replace(IMAGES, prefix="photos/", match_suffixes=(".png",))
+    found = routes(photos)
+    assert taken(found, "photos/a.png") == "images"
+    assert taken(found, "a.png") is taken(found, "photos/a.jpg") is None
+    assert found.skip_reason(Source("in", "a.png")) == "its key does not begin with photos/"
+    assert found.skip_reason(Source("in", "photos/a.jpg")) == "its key ends in none of .png"
+
+
+def test_routes_may_depend_on_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def declare(settings: Settings) -> list[Route]:
+        return [replace(images(settings), prefix="photos/")]
+
+    settings = module(monkeypatch, ROUTES=declare).model_copy(update={"routes": ("my_routes",)})
+    found = Routes.load(settings)
+    assert [each.prefix for each in found.all] == ["photos/"]
+    assert found.folders == ("resized/", "thumbs/")
+
+
 def test_where_there_is_one_route_only_what_is_enqueued_by_name_goes_there() -> None:
     assert routes(IMAGES).resolve(Source("in", "no-ending")).name == "images"
 
 
 def test_of_what_no_route_takes_anything_may_be_stored_since_somebody_chose_a_route() -> None:
     found = routes(route(match_suffixes=(".txt",)), IMAGES)
-    names = {output.name("a.x") for output in found.outputs("a.x")}
-    assert names == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
-    assert {output.folder for output in found.outputs("a.txt")} == {"text/"}
-    assert {output.folder for output in found.outputs("a.txt", ever=True)} == {"text/", "resized/", "thumbs/"}
+    assert {each.name for each in found.stored_names("a.x")} == {"text/a.x.txt", "resized/a.x", "thumbs/a.x"}
+    assert {each.name for each in found.stored_names("a.txt")} == {"text/a.txt.txt"}
+    folders = {each.name.partition("/")[0] for each in found.stored_names("a.txt", ever=True)}
+    assert folders == {"text", "resized", "thumbs"}
 
 
 def test_the_verb_shows_what_is_declared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

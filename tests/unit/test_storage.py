@@ -19,7 +19,7 @@ from pipeline.core.errors import (
 from pipeline.core.source import Source
 from pipeline.s3 import storage
 from pipeline.s3.listing import UnorderedListing, list_objects
-from tests.support.s3_model import EPOCH, S3Model, error
+from pipeline.testing.s3 import EPOCH, S3Model, error
 
 
 def failing(exc: Exception) -> Any:

@@ -16,6 +16,7 @@ from pipeline.core.times import parse_time
 from pipeline.operations.adopt.estimate import PRICES_AS_OF, SPOT_DISCOUNT, Estimate, estimate
 from pipeline.operations.adopt.survey import Survey, Tried, tried
 from pipeline.operations.backfill import backfill
+from pipeline.s3 import content
 from pipeline.s3.listing import list_objects
 
 #: Reasons, endings and failures shown of each kind.
@@ -35,7 +36,7 @@ def adopt(
 ) -> int:
     """Returns the exit status. Raises ``PipelineError``."""
     settings = Settings.from_env()
-    routes = Routes.load(settings)
+    routes = Routes.load(settings, content.look)
     bucket, prefix = place(target)
     since = None if newer_than is None else parse_time(newer_than)
     survey = Survey(routes, bucket, sample, since)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,16 +15,17 @@ from enum import Enum
 from typing import IO
 
 from pipeline.core.errors import PipelineError, TransientError
-from pipeline.core.names import FAILED_PREFIX, is_shortened
+from pipeline.core.names import is_shortened
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
-from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
-from pipeline.operations.audit.classify import Classifier, Finding, Status, others
+from pipeline.operations.audit.classify import Classifier, Finding, Status
 from pipeline.operations.audit.merge import MergedEntry, merge
 from pipeline.operations.unreadable import unreadable
 from pipeline.s3.listing import list_objects
 from pipeline.s3.storage import Found
 
+#: Orphans that are remembered: what is stored of one that is gone is found name by name, close to each other.
+ORPHANS = 10_000
 #: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
 MAX_BATCH = 64
 THREADS = 16
@@ -106,7 +107,7 @@ class Audit:
 
     def run(self, on_progress: Callable[[int], None] = lambda _: None) -> AuditReport:
         """Raises ``PipelineError``. ``on_progress`` is called with the number of objects that are classified."""
-        for classified, finding in enumerate(self._findings(), 1):
+        for classified, finding in enumerate(_once(self._findings()), 1):
             self.report.add(finding, self._most_examples)
             repair = repair_of(finding)
             if repair is not None:
@@ -155,17 +156,9 @@ class Audit:
 
     def _entries(self) -> Iterator[tuple[MergedEntry, Route | None]]:
         """What is to be classified, each with the route of its object; None where there is no object."""
-        beside = others(self._routes)
-        of_images = len(beside) < len(self._routes.folders)
-        prefix = self._routes.settings.output_prefix
-        resized, thumbs, records = (
-            self._listed(prefix + folder) if of_images or folder == FAILED_PREFIX else iter(())
-            for folder in (RESIZED_PREFIX, THUMBS_PREFIX, FAILED_PREFIX)
-        )
-        outputs = [(output, self._listed(output.folder)) for output in beside]
-        for entry in merge(
-            list_objects(self._bucket, self._prefix, on_request=self._count), resized, thumbs, records, outputs
-        ):
+        outputs = [(output, self._listed(output.folder)) for output in self._routes.outputs]
+        sources = list_objects(self._bucket, self._prefix, on_request=self._count)
+        for entry in merge(sources, self._listed(self._routes.settings.failed_folder), outputs):
             found = entry.source
             if found is None:
                 yield entry, None
@@ -205,3 +198,16 @@ class Audit:
     def _count(self, operation: str) -> None:
         with self._lock:
             self.report.requests[operation] += 1
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Each orphan the first time only."""
+    seen: OrderedDict[Source, None] = OrderedDict()
+    for finding in findings:
+        if finding.status is Status.ORPHANED:
+            if finding.source in seen:
+                continue
+            seen[finding.source] = None
+            if len(seen) > ORPHANS:
+                seen.popitem(last=False)
+        yield finding

@@ -1,7 +1,7 @@
 """What a listing's entries mean: done, failed, missing, stale, orphaned. Looks at single objects only where in doubt.
 
-There is no doubt about an object whose outputs were all written after it, the thumbnail after the other rendition,
-at a time of which the recipe is known (``RecipeTimeline``), with no failure record, and nothing else under its names.
+There is no doubt about an object whose outputs were all written after it, each after what it is made from, at a time
+of which the recipe is known (``RecipeTimeline``), with no failure record, and nothing else under its names.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from pipeline.core.names import failure_key, may_be_shortened
+from pipeline.core.outputs import Output
 from pipeline.core.provenance import Provenance
-from pipeline.core.routes import Output, Route, Routes
+from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
-from pipeline.images import ImageRoute
-from pipeline.images.names import RESIZED_PREFIX, THUMBS_PREFIX
 from pipeline.operations.audit.merge import MergedEntry
 from pipeline.operations.audit.recipe_history import RecipeTimeline
 from pipeline.s3 import storage
@@ -54,41 +54,36 @@ class Facts:
     orphans: list[str] = field(default_factory=list)  # names of renditions of objects that don't exist
 
 
-def wanted(route: Route, key: str, routes: Routes, recipes: Mapping[str, str]) -> list[dict[str, str]]:
-    """What an object on this route is done with: any one of these, whole; the recipe by the output's key."""
-    return [
-        {output.name(key): recipes[output.folder] for output in result}
-        for result in route.output_sets(key, routes.settings)
-    ]
+def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> list[dict[str, str]]:
+    """What an object on this route is done with: for each output the names that it may have, with its recipe."""
+    return [{each.name: recipes[output.folder] for each in output.names(key)} for output in route.outputs]
 
 
-def classify(facts: Facts, named: Source, results: Sequence[Mapping[str, str]]) -> list[Finding]:
-    """The status of the object, and what lies beside what counts. ``results``: see ``wanted``."""
+def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) -> list[Finding]:
+    """The status of the object, and what lies beside what counts. ``outputs``: see ``wanted``."""
     etag = facts.source.etag
-    whole = [result for result in results if result.keys() <= facts.made.keys()]
-    current = [result for result in whole if all(facts.made[key].etag == etag for key in result)]
-    if current:
-        counts = current[0]
-        up_to_date = all(facts.made[key].recipe == recipe for key, recipe in counts.items())
-        status = Finding(Status.DONE, named) if up_to_date else Finding(Status.STALE, named, "made by another recipe")
-        beside = facts.made.keys() > counts.keys() or facts.record is not None
+    current = [[name for name in names if name in facts.made and facts.made[name].etag == etag] for names in outputs]
+    if all(current):
+        # Of several names, that which is by the current recipe.
+        pairs = [
+            (names, sorted(found, key=lambda name: facts.made[name].recipe != names[name])[0])
+            for names, found in zip(outputs, current, strict=True)
+        ]
+        outdated = [name for names, name in pairs if facts.made[name].recipe != names[name]]
+        status = Finding(Status.STALE, named, "made by another recipe") if outdated else Finding(Status.DONE, named)
+        beside = facts.made.keys() > {name for _, name in pairs} or facts.record is not None
     elif facts.record is not None and facts.record.etag in (None, etag):
         status = Finding(Status.FAILED, named, facts.reason)
         beside = any(each.etag != etag for each in facts.made.values())
     else:
         # What lies beside is removed when the object is done.
         beside = False
-        if whole:
+        if all(facts.made.keys() & names.keys() for names in outputs):
             status = Finding(Status.STALE, named, "the object is newer")
         else:
             status = Finding(Status.MISSING, named, "only a part of it" if facts.made else "")
-    orphans = [Finding(Status.ORPHANED, Source(named.bucket, name)) for name in facts.orphans]
+    orphans = [Finding(Status.ORPHANED, Source(named.bucket, key)) for key in facts.orphans]
     return [status, *([Finding(Status.LEFTOVER, named)] if beside else []), *orphans]
-
-
-def others(routes: Routes) -> list[Output]:
-    """The outputs of all routes but the images'."""
-    return [output for route in routes.all if not isinstance(route, ImageRoute) for output in route.outputs]
 
 
 class Classifier:
@@ -100,13 +95,9 @@ class Classifier:
         self._routes = routes
         self._input = input_bucket
         self._output = routes.settings.required("output_bucket")
-        self._resized, self._thumbs = (
-            routes.settings.output_prefix + folder for folder in (RESIZED_PREFIX, THUMBS_PREFIX)
-        )
-        #: A thumbnail's recipe says by what recipe the rendition was made that it was made from.
-        self._spoken_for = frozenset({self._resized})
         self._recipes = routes.recipes()
-        self._others = {output.folder: output for output in others(routes)}
+        #: What is made from one of these has both recipes, so it speaks for both.
+        self._spoken_for = {output.made_from for output in routes.outputs} - {None}
         self._on_request = on_request
         self._full = full
         self._timelines: defaultdict[str, RecipeTimeline] = defaultdict(RecipeTimeline)  # by the output's folder
@@ -123,26 +114,27 @@ class Classifier:
             or _is_hidden(entry)
         ):
             return None
-        there = self._outputs(entry)
-        for result in route.output_sets(entry.key, self._routes.settings):
-            found = [there.get(output.name(entry.key)) for output in result]
-            times = [each.modified for each in found if each is not None]
-            if len(there) == len(result) == len(times) and source.modified < times[0] and times == sorted(times):
-                known = zip(result, times, strict=True)
-                if all(
-                    o.folder in self._spoken_for or self._timelines[o.folder].is_up_to_date(time) for o, time in known
-                ):
-                    return Finding(Status.DONE, self._named(source))
-        return None
+        if len(entry.stored) != len(route.outputs):
+            return None
+        listed = {each.name: each.found.modified for each in entry.stored}
+        times: dict[str, datetime] = {}
+        for output in route.outputs:
+            time = next((listed[each.name] for each in output.names(entry.key) if each.name in listed), None)
+            # In the second of the upload, or before what it was made from, it may be of another version.
+            if time is None or time <= source.modified or (output.made_from and time < times[output.made_from]):
+                return None
+            if output.folder not in self._spoken_for and not self._timelines[output.folder].is_up_to_date(time):
+                return None
+            times[output.folder] = time
+        return Finding(Status.DONE, self._named(source))
 
     def with_head(self, entry: MergedEntry, route: Route | None) -> list[Finding]:
         """Raises ``TransientError``."""
         if entry.source is None or route is None:
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
-        results = wanted(route, entry.key, self._routes, self._recipes)
         facts = self._facts_by_name(entry.source) if _is_hidden(entry) else self._facts(entry, entry.source)
-        return classify(facts, named, results)
+        return classify(facts, named, wanted(route, entry.key, self._recipes))
 
     def hidden(self, name: str) -> Source | None:
         """The object of which something is stored under a shortened name; None where it exists, or is none of ours.
@@ -159,10 +151,10 @@ class Classifier:
         """Of an object some of whose names are shortened, so that the listings don't tell which are its own."""
         facts = Facts(source)
         self._add_record(facts)
-        for output in self._routes.outputs(source.key, ever=True):
-            found = self._look(self._output, output.name(source.key))
+        for name in self._routes.stored_names(source.key, ever=True):
+            found = self._look(self._output, name.name)
             made = Provenance.read(None if found is None else found.metadata)
-            if found is not None and made.is_for(self._input, output.append_suffix):
+            if found is not None and name.holds(made, self._input):
                 facts.made[found.key] = made
         return facts
 
@@ -172,12 +164,6 @@ class Classifier:
         if record is not None and made.is_of(self._input):
             facts.record = made
             facts.reason = (record.metadata or {}).get("reason", "unknown")
-
-    def _outputs(self, entry: MergedEntry) -> dict[str, Found]:
-        """All that is listed of an object, by key."""
-        pairs = ((self._resized, entry.resized), (self._thumbs, entry.thumbs))
-        images = {f"{folder}{entry.key}{suffix}": found for folder, by in pairs for suffix, found in by.items()}
-        return images | {self._others[folder].name(entry.key): found for folder, found in entry.others.items()}
 
     def _named(self, source: Found) -> Source:
         return Source(self._input, source.key, etag=source.etag, size=source.size)
@@ -190,52 +176,56 @@ class Classifier:
         facts = Facts(source)
         if entry.record is not None:
             self._add_record(facts)
-        for suffix in dict.fromkeys([*entry.resized, *entry.thumbs]):
-            pair = zip((self._resized, self._thumbs), self._pair(entry, suffix), strict=True)
-            made = {f"{folder}{entry.key}{suffix}": each for folder, each in pair if each is not None}
-            if all(each.is_for(self._input, suffix) for each in made.values()):
-                facts.made |= made
-            elif not entry.ambiguous:
-                facts.orphans.append(entry.key + suffix)
-        for folder in entry.others:
-            self._add_other(facts, self._others[folder])
+        spoken_for: dict[str, Provenance] = {}  # by what is made from it; by name
+        # The last first: what is made from another one speaks for that, too.
+        for each in sorted(entry.stored, key=lambda each: -self._routes.outputs.index(each.output)):
+            made = spoken_for.get(each.name)
+            if made is None:
+                found = self._look(self._output, each.name)
+                if found is None:
+                    continue
+                made = Provenance.read(found.metadata)
+                if each.output.stored(entry.key, each.suffix).holds(made, self._input):
+                    spoken_for |= self._parent(entry, each.output, found, made)
+                if made.recipe is not None:
+                    is_current = made.recipe == self._recipes[each.output.folder]
+                    self._timelines[each.output.folder].learn(found.modified, is_current)
+            if each.output.stored(entry.key, each.suffix).holds(made, self._input):
+                facts.made[each.name] = made
+            elif not entry.ambiguous and made.is_of(self._input):
+                facts.orphans.append(_key_of(each.found.key, made))
         return facts
 
-    def _add_other(self, facts: Facts, output: Output) -> None:
-        found = self._look(self._output, output.name(facts.source.key))
-        made = Provenance.read(None if found is None else found.metadata)
-        if found is not None and made.is_for(self._input, output.append_suffix):
-            facts.made[found.key] = made
-            self._timelines[output.folder].learn(found.modified, made.recipe == self._recipes[output.folder])
-
-    def _pair(self, entry: MergedEntry, suffix: str) -> tuple[Provenance | None, Provenance | None]:
-        """Both renditions of that name. A thumbnail speaks for the rendition that it was made from, too."""
-        name = entry.key + suffix
-        resized = entry.resized.get(suffix)
-        small = self._look(self._output, self._thumbs + name) if suffix in entry.thumbs else None
-        made = None if small is None else Provenance.read(small.metadata)
-        if small is not None and made is not None and made.recipe is not None:
-            self._timelines[self._thumbs].learn(small.modified, made.recipe == self._recipes[self._thumbs])
-            if resized is not None and (small.metadata or {}).get("made-from") == resized.etag:
-                big = Provenance(made.bucket, made.etag, key_suffix=made.key_suffix, recipe=resized_recipe(made.recipe))
-                return big, made
-        found = self._look(self._output, self._resized + name) if resized is not None else None
-        return None if found is None else Provenance.read(found.metadata), made
+    def _parent(self, entry: MergedEntry, output: Output, found: Found, made: Provenance) -> dict[str, Provenance]:
+        """What the metadata of one output says of that which it was made from, if that is still there."""
+        etag = (found.metadata or {}).get("made-from")
+        if etag is None or made.recipe is None:
+            return {}
+        recipe = made.recipe.rpartition(".")[0]
+        parents = (each for each in entry.stored if each.output.folder == output.made_from and each.found.etag == etag)
+        return {
+            each.name: Provenance(made.bucket, made.etag, key_suffix=each.suffix, recipe=recipe) for each in parents
+        }
 
     def _original(self, entry: MergedEntry) -> Source:
         """Of what an orphan was made: its name may have gained a suffix."""
-        if entry.record is not None or entry.others:
+        if entry.record is not None:
             return Source(self._input, entry.key)
-        found = self._look(self._output, (self._resized if entry.resized else self._thumbs) + entry.key)
-        suffix = Provenance.read(None if found is None else found.metadata).key_suffix
-        return Source(self._input, entry.key.removesuffix(suffix) or entry.key)
+        first = entry.stored[0]
+        suffixes = first.output.suffixes
+        if len(suffixes) == 1 and first.output.replace_suffix is None:
+            return Source(self._input, entry.key.removesuffix(suffixes[0]) or entry.key)
+        found = self._look(self._output, first.name)
+        return Source(self._input, _key_of(entry.key, Provenance.read(None if found is None else found.metadata)))
+
+
+def _key_of(name: str, made: Provenance) -> str:
+    """The key of the object of which something is stored under this name: as its metadata tells."""
+    if made.key is not None:
+        return made.key
+    return name.removesuffix(made.key_suffix) or name
 
 
 def _is_hidden(entry: MergedEntry) -> bool:
     """Whether something may be stored of the object under a name that does not tell of which object it is."""
     return may_be_shortened(entry.key)
-
-
-def resized_recipe(recipe: str) -> str:
-    """The first part of a thumbnail's recipe: see ``Recipes``."""
-    return recipe.partition(".")[0]

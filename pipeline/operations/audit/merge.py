@@ -1,4 +1,4 @@
-"""Listings side by side: the originals, both kinds of renditions, the failure records, and other routes' outputs.
+"""Listings side by side: the originals, the failure records, and what each output has stored.
 
 Each is read page by page in the order of its keys, and only what belongs to the keys at hand is held in memory: what
 is held are objects whose key is the beginning of the key that is being read. So a million objects need no more
@@ -12,42 +12,47 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.core.names import FAILED_SUFFIX
-from pipeline.core.routes import Output
-from pipeline.images.names import SUFFIXES
+from pipeline.core.outputs import Output
 from pipeline.s3.storage import Found
 
-#: Sorts behind everything that may follow an object's key in the name of what belongs to it.
-_END = "."
-_LAST = "~"
+#: Sorts behind everything that may follow an object's key in the name of what belongs to it: a dot, and then whatever.
+_LAST = ".\U0010ffff"
+
+
+@dataclass(slots=True)
+class Stored:
+    """What is listed under a name that an output of the object may have."""
+
+    output: Output
+    suffix: str  # what the name has behind the object's key
+    found: Found  # its key is without the output's folder
+
+    @property
+    def name(self) -> str:
+        return self.output.folder + self.found.key
 
 
 @dataclass(slots=True)
 class MergedEntry:
-    """All that is stored of one object, or of one that is gone. Renditions by what follows the key in their name."""
+    """All that is listed of one object; or, where there is no object, what is listed under one name."""
 
     key: str
     source: Found | None = None
     record: Found | None = None
-    resized: dict[str, Found] = field(default_factory=dict)
-    thumbs: dict[str, Found] = field(default_factory=dict)
-    others: dict[str, Found] = field(default_factory=dict)  # outputs of other routes than the images', by folder
-    ambiguous: bool = False  # another object may own some of these renditions: their names end alike
+    stored: list[Stored] = field(default_factory=list)
+    ambiguous: bool = False  # another object may own some of what is stored: their names end alike
 
 
 def merge(
-    sources: Iterable[Found],
-    resized: Iterable[Found],
-    thumbs: Iterable[Found],
-    records: Iterable[Found],
-    others: Sequence[tuple[Output, Iterable[Found]]] = (),
+    sources: Iterable[Found], records: Iterable[Found], outputs: Sequence[tuple[Output, Iterable[Found]]]
 ) -> Iterator[MergedEntry]:
-    """Each object once, about in the order of the keys; renditions without an original too.
+    """Each object once, about in the order of the keys; then what is stored without one.
 
-    The listings' keys are relative, in order: without prefixes, but with the suffixes of renditions and records.
+    The listings' keys are relative, in order: without folders, but with the suffixes of outputs and records.
     """
-    listings = [sources, resized, thumbs, records, *(listing for _, listing in others)]
+    table = _Table([output for output, _ in outputs])
+    listings = [sources, records, *(listing for _, listing in outputs)]
     streams = [_labelled(listing, kind) for kind, listing in enumerate(listings)]
-    table = _Table([output for output, _ in others])
     for name, kind, found in heapq.merge(*streams, key=lambda item: item[0]):
         yield from table.before(name)
         table.add(name, kind, found)
@@ -58,75 +63,89 @@ def _labelled(listing: Iterable[Found], kind: int) -> Iterator[tuple[str, int, F
     return ((found.key, kind, found) for found in listing)
 
 
-def _limit(key: str) -> str:
-    """No name of anything that belongs to this key sorts behind it."""
-    return key + _END + _LAST
-
-
-def _candidates(name: str) -> list[str]:
-    """The keys whose renditions may have this name."""
-    return [name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)]
-
-
 class _Table:
     """What has been read and is not complete yet."""
 
-    def __init__(self, others: Sequence[Output]) -> None:
-        self._others = others
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = outputs
         self._objects: dict[str, MergedEntry] = {}
-        self._renditions: tuple[dict[str, Found], dict[str, Found]] = ({}, {})
-        self._claimed: set[str] = set()  # names of renditions
-        self._due: list[tuple[str, int, str]] = []  # heap: limit, 0 for an object or 1 for a rendition, key or name
+        #: What each output has stored, by its name without the folder.
+        self._stored: list[dict[str, Found]] = [{} for _ in outputs]
+        self._claimed: list[set[str]] = [set() for _ in outputs]  # names that an object has
+        #: Heap: limit, 0 for an object or 1 for what is stored, key or name.
+        self._due: list[tuple[str, int, str]] = []
+        self._by_stem = any(output.replace_suffix is not None for output in outputs)
 
     def add(self, name: str, kind: int, found: Found) -> None:
-        if kind in (1, 2):
-            self._renditions[kind - 1][name] = found
-            heapq.heappush(self._due, (max(map(_limit, _candidates(name))), 1, name))
+        if kind >= 2:
+            output = self._outputs[kind - 2]
+            self._stored[kind - 2][name] = found
+            heapq.heappush(self._due, (self._limit_of(output, name), 1, name))
             return
-        other = self._others[kind - 4] if kind >= 4 else None
-        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX if other is None else other.append_suffix)
+        key = name if kind == 0 else name.removesuffix(FAILED_SUFFIX)
         if key not in self._objects:
             self._objects[key] = MergedEntry(key)
-            heapq.heappush(self._due, (_limit(key), 0, key))
+            heapq.heappush(self._due, (self._limit(key), 0, key))
         if kind == 0:
             self._objects[key].source = found
-        elif other is None:
-            self._objects[key].record = found
         else:
-            self._objects[key].others[other.folder] = found
+            self._objects[key].record = found
 
     def before(self, name: str | None) -> Iterator[MergedEntry]:
         """What can't be added to any more once this name has been read; None: everything."""
         while self._due and (name is None or self._due[0][0] < name):
-            _, kind, due = heapq.heappop(self._due)
+            limit, kind, due = heapq.heappop(self._due)
             if kind == 0:
                 yield self._object(due)
             else:
-                yield from self._unclaimed(due)
+                yield from self._unclaimed(due, limit)
+
+    def _limit(self, key: str) -> str:
+        """No name of anything that belongs to this key sorts behind it."""
+        stems = {key, *(output.stem(key) for output in self._outputs)} if self._by_stem else {key}
+        return max(stem + _LAST for stem in stems)
+
+    def _limit_of(self, output: Output, name: str) -> str:
+        """No object that may own what has this name is complete before it."""
+        return max(self._limit(stem) for stem in _stems(output, name))
 
     def _object(self, key: str) -> MergedEntry:
         done = self._objects.pop(key)
         if done.source is None:
             return done
-        for suffix in SUFFIXES:
-            name = key + suffix
-            for renditions, mine in zip(self._renditions, (done.resized, done.thumbs), strict=True):
-                if name in renditions:
-                    mine[suffix] = renditions[name]
-                    others = [self._objects.get(other) for other in _candidates(name) if other != key]
-                    done.ambiguous |= name in self._claimed or any(other and other.source for other in others)
-            if suffix in done.resized or suffix in done.thumbs:
-                self._claimed.add(name)
+        for output, stored, claimed in zip(self._outputs, self._stored, self._claimed, strict=True):
+            stem = output.stem(key)
+            for suffix in output.suffixes:
+                found = stored.get(stem + suffix)
+                if found is not None:
+                    done.stored.append(Stored(output, suffix, found))
+                    done.ambiguous = done.ambiguous or found.key in claimed or self._is_wanted(output, found.key, key)
+                    claimed.add(found.key)
         return done
 
-    def _unclaimed(self, name: str) -> Iterator[MergedEntry]:
-        resized, thumb = (renditions.pop(name, None) for renditions in self._renditions)
-        if name in self._claimed:
-            self._claimed.discard(name)
-        elif resized is not None or thumb is not None:
-            found = MergedEntry(name)
-            if resized is not None:
-                found.resized[""] = resized
-            if thumb is not None:
-                found.thumbs[""] = thumb
-            yield found
+    def _is_wanted(self, output: Output, name: str, key: str) -> bool:
+        """By another object than that with this key, of those that are not complete yet."""
+        if output.replace_suffix is not None:
+            stem = output.stem(key)
+            return any(each.source and output.stem(each.key) == stem for each in self._objects.values())
+        others = (self._objects.get(other) for other in _stems(output, name) if other != key)
+        return any(other is not None and other.source is not None for other in others)
+
+    def _unclaimed(self, name: str, limit: str) -> Iterator[MergedEntry]:
+        """What has this name and this limit, and no object; several outputs are done at once."""
+        orphan = MergedEntry(name)
+        for output, stored, claimed in zip(self._outputs, self._stored, self._claimed, strict=True):
+            if name not in stored or self._limit_of(output, name) != limit:
+                continue
+            found = stored.pop(name)
+            if name in claimed:
+                claimed.discard(name)
+            else:
+                orphan.stored.append(Stored(output, "", found))
+        if orphan.stored:
+            yield orphan
+
+
+def _stems(output: Output, name: str) -> list[str]:
+    """What may be in the name of the key of its object: the key itself, or the key without its ending."""
+    return [name.removesuffix(suffix) for suffix in output.suffixes if name.endswith(suffix)] or [name]

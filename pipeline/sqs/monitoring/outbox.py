@@ -11,6 +11,8 @@ from typing import Any
 
 from kombu.utils.json import dumps
 
+from pipeline.aws.backoff import Backoff
+
 logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
@@ -19,8 +21,8 @@ Event = dict[str, Any]
 MAX_BYTES = 180_000
 #: Events kept while they can't be delivered; beyond it the oldest are dropped, and counted.
 MAX_KEPT = 20_000
-#: Longest pause between two tries, in seconds.
-MAX_PAUSE_S = 30
+#: Between two tries to deliver.
+BACKOFF = Backoff(2, 30)
 
 
 class Outbox:
@@ -89,7 +91,7 @@ class Outbox:
                     self._idle(closing)
 
     def _pause_s(self) -> float:
-        return self._interval_s if self._failures == 0 else min(2.0 ** min(self._failures, 10), MAX_PAUSE_S)
+        return BACKOFF.pause_s(self._failures) if self._failures else self._interval_s
 
     def _take(self) -> None:
         for _ in range(len(self._pending)):

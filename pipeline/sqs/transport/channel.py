@@ -15,7 +15,7 @@ Events and remote control have exchanges and queues of their own: ``monitoring.f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -43,6 +43,7 @@ from pipeline.sqs.transport.pool import running_tags
 from pipeline.sqs.transport.publishing import PublishBatch
 from pipeline.sqs.transport.queue_reader import WANTED_ATTRIBUTES, QueueReader
 from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Receiver
+from pipeline.sqs.worker.gate import Gate
 
 
 class MissingQueue(ConfigError, UndefinedQueueException):
@@ -60,6 +61,8 @@ class Channel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._drain_timeout_s: float | None = None
+        #: Its own, until the worker gives it the one that outlives connections.
+        self.gate = Gate()
         super().__init__(*args, **kwargs)
 
     # --- the parts ---
@@ -84,6 +87,7 @@ class Channel(SQS.Channel):
     def delivery(self) -> Delivery:
         return Delivery(
             self.parts,
+            admit=self._admit,
             parse=self._message_to_python,
             consumer_of=self._consumer_of,
             was_delivered=lambda handle: handle in self.qos._delivered,
@@ -220,6 +224,9 @@ class Channel(SQS.Channel):
         room: int | None = self.qos.can_consume_max_estimate()
         return MAX_ENTRIES if room is None else room
 
+    def _admit(self, handles: Sequence[str]) -> int:
+        return self.gate.admit(handles)
+
     def _consumer_of(self, queue: str) -> Callable[[Any], object] | None:
         if self.connection is None or self.poller.stopped:
             return None
@@ -288,6 +295,7 @@ class Channel(SQS.Channel):
         if is_done:
             self.parts.prefetch.on_done(time.monotonic())
         self.qos.ack(message.handle)
+        self.gate.ended(message.handle)
         if "poller" in self.__dict__:
             self.poller.resume()
 

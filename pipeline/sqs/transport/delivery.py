@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.sqs.transport.delays import DUE_WITHIN_S, remaining_s
@@ -22,15 +22,17 @@ Message = dict[str, Any]
 
 
 class Delivery:
-    """``parse``: from a message of a queue (its name, its URL) to kombu's; raises for what is none. ``consumer_of``:
-    who consumes a queue, None: nobody does now. ``was_delivered``: whether kombu has the message of a receipt handle.
-    ``max_delay_s``: longest that a message may be away from its ETA.
+    """``admit``: how many messages, by receipt handle, may be started now: the first ones. ``parse``: from a message of
+    a queue (its name, its URL) to kombu's; raises for what is none. ``consumer_of``: who consumes a queue, None: nobody
+    does now. ``was_delivered``: whether kombu has the message of a receipt handle. ``max_delay_s``: longest that a
+    message may be away from its ETA.
     """
 
     def __init__(
         self,
         parts: Parts,
         *,
+        admit: Callable[[Sequence[str]], int],
         parse: Callable[[Message, str, str], Message],
         consumer_of: Callable[[str], Callable[[Any], object] | None],
         was_delivered: Callable[[str], bool],
@@ -38,6 +40,7 @@ class Delivery:
         max_delay_s: float,
     ) -> None:
         self._parts = parts
+        self._admit = admit
         self._parse = parse
         self._consumer_of = consumer_of
         self._was_delivered = was_delivered
@@ -75,7 +78,7 @@ class Delivery:
         if consumer is None:
             self._release(queue, received)
             return
-        for message in received.messages:
+        for message in self._admitted(received):
             try:
                 self._deliver_one(queue, received.url, message, consumer)
             except Exception as exc:
@@ -101,6 +104,17 @@ class Delivery:
         except Exception as exc:
             logger.exception("A chain could not go on in place", extra={"action": "message_failed", "queue": queue})
             self._not_delivered(message.handle, exc)
+
+    def _admitted(self, received: Received) -> list[Message]:
+        """What a poll that was open when the gate closed still brings goes back, as new."""
+        if not received.are_settled:
+            return received.messages
+        count = self._admit([message["ReceiptHandle"] for message in received.messages])
+        for message in received.messages[count:]:
+            found = self._parts.in_flight.find(message["ReceiptHandle"])
+            if found is not None:
+                self._parts.settlement.defer(found, 0)
+        return received.messages[:count]
 
     def _deliver_one(self, queue: str, url: str, message: Message, consumer: Callable[[Any], object]) -> None:
         payload = self._parse(message, queue, url)

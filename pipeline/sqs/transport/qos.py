@@ -1,4 +1,4 @@
-"""kombu's book of what was delivered; how much may be is decided by the ``PrefetchController``."""
+"""kombu's book of what was delivered; how much may be is decided by the ``PrefetchController``, and the gate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from kombu.transport import SQS
 
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.receiver import Received
+from pipeline.sqs.worker.gate import Gate
 
 
 class QoS(SQS.QoS):
@@ -25,7 +26,8 @@ class QoS(SQS.QoS):
         if not self.prefetch_count:
             return None
         parts: Parts = self.channel.parts
-        return parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count)
+        gate: Gate = self.channel.gate
+        return gate.room(parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count))
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The channel closes, or is garbage."""

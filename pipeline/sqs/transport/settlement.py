@@ -10,8 +10,8 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LINGER_S = 0.5
 #: Seconds until a message is delivered again whose work failed or was lost, by how often it was delivered.
 RETRY_BACKOFF = Backoff(2, 60)
+#: The same where a service failed in such a way that only a release was left, which uses up receives: 2 s, half a
+#: minute, 9 minutes, 2.3 hours.
+OUTAGE_RELEASES_S = (2, 32, 512, 8192)
 MAX_REASON_CHARS = 1000
 #: SQS's limit for the attributes of a message.
 MAX_ATTRIBUTES = 10
@@ -51,6 +54,7 @@ class Move:
     reason: str  # for the dead-letter queue
     delay_s: float | None = None  # for its own queue
     was_begun: bool = False  # then the copy tells its task so, as a second delivery would
+    headers: Mapping[str, Any] = field(default_factory=dict)  # of Celery's, that the copy has instead of its own
 
 
 class Settlement:
@@ -89,27 +93,38 @@ class Settlement:
         """Not now, or not here: SQS delivers it again."""
         return self._settle(message, self.releases, Release(message, after_s))
 
-    def fail(self, message: InFlightMessage, reason: str) -> Effect:
+    def fail(self, message: InFlightMessage, reason: str, *, is_outage: bool = False) -> Effect:
         """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more.
 
-        The next task of a chain, which went on under the message of the one before, is published then.
+        ``is_outage``: a service failed, so the receives are to last for hours. The next task of a chain, which went on
+        under the message of the one before, is published then.
         """
         if message.is_successor:
-            self.defer(message, RETRY_BACKOFF.ceiling_s(1), was_begun=True)
+            self.defer(message, OUTAGE_RELEASES_S[1] if is_outage else RETRY_BACKOFF.ceiling_s(1), was_begun=True)
             return Effect.DEFER
         if self._redrive.is_last_receive(message.url, message.receives):
             self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}")
             return Effect.DEAD_LETTER
-        self.release(message, int(RETRY_BACKOFF.ceiling_s(message.receives)))
+        after_s = int(RETRY_BACKOFF.ceiling_s(message.receives))
+        if is_outage:
+            after_s = OUTAGE_RELEASES_S[min(message.receives, len(OUTAGE_RELEASES_S)) - 1]
+        self.release(message, after_s)
         return Effect.RELEASE
 
     def dead_letter(self, message: InFlightMessage, reason: str) -> bool:
         """Never: moves it to its dead-letter queue, with the reason."""
         return self._settle(message, self.moves, Move(message, reason))
 
-    def defer(self, message: InFlightMessage, delay_s: float, *, was_begun: bool = False) -> bool:
+    def defer(
+        self,
+        message: InFlightMessage,
+        delay_s: float,
+        *,
+        was_begun: bool = False,
+        headers: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Not before its time: puts a delayed copy in its place, which has used up no receives."""
-        return self._settle(message, self.moves, Move(message, "", delay_s, was_begun))
+        return self._settle(message, self.moves, Move(message, "", delay_s, was_begun, headers or {}))
 
     def close(self) -> None:
         """Sends what is left, for at most some seconds. For the end of the process."""
@@ -161,8 +176,9 @@ class Settlement:
         message = item.message
         if item.delay_s is not None:
             sent = message.to_send()
-            if item.was_begun or message.receives > 1:
-                sent["MessageBody"] = as_redelivered(sent["MessageBody"])
+            redelivered = item.was_begun or message.receives > 1
+            if redelivered or item.headers:
+                sent["MessageBody"] = changed(sent["MessageBody"], item.headers, redelivered=redelivered)
             self._sqs().send_message(QueueUrl=message.url, DelaySeconds=whole_delay_s(item.delay_s), **sent)
             return
         self._sqs().send_message(QueueUrl=self._redrive.of(message.url).url, **with_reason(message, item.reason))
@@ -175,12 +191,14 @@ class Settlement:
         )
 
 
-def as_redelivered(body: str) -> str:
-    """A task message that says that it was delivered before; what is none stays as it is."""
+def changed(body: str, headers: Mapping[str, Any], *, redelivered: bool = True) -> str:
+    """A task message with other headers, that says that it was delivered before; what is none stays as it is."""
     try:
         envelope = json.loads(body)
-        envelope["properties"]["delivery_info"]["redelivered"] = True
-    except (ValueError, KeyError, TypeError):
+        envelope["headers"].update(headers)
+        if redelivered:
+            envelope["properties"]["delivery_info"]["redelivered"] = True
+    except (ValueError, KeyError, TypeError, AttributeError):
         return body
     return json.dumps(envelope, ensure_ascii=False)
 

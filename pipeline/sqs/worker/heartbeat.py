@@ -53,8 +53,9 @@ class HeartbeatStep(bootsteps.StartStopStep):
 def is_consuming(channel: Any, stale_s: float) -> bool:
     """Whether each queue of a channel is in a state that a message, or the passing of time, will end.
 
-    An outage of SQS is such a state. It is none that receiving alone has failed for ``stale_s`` seconds, while SQS
-    answers other requests about the queue: somebody has to see to it.
+    An outage is such a state: of SQS, and of a service that the tasks need, while the gate is closed. It is none that
+    receiving alone has failed for ``stale_s`` seconds, while SQS answers other requests about the queue: somebody has
+    to see to it.
     """
     most_s = {
         PollState.OPEN: channel.reply_timeout_s + LATE_S,
@@ -66,7 +67,7 @@ def is_consuming(channel: Any, stale_s: float) -> bool:
         if poll is None:
             return False
         if poll.state is PollState.FULL:
-            if not requests_in_pool():
+            if not requests_in_pool() and not channel.gate.is_waiting(LATE_S):
                 return False
         elif poll.age_s() > most_s[poll.state]:
             return False

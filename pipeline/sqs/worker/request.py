@@ -7,23 +7,29 @@ acknowledged, and only tell those who watch.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
+from celery.app.trace import LOG_REJECTED
 from celery.exceptions import InvalidTaskError
 from celery.worker import request
 from celery.worker.state import task_ready
 
-from pipeline.sqs.settled import Decision, Effect, on_raise, on_return, raised
+from pipeline.sqs.settled import Decision, Effect, Service, on_raise, on_return, raised
 from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
+from pipeline.sqs.worker.gate import Gate, State
+from pipeline.sqs.worker.patience import Patience
 
 #: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
+#: Celery's line, with a traceback, about what a pool process rejects or defers: the worker says what becomes of it.
+logging.getLogger("celery.app.trace").addFilter(lambda record: record.msg != LOG_REJECTED.strip())
 
 
 class Request(request.Request):
@@ -91,6 +97,7 @@ class Request(request.Request):
             return
         self.acknowledged = True
         try:
+            channel.gate.worked(self.name)
             task_ready(self, successful=True)
             message.go_on(successor.body)
             self.send_event("task-succeeded", result=successor.shown, runtime=runtime)
@@ -112,31 +119,51 @@ class Request(request.Request):
         if self.acknowledged or message is None:
             self.acknowledged = True
             return None
+        gate: Gate = self.message.channel.gate
         try:
             decision = decide(*ending)
+            self._tell_gate(gate, decision, message)
             effect = self._apply(decision, parts.settlement, message)
         finally:
             parts.in_flight.take(message)
             self.acknowledged = True  # Celery's own decision, which comes after this one, has no effect
         if effect is not Effect.DELETE:
-            self._tell(effect, decision.reason)
+            is_one_of_many = decision.service is Service.FAILS and gate.state is not State.OPEN
+            self._tell(effect, decision.reason, logging.DEBUG if is_one_of_many else logging.WARNING)
         return effect
+
+    def _tell_gate(self, gate: Gate, decision: Decision, message: InFlightMessage) -> None:
+        match decision.service:
+            case Service.WORKS:
+                gate.worked(self.name)
+            case Service.FAILS:
+                gate.failed(decision.subject or self.root_id or self.id, decision.reason, message.handle)
 
     def _apply(self, decision: Decision, settlement: Settlement, message: InFlightMessage) -> Effect:
         match decision.effect:
             case Effect.DELETE:
                 settlement.ack(message)
             case Effect.DEFER:
-                settlement.defer(message, decision.delay_s, was_begun=True)
+                headers = self._after_failure() if decision.service is Service.FAILS else None
+                settlement.defer(message, decision.delay_s, was_begun=True, headers=headers)
             case Effect.DEAD_LETTER:
                 settlement.dead_letter(message, f"rejected by {self.name}: {decision.reason}")
             case Effect.RELEASE:
-                return settlement.fail(message, f"{self.name}: {decision.reason}")
+                is_outage = decision.service is Service.FAILS
+                return settlement.fail(message, f"{self.name}: {decision.reason}", is_outage=is_outage)
         return decision.effect
 
-    def _tell(self, effect: Effect, reason: str) -> None:
+    def _after_failure(self) -> dict[str, Any]:
+        """Headers of the next try, after a service failed. It costs a try if others succeed where this one fails."""
+        patience = Patience.of(self.message.headers)
+        gate: Gate = self.message.channel.gate
+        last = patience.failed_at
+        return patience.after(time.time(), costs_a_try=last is not None and gate.has_worked_since(self.name, last))
+
+    def _tell(self, effect: Effect, reason: str, level: int) -> None:
         self.send_event("task-rejected", requeue=effect is not Effect.DEAD_LETTER)
-        logger.warning(
+        logger.log(
+            level,
             "%s[%s] is not settled, so its message is %s: %s",
             self.name,
             self.id,

@@ -45,12 +45,22 @@ class RouteCheck(bootsteps.StartStopStep):
 
 def _check(app: Any) -> None:
     for route in app.routes.all:
-        missing = [name for name in route.tasks if name not in app.tasks]
+        missing = [step.task for step in route.steps if step.task not in app.tasks]
         if missing:
             raise ConfigError(
                 f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
                 "ROUTES names, or correct the route"
             )
+        written = [getattr(app.tasks[step.task], "output", None) for step in route.steps]
+        known = [output.below(app.routes.settings.output_prefix) for output in written if output is not None]
+        if len(known) == len(written):
+            folders = {output.folder for output in known}
+            unwritten = [output.folder for output in route.outputs if output.folder not in folders]
+            if unwritten:
+                raise ConfigError(
+                    f"route {route.name!r}: none of its tasks writes {', '.join(unwritten)}: take that output out, or "
+                    "name the task that does"
+                )
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):

@@ -42,7 +42,7 @@ class Asking(click.Command):
             raise Unanswered(str(exc)) from exc
 
 
-class Place(click.ParamType[str]):
+class S3Target(click.ParamType[str]):
     """``s3://bucket`` or ``s3://bucket/prefix``; anything else is wrong usage."""
 
     name = "s3://bucket/prefix"
@@ -62,7 +62,7 @@ class Place(click.ParamType[str]):
         return value
 
 
-class ObjectUri(Place):
+class ObjectUri(S3Target):
     """``s3://bucket/key``, the key as it is; anything else is wrong usage."""
 
     name = "s3://bucket/key"

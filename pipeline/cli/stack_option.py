@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.base import Asking, Unanswered
+from pipeline.cli.verb_errors import Asking, Unanswered
 from pipeline.core.errors import PipelineError
 
 #: Of this process, wherever the other settings come from.

@@ -122,7 +122,7 @@ class S3Model:
                 raise error("HeadObject", "404", 404)
             return _answer(found)
 
-    def get_object(self, Bucket: str, Key: str, IfMatch: str | None = None) -> dict[str, Any]:
+    def get_object(self, Bucket: str, Key: str, IfMatch: str | None = None, Range: str | None = None) -> dict[str, Any]:
         self.requests["GetObject"] += 1
         with self.stop("GetObject", Key):
             found = self._bucket("GetObject", Bucket).current(Key)
@@ -130,17 +130,24 @@ class S3Model:
                 raise error("GetObject", "NoSuchKey", 404)
             if IfMatch is not None and IfMatch.strip('"') != found.etag:
                 raise error("GetObject", "PreconditionFailed", 412)
-            return _answer(found) | {"Body": io.BytesIO(found.data or b"")}
+            data = found.data or b""
+            if Range is not None:
+                first, _, last = Range.removeprefix("bytes=").partition("-")
+                if int(first) >= len(data):
+                    raise error("GetObject", "InvalidRange", 416)
+                data = data[int(first) : int(last) + 1]
+            return _answer(found) | {"Body": io.BytesIO(data)}
 
     def put_object(
         self,
         Bucket: str,
         Key: str,
-        Body: bytes,
+        Body: Any,  # bytes, or a file
         ContentType: str = "",
         Metadata: Mapping[str, str] | None = None,
         IfMatch: str | None = None,
         IfNoneMatch: str | None = None,
+        CacheControl: str | None = None,
     ) -> dict[str, Any]:
         self.requests["PutObject"] += 1
         with self.stop("PutObject", Key):
@@ -153,7 +160,8 @@ class S3Model:
                 raise error("PutObject", "PreconditionFailed", 412)
             if IfNoneMatch == "*" and there is not None:
                 raise error("PutObject", "PreconditionFailed", 412)
-            version = self.put(Bucket, Key, bytes(Body), metadata=Metadata, content_type=ContentType)
+            data = Body.read() if hasattr(Body, "read") else bytes(Body)
+            version = self.put(Bucket, Key, data, metadata=Metadata, content_type=ContentType)
             return {"ETag": f'"{version.etag}"', "VersionId": version.version_id}
 
     def delete_object(self, Bucket: str, Key: str) -> dict[str, Any]:
@@ -193,7 +201,8 @@ class S3Model:
             contents = []
             for key in page:
                 found = bucket.current(key)
-                assert found is not None
+                if found is None:
+                    continue
                 contents.append(
                     {"Key": key, "ETag": f'"{found.etag}"', "Size": found.size, "LastModified": found.modified}
                 )

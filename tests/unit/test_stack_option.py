@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.__main__ import cli
-from pipeline.cli.base import Asking, Group
-from pipeline.cli.stack import of_stack
+from pipeline.cli.stack_option import of_stack
+from pipeline.cli.verb_errors import Asking, Group
 from pipeline.core.settings import Settings
 from tests.support.answers import Answers, Refused
 

@@ -19,7 +19,6 @@ from itertools import count
 from typing import Any
 from urllib.parse import quote_plus
 
-import pytest
 from billiard.einfo import ExceptionInfo
 from botocore.exceptions import EndpointConnectionError
 from celery import signals
@@ -31,8 +30,10 @@ from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.enqueue import assign
-from pipeline.sqs.settled import Decision, Effect, carry, on_raise, on_return, raised
-from tests.support.s3_model import EPOCH, S3Model, Version, error
+from pipeline.sqs.settled import Decision, Effect, Service, carry, on_raise, on_return, raised
+from pipeline.sqs.worker.patience import Patience
+from pipeline.testing.patches import Patch
+from pipeline.testing.s3 import EPOCH, S3Model, Version, error
 
 INPUT, OUTPUT = "in", "out"
 MAX_RECEIVES = 5
@@ -171,7 +172,8 @@ class TaskQueue:
         return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in Entries]}
 
     def _add(self, body: str, delay_s: float) -> None:
-        assert self.model is not None
+        if self.model is None:
+            raise RuntimeError("a task was published outside of a model")
         envelope = json.loads(body)
         headers = envelope["headers"]
         self.model.tasks.append(TaskMessage(headers["task"], headers, envelope["body"], self.model.clock + delay_s))
@@ -194,9 +196,7 @@ TASK_QUEUE = TaskQueue()
 class PipelineModel:
     """``start`` first and ``close`` at the end; ``clock`` is in seconds."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, sequencers: bool = True, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, patch: Patch, *, sequencers: bool = True, env: Mapping[str, str] | None = None) -> None:
         self.clock = 1000.0
         self.s3 = S3Model(INPUT, OUTPUT, now=lambda: EPOCH + timedelta(seconds=self.clock))
         self.s3.stop = self._s3_stop
@@ -214,14 +214,15 @@ class PipelineModel:
         self._serial = 0
         self.serials = count()
         self._tracers: dict[str, Callable[..., Any]] = {}
-        monkeypatch.setattr(app, "settings", self.settings)
-        monkeypatch.setattr("pipeline.aws.clients.s3", lambda: self.s3)
-        monkeypatch.setattr("tasks.convergence.monotonic", lambda: self.clock)
-        monkeypatch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
+        patch.setattr(app, "settings", self.settings)
+        patch.setattr("pipeline.aws.clients.s3", lambda: self.s3)
+        patch.setattr("tasks.convergence.monotonic", lambda: self.clock)
+        patch.setattr("bridge.failed_keys.monotonic", lambda: self.clock)
+        patch.setattr("tasks.base.now", lambda: self.clock)
         TASK_QUEUE.model = self
         self._warm = app.producer_or_acquire
-        monkeypatch.setattr("pipeline.aws.clients.sqs", lambda **_: TASK_QUEUE)
-        monkeypatch.setattr(app, "producer_or_acquire", self._producer)
+        patch.setattr("pipeline.aws.clients.sqs", lambda **_: TASK_QUEUE)
+        patch.setattr(app, "producer_or_acquire", self._producer)
         signals.task_failure.connect(carry, weak=False)
         warnings.filterwarnings("ignore", message="Exception raised outside body")  # Celery's, of a publish that failed
         app.loader.import_default_modules()
@@ -332,7 +333,11 @@ class PipelineModel:
         if decision.effect is Effect.DEAD_LETTER:
             self.dead.append(message)
         elif decision.effect is Effect.DEFER:
-            self.tasks.append(replace(message, visible_at=self.clock + decision.delay_s, receives=0, holder=None))
+            headers = dict(message.headers)
+            if decision.service is Service.FAILS:
+                headers |= Patience.of(headers).after(self.clock, costs_a_try=False)
+            due = self.clock + decision.delay_s
+            self.tasks.append(replace(message, headers=headers, visible_at=due, receives=0, holder=None))
 
     def _producer(self, producer: Any = None) -> Any:
         """A worker's processes have each their own; every other one of them is cold."""

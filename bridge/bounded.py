@@ -1,0 +1,56 @@
+"""Rules for the content, each for a bounded time: one that hangs holds up its own object, and no other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pipeline.core.errors import TransientError
+
+T = TypeVar("T")
+
+#: Seconds that the bridge waits for the rules of one object. A worker, which is asked then, has SOFT_TIME_LIMIT_S.
+RULE_S = 10.0
+#: Rules left running, of which each has cost so much; while there are as many, a worker is asked at once.
+MOST_LEFT = 4
+
+
+class RuleHangs(TransientError):
+    """A rule for the content has not answered in time, or earlier ones have not."""
+
+
+class BoundedCalls:
+    """Calls a function in a thread of its own, and leaves it behind when it takes too long: nothing can end it.
+
+    ``wait`` returns when the thread has ended, or its time is over.
+    """
+
+    def __init__(self, wait: Callable[[threading.Thread], object] = lambda thread: thread.join(RULE_S)) -> None:
+        self._wait = wait
+        self._left: list[threading.Thread] = []
+
+    def __call__(self, function: Callable[[], T]) -> T:
+        """What the function returns or raises; raises ``RuleHangs`` where that isn't known in time."""
+        self._left = [thread for thread in self._left if thread.is_alive()]
+        if len(self._left) >= MOST_LEFT:
+            raise RuleHangs(f"the rules of {len(self._left)} other objects have not answered yet")
+        ended: list[tuple[Any, BaseException | None]] = []
+
+        def run() -> None:
+            try:
+                ended.append((function(), None))
+            except BaseException as exc:
+                ended.append((None, exc))
+
+        thread = threading.Thread(target=run, name="rule", daemon=True)
+        thread.start()
+        self._wait(thread)
+        if not ended:
+            self._left.append(thread)
+            raise RuleHangs(f"a rule for its content has not answered in {RULE_S:g} s")
+        ((result, exc),) = ended
+        if exc is not None:
+            raise exc
+        returned: T = result
+        return returned

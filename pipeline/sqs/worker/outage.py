@@ -1,0 +1,79 @@
+"""The worker's gate in its event loop: made once, given to each connection's channel, and asked for probes.
+
+It is the worker itself that has it, which sees how the tasks of all its processes end. While it is closed nothing is in
+flight but what runs: what waits here goes back to the queue as new, so that it uses up no receives, other workers may
+have it, and this one may be scaled in.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+
+from pipeline.sqs.transport.parts import Parts
+from pipeline.sqs.transport.pool import waiting_requests
+from pipeline.sqs.worker.gate import Gate, State
+
+#: How often a closed gate is looked at.
+LOOK_EVERY_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class GateStep(bootsteps.StartStopStep):
+    """A step of the worker; ``worker.gate``."""
+
+    requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        worker.gate = Gate(on_closed=self._on_closed)
+        self._worker = worker
+
+    def include_if(self, worker: Any) -> bool:
+        return bool(worker.use_eventloop)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Called for each (re)start of the loop."""
+        hub.call_repeatedly(LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        """Nothing else begins the receive that brings a probe."""
+        if self._worker.gate.state is not State.CLOSED:
+            consumer = getattr(self._worker.consumer, "task_consumer", None)
+            if consumer is not None:
+                consumer.channel.poller.resume()
+
+    def _on_closed(self) -> None:
+        """With a pool of threads, called in one of them."""
+        self._worker.hub.call_soon(self._put_back_waiting)
+
+    def _put_back_waiting(self) -> None:
+        semaphore = getattr(self._worker, "semaphore", None)
+        waiting = waiting_requests(self._worker.consumer)
+        if semaphore is not None:
+            semaphore._waiting.clear()  # or a process that gets free would begin one
+        for bucket in self._worker.consumer.task_buckets.values():
+            if bucket is not None:
+                bucket.clear_pending()
+        for request in waiting:
+            state.task_ready(request)
+            parts: Parts = request.message.channel.parts
+            message = parts.in_flight.find(request.message.delivery_tag)
+            if message is not None:
+                parts.settlement.defer(message, 0)
+        logger.debug("%d waiting messages go back to the queue", len(waiting))
+
+
+class GateOfChannel(bootsteps.StartStopStep):
+    """A step of the consumer: what it receives goes through the worker's gate."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        gate = getattr(consumer.controller, "gate", None)
+        if gate is not None:
+            consumer.task_consumer.channel.gate = gate
