@@ -6,11 +6,24 @@ import json
 import os
 import signal
 from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import chain
+from celery import chain, signals
+from celery.app.trace import trace_task_ret
 
+from pipeline.aws import clients
+from pipeline.celery import app
+from pipeline.core.settings import Settings
+from pipeline.core.source import Source
+from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET
+from pipeline.s3.storage import Found, Stored
+from pipeline.sqs import carried
+from pipeline.sqs.worker import in_place
+from tasks import handover, renditions
 from tests.support.stage import Stage, aws_server, stage
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -100,3 +113,85 @@ def test_a_worker_that_ends_between_two_tasks_loses_none(stage: Stage, how: str)
         wait_until(lambda: other.done()["c"], "another worker goes on")
         wait_until(stage.empty, "nothing is left behind")
     assert stage.dead() == []
+
+
+# --- what a task leaves for the next one in its process ---
+
+
+def in_one_process(key: str, *, keeps: bool) -> tuple[Any, list[str]]:
+    """``resize`` and then ``thumbnail`` of an object, as a pool's process runs them; and the keys that were read."""
+    assert renditions.resize.name in app.tasks
+    client, read = clients.s3(), []
+    event = "before-parameter-build.s3.GetObject"
+
+    def note(params: Any, **_: Any) -> None:
+        read.append(params["Key"])
+
+    client.meta.events.register(event, note)
+    in_place.connect()
+    try:
+        etag = client.head_object(Bucket=INPUT_BUCKET, Key=key)["ETag"].strip('"')
+        argument: Any = {"bucket": INPUT_BUCKET, "key": key, "etag": etag, "sequencer": "01"}
+        steps: list[Any] = [{"task": "tasks.thumbnail", "args": [], "kwargs": {}, "options": {}, "subtask_type": None}]
+        parent = "r"
+        for name, task_id, chain_ in (("tasks.resize", "r", steps), ("tasks.thumbnail", "t", [])):
+            request = {"id": task_id, "parent_id": parent, "root_id": "r", "delivery_info": {"routing_key": "tasks"}}
+            body = json.dumps([[argument], {}, {"chain": chain_}])
+            _, told, _ = in_place.trace(
+                trace_task_ret, name, task_id, request, body, "application/json", "utf-8", app=app
+            )
+            if chain_:
+                assert isinstance(told, in_place.Successor)
+                ((argument,), _, _) = json.loads(json.loads(told.body)["body"])
+                if not keeps:
+                    carried._kept.task_id = None
+    finally:
+        client.meta.events.unregister(event, note)
+        signals.task_prerun.disconnect(in_place.prepare)
+    return argument, read
+
+
+def stored_of(key: str) -> tuple[bytes, dict[str, str], str]:
+    found = clients.s3().get_object(Bucket=OUTPUT_BUCKET, Key=key)
+    return found["Body"].read(), found["Metadata"], found["ContentType"]
+
+
+def test_the_thumbnail_reads_nothing_back_and_is_the_same_to_the_byte(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "settings", stack)
+    photo = (Path(__file__).parents[2] / "samples" / "rocket.jpg").read_bytes()
+    for key in ("kept.jpg", "read.jpg"):
+        clients.s3().put_object(Bucket=INPUT_BUCKET, Key=key, Body=photo)
+    _, read = in_one_process("kept.jpg", keeps=True)
+    assert read == ["kept.jpg"]
+    _, read = in_one_process("read.jpg", keeps=False)
+    assert read == ["read.jpg", "resized/read.jpg"]
+    kept, back = stored_of("thumbs/kept.jpg"), stored_of("thumbs/read.jpg")
+    when = ("source-modified",)
+    assert (kept[0], kept[2]) == (back[0], back[2])
+    assert {name: value for name, value in kept[1].items() if name not in when} == {
+        name: value for name, value in back[1].items() if name not in when
+    }
+
+
+def test_only_the_next_task_finds_it_and_only_once_and_nothing_large_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def task(task_id: str, parent_id: str = "") -> Any:
+        return SimpleNamespace(request=SimpleNamespace(id=task_id, parent_id=parent_id))
+
+    monkeypatch.setattr(in_place, "may_go_on", lambda task_id: task_id != "alone")
+    carried.carry(task("a"), "value", 10)
+    assert carried.carried(task("x", "other")) is None
+    assert [carried.carried(task("b", "a")), carried.carried(task("b", "a"))] == ["value", None]
+    carried.carry(task("a"), "large", carried.MAX_BYTES + 1)
+    assert carried.carried(task("b", "a")) is None
+    carried.carry(task("alone"), "value", 10)
+    assert carried.carried(task("b", "alone")) is None
+
+
+def test_what_is_left_is_of_one_version_of_one_object() -> None:
+    """What was left is of another ETag than the one that the next task is to read: it reads."""
+    left = handover.Handover("out", Stored(b"x", Found("resized/a", "old", 1, datetime.now(UTC)), {}), seen_at=0.0)
+    assert left.is_of(Source(bucket="out", key="resized/a", etag="old"))
+    assert not left.is_of(Source(bucket="out", key="resized/a", etag="new"))
+    assert not left.is_of(Source(bucket="in", key="resized/a", etag="old"))

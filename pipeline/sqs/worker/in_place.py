@@ -112,6 +112,12 @@ def prepare(sender: Any = None, task_id: str = "", **_: Any) -> None:
         request.chain[-1] = Next(following, app=sender.app)
 
 
+def may_go_on(task_id: str) -> bool:
+    """Whether the task that runs here has a next one which may go on in place."""
+    run = _run.get()
+    return run is not None and run.task_id == task_id and bool(run.queue)
+
+
 def connect() -> None:
     """To be called in a worker, before its processes are forked."""
     signals.task_prerun.connect(prepare, weak=False)
