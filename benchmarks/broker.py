@@ -26,6 +26,7 @@ from kombu import pools
 from pipeline.aws import clients
 from pipeline.celery import celery_config, make_app
 from pipeline.core.settings import Settings
+from pipeline.sqs.installing import broker_config, transport_options
 from pipeline.sqs.transport.publishing import batched
 from tests.support.aws_process import AwsServer
 from tests.support.stock import make_stock
@@ -74,7 +75,12 @@ def left(server: AwsServer) -> int:
 def plain_celery() -> Celery:
     """Celery's own app with the pipeline's queues, on the stock transport."""
     app = Celery("stock", set_as_current=False)
-    app.conf.update(celery_config(Settings(queue_prefix=PREFIX)))
+    settings = Settings(queue_prefix=PREFIX)
+    app.conf.update(
+        celery_config(settings),
+        **broker_config(settings),
+        broker_transport_options=transport_options(settings, settings.hard_time_limit_s),
+    )
     made: Celery = make_stock(app)
     return made
 

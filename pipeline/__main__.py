@@ -33,7 +33,7 @@ def cli() -> None:
     """What lands in S3 becomes resized images and thumbnails.
 
     \b
-    Exit status: 0 done, 1 some of it failed, 2 wrong usage, 130 interrupted.
+    Exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
     """
 
 

@@ -29,8 +29,8 @@ from pipeline.core.errors import (
 )
 from pipeline.core.outputs import Output
 from pipeline.core.source import Source
+from pipeline.core.task_result import TaskResult
 from pipeline.enqueue import check_bucket
-from pipeline.sqs.monitoring.task_result import TaskResult
 from pipeline.sqs.settled import Unavailable, settled
 from pipeline.sqs.worker.patience import Patience
 from tasks import failures

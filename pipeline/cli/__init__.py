@@ -1,3 +1,3 @@
-"""The command line: the verbs with their arguments, options and help. What a verb does is in a module of its own,
-which is loaded when the verb is called, so that ``--help`` is quick.
+"""The command line: the commands' arguments, options and help. The logic is in other modules, which a command imports
+when it runs, so that ``--help`` is fast.
 """

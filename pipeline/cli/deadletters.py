@@ -1,4 +1,4 @@
-"""The verbs about dead letters."""
+"""The commands for dead letters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.core.queue_names import QUEUES
 
 @click.group()
 def deadletters() -> None:
-    """See what could not be processed; send it back, or purge it.
+    """List, redrive, export or purge dead letters.
 
-    Exit status: 0 done, 1 it failed, 3 done, but not every dead letter was read.
+    Exit status: 0 done, 1 the command failed, 3 done, but some dead letters were not read.
     """
 
 
@@ -27,9 +27,13 @@ _queue = click.option(
     show_default=True,
     help="Dead letters of this queue.",
 )
-_only = click.option("--only", metavar="REASON", help="Only those whose reason has this in it.")
+_only = click.option("--only", metavar="REASON", help="Only dead letters whose reason contains this text.")
 _limit = click.option(
-    "--limit", default=10_000, show_default=True, type=click.IntRange(min=1), help="Messages read of each queue."
+    "--limit",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Maximum number of messages read from each queue.",
 )
 
 
@@ -61,7 +65,7 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
 def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None:
     """Print whole messages, as JSON.
 
-    Those whose message ids begin with one of IDS, or all. Exit status: 0 done, 1 none was found.
+    Messages whose ids begin with one of IDS, or all. Exit status: 0 done, 1 none was found.
 
     \b
     Example:
@@ -78,17 +82,21 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
 @of_stack
 @_queue
 @_only
-@click.option("--limit", type=click.IntRange(min=1), help="Messages read of each queue; all when left out.")
-@click.option("--rate", "per_s", type=click.FloatRange(min=0, min_open=True), help="At most so many a second.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Maximum number of messages read from each queue; without it, all."
+)
+@click.option(
+    "--rate", "per_s", type=click.FloatRange(min=0, min_open=True), help="Maximum number of messages per second."
+)
 def redrive(which: str, only: str | None, limit: int | None, per_s: float | None) -> None:
-    """Send dead letters back to the queue that they came from.
+    """Send dead letters back to their original queue.
 
-    SQS does it by itself where it can; with --only or --limit, messages are received, sent and deleted one by one.
+    SQS moves them itself where possible; with --only or --limit, the command receives, sends and deletes them.
 
     \b
     Examples:
       python -m pipeline deadletters redrive
-      python -m pipeline deadletters redrive --queue tasks --only "received too often" --rate 20
+      python -m pipeline deadletters redrive --queue tasks --only maxReceiveCount --rate 20
     """
     from pipeline.operations.deadletters.deadletters_command import queue_names
     from pipeline.operations.deadletters.deadletters_command import redrive as run
@@ -101,9 +109,9 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
 @_queue
 @_only
 @_limit
-@click.option("--to", type=click.Path(path_type=Path), help="A new file; without it, standard output.")
+@click.option("--to", type=click.Path(path_type=Path), help="A new file; the default is standard output.")
 def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
-    """Write the dead letters as JSON lines; they stay where they are.
+    """Write the dead letters as JSON lines; they stay in their queue.
 
     \b
     Example:
@@ -120,10 +128,12 @@ def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
 @_queue
 @_only
 @_limit
-@click.option("--to", type=click.Path(path_type=Path), help="The file to export to first; else one with the time.")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="The file to export to; the default name contains the time."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(which: str, only: str | None, limit: int, to: Path | None, yes: bool) -> None:
-    """Delete dead letters for good, after exporting them, and asking.
+    """Permanently delete dead letters, after exporting them and asking.
 
     \b
     Example:

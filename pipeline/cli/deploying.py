@@ -1,9 +1,9 @@
-"""The verbs that make the stack on AWS, and remove it."""
+"""The commands that create, check and remove the stack on AWS."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,19 @@ Decorated = Callable[..., Any]
 
 
 def _what(command: Decorated) -> Decorated:
-    """The options that say what the stack is to be."""
+    """The options that describe the stack."""
     for option in reversed(
         (
             click.option("--stack", default="batch-images", show_default=True, help="Name of the stack."),
-            click.option("--image", help="Container image; needed the first time."),
-            click.option("--vpc", help="VPC to run in; without it the default VPC."),
-            click.option("--subnets", help="Its subnets, comma-separated, in two zones or more."),
+            click.option("--image", help="Container image; required for the first deployment."),
+            click.option("--vpc", help="VPC to run in; the default is the default VPC."),
+            click.option("--subnets", help="The VPC's subnets, comma-separated, in two zones or more."),
             click.option("--network", help="Name of a stack of cloudformation/network.yaml to run in."),
             click.option(
                 "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template."
             ),
             click.option(
-                "--template", type=click.Path(path_type=Path), help="Another template than cloudformation/batch.yaml."
+                "--template", type=click.Path(path_type=Path), help="A template other than cloudformation/batch.yaml."
             ),
         )
     ):
@@ -39,7 +39,7 @@ def _what(command: Decorated) -> Decorated:
 
 
 _service_role = click.option(
-    "--service-role", metavar="ARN", help="Role that CloudFormation works as, now and from now on."
+    "--service-role", metavar="ARN", help="Role that CloudFormation uses, now and for later updates."
 )
 
 
@@ -73,13 +73,15 @@ def _wanted(what: Mapping[str, Any], **more: Any) -> Wanted:
     "input_buckets",
     multiple=True,
     metavar="NAME",
-    help="A bucket that is there already to take uploads from; EventBridge is switched on there. May be repeated.",
+    help="An existing bucket to take uploads from; switches on its EventBridge notifications. May be repeated.",
 )
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all of it; those it has are kept.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A tag for all resources; existing tags are kept."
+)
 @_service_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--unchecked", is_flag=True, help="Deploy though `doctor` finds something wrong.")
+@click.option("--unchecked", is_flag=True, help="Deploy even if `doctor` finds a problem.")
 def deploy(
     input_buckets: tuple[str, ...],
     tags: tuple[str, ...],
@@ -91,7 +93,7 @@ def deploy(
 ) -> None:
     """Create or update the stack on AWS.
 
-    Looks for what would make it fail, shows what would change, and asks, before anything is changed.
+    First checks for problems, shows what would change, and asks.
 
     \b
     Example:
@@ -101,7 +103,7 @@ def deploy(
     """
     from pipeline.deploy.deploy_command import deploy as run
 
-    run(
+    places = run(
         _wanted(
             what,
             input_buckets=input_buckets,
@@ -112,6 +114,21 @@ def deploy(
             unchecked=unchecked,
         )
     )
+    if not yes and sys.stdin.isatty():
+        _offer(places, what["stack"])
+
+
+def _offer(places: Sequence[str], stack: str) -> None:
+    """To look at what is in buckets that were there before, with its price; `adopt` asks again before it enqueues."""
+    from pipeline.cli.operating import adopt
+
+    for place in places:
+        if click.confirm(f"Look at what is in {place}, and what to process it would cost?", default=True):
+            try:
+                adopt.main([place, "--stack", stack], standalone_mode=False)
+            except SystemExit as exc:  # that of a verb
+                if exc.code:
+                    raise
 
 
 @click.command(cls=Asking)
@@ -119,10 +136,10 @@ def deploy(
 @_service_role
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
-    """Tell what would make a deployment fail, and change nothing.
+    """Check a deployment for problems; change nothing.
 
-    Parameters that contradict each other, the caller's permissions, the image and its CPU, subnets and their routes,
-    quotas. `deploy` does the same first. Exit status: 0 nothing is wrong, 1 something is, 2 it could not be found out.
+    Checks the parameters, the caller's permissions, the image and its CPU, subnets and their routes, and quotas.
+    `deploy` does the same first. Exit status: 0 no problem, 1 a problem, 2 the check itself failed.
 
     \b
     Example:
@@ -136,11 +153,13 @@ def doctor(service_role: str | None, as_json: bool, **what: Any) -> None:
 @click.command()
 @click.option("--stack", default="batch-images", show_default=True, help="Name of the stack.")
 @click.option("--delete-data", is_flag=True, help="Delete the buckets too, with all versions of all objects.")
-@click.option("--drain", "drain_s", default=3600, show_default=True, help="Seconds to wait for work to be finished.")
-@click.option("--no-drain", is_flag=True, help="Do not wait: what is in the queues is lost.")
+@click.option(
+    "--drain", "drain_s", default=3600, show_default=True, help="Maximum seconds to wait until the queues are empty."
+)
+@click.option("--no-drain", is_flag=True, help="Do not wait: messages in the queues are lost.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: bool) -> None:
-    """Finish the work under way, then delete the stack from AWS. The buckets are kept.
+    """Finish the queued work, then delete the stack from AWS. The buckets are kept.
 
     \b
     Example:
@@ -153,20 +172,23 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
 
 @click.command("live-check", cls=Asking)
 @click.option("--stack", default="batch-images", show_default=True, help="Name of the stack.")
-@click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="How many to upload.")
-@click.option("--expect-workers", default=1, show_default=True, help="How many must have run at once.")
-@click.option("--poll", "poll_s", default=10.0, show_default=True, help="Seconds between two looks.")
-@click.option("--patience", "patience_s", default=1800.0, show_default=True, help="Seconds to wait at most.")
-@click.option("--without-ecs", is_flag=True, help="Do not look at workers, for endpoints without ECS.")
+@click.option(
+    "--images", default=500, show_default=True, type=click.IntRange(min=1), help="Number of images to upload."
+)
+@click.option(
+    "--expect-workers", default=1, show_default=True, help="Number of workers that must have run at the same time."
+)
+@click.option("--poll", "poll_s", default=10.0, show_default=True, help="Seconds between two checks.")
+@click.option("--patience", "patience_s", default=1800.0, show_default=True, help="Maximum seconds to wait.")
+@click.option("--without-ecs", is_flag=True, help="Do not check workers, for endpoints without ECS.")
 def live_check(
     stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
 ) -> None:
-    """Prove a deployed stack: images in, renditions out.
+    """Test a deployed stack: images in, renditions out.
 
-    Uploads small images, follows queues and workers until every image has both renditions and the workers are back
-    at their minimum, and removes what it uploaded and what was made of it. It costs some cents, and needs none of the
-    pipeline's settings. Exit status: 0 nothing was lost and scaling did its part, 1 it was not so, 2 it could not be
-    found out.
+    Uploads small images, watches queues and workers until every image has its renditions and the workers are back at
+    their minimum, and then removes the images and renditions. It costs a few cents, and needs none of the pipeline's
+    settings. Exit status: 0 nothing was lost and scaling worked, 1 otherwise, 2 the check itself failed.
 
     \b
     Example:

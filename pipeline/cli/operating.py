@@ -1,4 +1,4 @@
-"""The verbs of an operator, about objects: what became of them, and enqueuing them anew."""
+"""The operator's commands for objects: check them, and enqueue them again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import sys
 
 import click
 
-from pipeline.cli.stack_option import of_stack
+from pipeline.cli.stack_option import of_stack, stack_vcpus
 from pipeline.cli.verb_errors import Asking, ObjectUri, S3Target
 
-#: What `backfill` and `adopt` have in common: from where, since when, and how fast.
-_start_after = click.option("--start-after", default="", metavar="KEY", help="Go on behind this key.")
-_newer_than = click.option("--newer-than", metavar="AGE", help="Only objects uploaded since: 2h, 3d, or a date.")
+#: Options of both `backfill` and `adopt`.
+_start_after = click.option("--start-after", default="", metavar="KEY", help="Continue after this key.")
+_newer_than = click.option("--newer-than", metavar="AGE", help="Only objects uploaded after this: 2h, 3d, or a date.")
 _max_queued = click.option(
     "--max-queued",
     default=10_000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Wait while so many messages are in the tasks queue.",
+    help="Wait while the tasks queue has this many messages.",
 )
 
 
@@ -25,24 +25,28 @@ _max_queued = click.option(
 @of_stack
 @click.argument("target", required=False, type=S3Target())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--full", is_flag=True, help="Look at every rendition (one request each), not only where in doubt.")
-@click.option("--older-than", metavar="AGE", help="Only objects uploaded before: 15m, 2h, 3d, or a date.")
-@click.option("--examples", default=5, show_default=True, help="Keys shown of each kind.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Check every rendition (one request each), not only where the listing is not enough.",
+)
+@click.option("--older-than", metavar="AGE", help="Only objects uploaded before this: 15m, 2h, 3d, or a date.")
+@click.option("--examples", default=5, show_default=True, help="Number of keys shown for each kind.")
 @click.option(
     "--repair",
     is_flag=True,
-    help="Enqueue what is missing or stale, or failed with a service; remove what is orphaned or left over.",
+    help="Enqueue missing and stale objects, and those that failed with a service; remove orphans and leftovers.",
 )
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 def audit(
     target: str | None, as_json: bool, full: bool, older_than: str | None, examples: int, repair: bool, yes: bool
 ) -> None:
-    """Tell whether every upload is accounted for.
+    """Check that every upload is accounted for.
 
-    Compares the buckets, and counts what is done, failed, missing, stale, orphaned.
+    Compares the buckets, and counts objects that are done, failed, missing, stale or orphaned.
 
-    TARGET is s3://bucket/prefix; without it INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing,
-    stale or unreadable, 1 something is, 2 the audit could not be done.
+    TARGET is s3://bucket/prefix; the default is INPUT_BUCKET and KEY_PREFIX. Exit status: 0 nothing is missing,
+    stale or unreadable, 1 something is, 2 the audit itself failed.
 
     \b
     Examples:
@@ -70,13 +74,17 @@ def audit(
 @click.argument("uri", type=ObjectUri())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="Dead letters read of each queue."
+    "--limit",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Maximum number of dead letters read from each queue.",
 )
 def explain(uri: str, as_json: bool, limit: int) -> None:
-    """Tell all that is known about one object, and what it means.
+    """Show what is known about one object, and what it means.
 
-    URI is s3://bucket/key, the key as it is. Exit status: 0 it is accounted for, 1 something is to be done about
-    it, 2 it could not be found out.
+    URI is s3://bucket/key, with the key as it is. Exit status: 0 the object is accounted for, 1 something needs to be
+    done, 2 the check itself failed.
 
     \b
     Example:
@@ -97,9 +105,9 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 def backfill(target: str, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> None:
     """Enqueue objects that are in a bucket already.
 
-    TARGET is s3://bucket or s3://bucket/prefix. What is done is left alone; what was made by another recipe, or
-    failed, is made again. When it is interrupted it prints how to go on. Exit status: 0 all enqueued, 1 it stopped,
-    or passed over objects that it could not look at, 130 it was interrupted.
+    TARGET is s3://bucket or s3://bucket/prefix. Workers skip objects that are done, and process those that failed or
+    were made by another recipe again. An interrupted run prints how to continue. Exit status: 0 all enqueued, 1 it
+    stopped early or skipped objects that it could not read, 130 interrupted.
 
     \b
     Examples:
@@ -117,8 +125,8 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 def routes(uri: str | None) -> None:
     """Show which objects are processed by which tasks.
 
-    In the order in which they are asked; with an object, which route takes it. Exit status: 0 one does, 1 none does,
-    2 it could not be found out.
+    Lists the routes in the order in which they are tried; with an object, the route that takes it. Exit status: 0 a
+    route takes it, 1 none does, 2 the check itself failed.
 
     \b
     Examples:
@@ -139,14 +147,14 @@ def routes(uri: str | None) -> None:
     default=60.0,
     show_default=True,
     type=click.FloatRange(min=1),
-    help="Seconds to wait for a message of S3 or SNS.",
+    help="Seconds to wait for a message from S3 or SNS.",
 )
 def check(as_json: bool, patience_s: float) -> None:
-    """Try out what the pipeline relies on.
+    """Test everything that the pipeline needs from the endpoint.
 
-    Writes some small objects below check/ in OUTPUT_BUCKET (without it to a bucket of its own), makes some queues, a
-    topic and a bucket, and removes all of it. Takes half a minute and costs less than a cent. Exit status: 0 all of it
-    holds, 1 something does not, 2 it could not be found out.
+    Writes small objects below check/ in OUTPUT_BUCKET (by default in a new bucket), creates queues, a topic and a
+    bucket, and removes them all. Takes half a minute and costs less than a cent. Exit status: 0 all tests pass, 1 one
+    does not, 2 the check itself failed.
 
     \b
     Example:
@@ -166,28 +174,28 @@ def check(as_json: bool, patience_s: float) -> None:
 @_max_queued
 @click.option(
     "--vcpus",
-    default=20.0,
-    show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="Of all workers together, for the estimate of the time; the stack's default is 20 workers of one.",
+    help="vCPUs of all workers together, for the time estimate.  [default: those of --stack's MaxWorkers, else 20]",
 )
 @click.option("--yes", is_flag=True, help="Enqueue without asking.")
-@click.option("--dry-run", is_flag=True, help="Only look and estimate.")
+@click.option("--dry-run", is_flag=True, help="Only survey and estimate.")
+@click.pass_context
 def adopt(
+    ctx: click.Context,
     target: str,
     sample: int,
     start_after: str,
     newer_than: str | None,
     max_queued: int,
-    vcpus: float,
+    vcpus: float | None,
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Look at a full bucket, price it, then enqueue it.
+    """Survey a full bucket, estimate the cost, then enqueue it.
 
-    TARGET is s3://bucket or s3://bucket/prefix. Says how many objects there are, what would be made of them, what of a
-    sample would fail and why, dollars and hours; asks; then enqueues them as `backfill` does. It can be stopped, and
-    says how to go on. Exit status: 0 all enqueued or nothing to do, 1 it stopped, 130 it was interrupted.
+    TARGET is s3://bucket or s3://bucket/prefix. Prints the number of objects by route, what of a sample would fail and
+    why, and the cost and hours; asks; then enqueues the objects like `backfill`. An interrupted run prints how to
+    continue. Exit status: 0 all enqueued or nothing to do, 1 it stopped early, 130 interrupted.
 
     \b
     Examples:
@@ -196,6 +204,8 @@ def adopt(
     """
     from pipeline.operations.adopt.adopt_command import adopt as run
 
+    if vcpus is None:
+        vcpus = stack_vcpus(ctx)
     sys.exit(
         run(
             target,

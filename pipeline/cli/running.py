@@ -1,4 +1,4 @@
-"""The verbs that run the pipeline here, and look after its processes."""
+"""The commands that run the pipeline on this machine, and check its processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
 def settings(page: Path | None) -> None:
     """Print the settings as a Markdown table.
 
-    Each with its variable, default, bounds and what it sets.
+    Each row has the variable, its default, its bounds and a description.
     """
     from pipeline.core.settings_table import markdown_table, with_table
 
@@ -49,27 +49,28 @@ def settings(page: Path | None) -> None:
 @click.command()
 @click.argument("role", required=False, type=click.Choice(["worker", "bridge"]))
 def health(role: str | None) -> None:
-    """Tell whether the worker or bridge here makes progress.
+    """Check whether the local worker or bridge makes progress.
 
-    Exit status: 0 it does, 1 it does not. Without ROLE it is whichever runs here. The HEALTH_STALE_S of that
-    process says how long it may take; a long task is progress.
+    Exit status: 0 it does, 1 it does not. ROLE defaults to the process that runs here. HEALTH_STALE_S of that
+    process is the limit; a long task counts as progress.
     """
     from pipeline.core.settings import Settings
-    from pipeline.sqs.health import check, role_here
+    from pipeline.sqs.health import check, note, role_here
 
     folder = Path(Settings.from_env().health_folder)
     found = role_here(folder) if role is None else role
     age_s = check(folder, found)
-    click.echo(f"healthy: the {found} made progress {age_s:.0f} s ago")
+    said = note(folder, found)
+    click.echo(f"healthy: the {found} made progress {age_s:.0f} s ago{said and f'; {said}'}")
 
 
 @click.command()
 @of_stack
 def sweep() -> None:
-    """Remove the queues that killed processes have left behind.
+    """Remove the queues that killed processes left behind.
 
-    These are queues of events and remote control. Those of living processes are never touched. Flower does this
-    too, when it starts and every hour.
+    These are queues for events and remote control. Queues of running processes are never removed. Flower also does
+    this, when it starts and every hour.
     """
     from pipeline.core.settings import Settings
     from pipeline.sqs.monitoring.sweep import sweep as run

@@ -1,4 +1,4 @@
-"""``--stack NAME`` of the verbs that work with settings: they are then those of the stack's workers, and no others."""
+"""``--stack NAME``: the command uses the settings of that stack's workers, and no others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import click
 from pipeline.cli.verb_errors import Asking, Unanswered
 from pipeline.core.errors import PipelineError
 
-#: Of this process, wherever the other settings come from.
+#: Settings of this process, wherever the others come from.
 _OWN = {"HEALTH_FOLDER", "ECS_AGENT_URI"}
 
 
 def of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the option. It takes effect before the verb runs, and ends with it."""
+    """Adds the option. It applies while the command runs."""
     option = click.option(
         "--stack",
         metavar="NAME",
@@ -42,9 +42,22 @@ def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) ->
     ctx.with_resource(_environment(values))
 
 
+def stack_vcpus(ctx: click.Context) -> float:
+    """Of all workers together: those of ``--stack`` at its most, else the template's default, 20 workers of one."""
+    stack = ctx.meta.get("pipeline.stack")
+    if stack is None:
+        return 20.0
+    from pipeline.deploy.environment import worker_vcpus
+
+    try:
+        return worker_vcpus(stack)
+    except PipelineError as exc:
+        raise (Unanswered if isinstance(ctx.command, Asking) else click.ClickException)(str(exc)) from exc
+
+
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """This process's variables with these settings: one that the stack does not set is not set here either."""
+    """Sets the environment to these settings; a setting that the stack does not set is unset here too."""
     from pipeline.core.settings import Settings
 
     names = {name.upper() for name in Settings.model_fields} | {"PIPELINE_SETTINGS", *values}

@@ -1,4 +1,4 @@
-"""How every verb ends: this project's errors are one plain message, and a status."""
+"""How commands end: this project's errors become one plain message and an exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.core.settings import renamed_in_use
 
 
 class Group(click.Group):
-    """The verbs. Shows this project's errors as one plain message, never as a traceback."""
+    """All commands. Shows this project's errors as one plain message, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
         for sentence in renamed_in_use():
@@ -27,13 +27,13 @@ class Group(click.Group):
 
 
 class Unanswered(click.ClickException):
-    """What kept a verb that asks from answering."""
+    """The check itself failed."""
 
     exit_code = 2
 
 
 class Asking(click.Command):
-    """A verb that asks a question: status 1 is an answer, so what kept it from answering is 2."""
+    """A command that answers a question. Exit status 1 is an answer, so a failure of the check itself exits with 2."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, checked, and frozen.
+"""The settings: read once from the environment, checked, and frozen. The broker layer's are its own, and here too.
 
 Each field carries its variable's unit, bounds, default and help; ``settings_table`` makes the README's table from them.
 """
@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import FAILED_PREFIX
 from pipeline.core.settings_list import ListedSetting, listed
+from pipeline.sqs.settings import BrokerSettings, Names, sentence
 
 
 def _box(value: Any) -> Any:
@@ -33,22 +34,12 @@ def _words(value: Any) -> Any:
     return value
 
 
-def _modules(value: Any) -> Any:
-    """``"a.b, c"`` → ``("a.b", "c")``."""
-    return tuple(name for name in re.split(r"[\s,]+", value) if name) if isinstance(value, str) else value
-
-
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
 Side = Annotated[int, Field(ge=1, le=16383)]  # what WebP can hold
 Box = Annotated[tuple[Side, Side], BeforeValidator(_box)]
-Modules = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...],
-    BeforeValidator(_modules),
-    Field(min_length=1),
-]
 Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
 
 
@@ -76,10 +67,8 @@ def renamed_in_use(environ: Mapping[str, str] | None = None) -> list[str]:
     ]
 
 
-class Settings(BaseModel):
+class Settings(BrokerSettings):
     """What the environment says. A field ``abc_s`` is read from the variable ``ABC_S``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     input_bucket: str | None = Field(
         None,
@@ -126,7 +115,7 @@ class Settings(BaseModel):
         description="Comma-separated endings of the keys that are processed as images, in any case.",
     )
     key_prefix: str = Field("", description="Only keys that begin with it are processed.")
-    routes: Modules = Field(
+    routes: Names = Field(
         ("pipeline.images",),
         description="Comma-separated Python modules that declare which tasks process what (docs/your-own-task.md); "
         "the first route that takes an object is the only one. `pipeline.images` is the images'.",
@@ -212,88 +201,10 @@ class Settings(BaseModel):
         4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
     )
 
-    poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
     max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
-    max_delay_days: int = Field(
-        7,
-        ge=1,
-        le=365,
-        description="Days that a task's `countdown` or `eta` may lie ahead; what is further away is a dead letter.",
-    )
-    builtin_tasks: Modules | None = Field(
-        None,
-        description="Comma-separated names of Celery's own tasks that workers run, such as `celery.chord_unlock`; "
-        "unset: none, so a message that names one is a dead letter.",
-    )
     retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
-
-    # Monitoring: events and remote control over SNS, and metrics.
-    topic_arn_prefix: str | None = Field(
-        None,
-        pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:$",
-        description="`arn:aws:sns:<region>:<account>:`, where the topics `<prefix>celeryev` and `<prefix>pidbox` are; "
-        "unset: events and remote control are off.",
-    )
-    events: Literal["all", "workers", "off"] = Field(
-        "all",
-        description="`all`: workers send events of their tasks, for Flower; `workers`: only that they live; `off`.",
-    )
-    events_interval_s: float = Field(
-        1, ge=0.1, le=60, description="Seconds for which a worker gathers events into one message."
-    )
-    heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two signs of life of an idle worker.")
-    control_queue_ttl_s: int = Field(
-        900,
-        ge=10,
-        le=86400,
-        description="Seconds after which the control and event queues of a killed process may be swept.",
-    )
-    metrics_namespace: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9_./#:-]{1,255}$",
-        description="CloudWatch namespace: workers log the metrics of their tasks in its embedded metric format; "
-        "unset: they do not.",
-    )
-
-    # The broker layer: how a worker keeps its messages, and how it shuts down.
-    message_visibility_timeout_s: int = Field(
-        90,
-        ge=2,
-        le=3600,
-        description="Seconds that a received message stays hidden from other workers; extended while it is in flight, "
-        "so this is how long work waits that was lost with its process.",
-    )
-    prefetch_s: int = Field(
-        5,
-        ge=0,
-        le=300,
-        description="Seconds of work that a worker prefetches, so that it receives many messages at once.",
-    )
-    go_on_in_place: bool = Field(
-        True,
-        description="Whether the next task of a chain is begun by the worker that did the one before, under the same "
-        "message; off: each is published.",
-    )
-    shutdown_timeout_s: int = Field(
-        110,
-        ge=0,
-        le=7200,
-        description="Seconds that running tasks get to finish after SIGTERM; then another worker gets them. "
-        "Keep it below ECS's `stopTimeout`.",
-    )
-    health_folder: str = Field(
-        "/tmp",  # noqa: S108 - not secret, and only its age is read
-        description="Folder of the heartbeat file that `python -m pipeline health` reads; one worker or bridge each.",
-    )
-    health_stale_s: int = Field(
-        45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
-    )
-    ecs_agent_uri: str | None = Field(None, description="Set by ECS: where scale-in protection is switched.")
-    scale_in_protection_min: int = Field(
-        15, ge=1, le=2880, description="Minutes that a scale-in protection lasts unless it is renewed."
-    )
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
@@ -301,11 +212,6 @@ class Settings(BaseModel):
             raise ValueError(
                 f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
                 "so that a task can clean up before it is killed"
-            )
-        if self.health_stale_s <= self.poll_wait_s + 10:
-            raise ValueError(
-                f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
-                "or an idle bridge is taken for one that hangs"
             )
         if self.renditions is None and any(
             small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)
@@ -365,14 +271,8 @@ class Settings(BaseModel):
 
 
 def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
-    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
-    if not error["loc"]:
-        return f"Settings: {message}"
-    if error["type"] in ("int_parsing", "float_parsing"):
-        message = "must be a whole number" if error["type"] == "int_parsing" else "must be a number"
-    name = str(error["loc"][0]).upper()
-    where = str(entries[name]) if name in entries else f"{name}={error['input']!r}"
-    return f"{where}: {message[0].lower()}{message[1:]}"
+    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    return sentence(error, str(entries[name]) if name in entries else f"{name}={error['input']!r}")
 
 
 def as_variable(value: Any) -> str:

@@ -11,7 +11,8 @@ _BEGINS, _ENDS = "<!-- settings: make settings -->\n", "<!-- end of settings -->
 def markdown_table() -> str:
     """The settings as the Markdown table of the README."""
     rows = ["| variable | default | bounds | what it sets |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    own = Settings.__annotations__  # before what it inherits from the broker layer
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] not in own):
         limits = {type(item).__name__: item for item in field.metadata}
         low, high = (getattr(limits.get(kind), kind.lower(), "") for kind in ("Ge", "Le"))
         bounds = f"{low} to {high}" if low != "" or high != "" else ""

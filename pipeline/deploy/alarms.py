@@ -58,26 +58,38 @@ class Alarms:
         return {name: value for name, value in given.items() if name in declared or name not in own}, own
 
 
-def deploy(
-    alarms: Alarms,
-    stack: str,
-    given: Mapping[str, str],
-    *,
-    tags: Mapping[str, str],
-    service_role: str | None,
-    console: Console,
-) -> None:
-    """Makes the alarms of a pipeline whose stack is there, or brings them up to date. Raises ``PipelineError``."""
-    name = stack + SUFFIX
+def _proposal(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str]) -> Proposal:
+    """Raises ``PipelineError`` where their stack can't be changed."""
+    name = pipeline.stack + SUFFIX
     found = account.describe(name)
-    state = states.of(name, None if found is None else found["StackStatus"])
-    new = state is states.StackState.NEW
-    proposal = Proposal(name, alarms.text, alarms.values(stack, given), new=new, tags=tags, service_role=service_role)
+    new = states.of(name, None if found is None else found["StackStatus"]) is states.StackState.NEW
+    values = alarms.values(pipeline.stack, given)
+    return Proposal(name, alarms.text, values, new=new, tags=pipeline.tags, service_role=pipeline.service_role)
+
+
+def preview(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], console: Console) -> None:
+    """What a deployment would do to them; changes nothing. Raises ``PipelineError``."""
+    name = pipeline.stack + SUFFIX
+    if pipeline.new:  # its outputs, which the alarms are made for, are not known yet
+        console.print(f"Stack {name} would be made beside it: the alarms and the dashboard.")
+        return
+    proposal = _proposal(alarms, pipeline, given)
+    with console.status("Working out the alarms ..."):
+        proposed = changes.propose(proposal)
+    if proposed is not None:
+        changes.discard(proposed.id, proposed.stack_id, new=proposal.new)
+    console.print(f"Alarms and dashboard, stack {name}:")
+    shown.changes(proposed, console)
+
+
+def deploy(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], console: Console) -> None:
+    """Makes the alarms of a pipeline whose stack is there, or brings them up to date. Raises ``PipelineError``."""
+    proposal = _proposal(alarms, pipeline, given)
     with console.status("Working out the alarms ..."):
         proposed = changes.propose(proposal)
     if proposed is None:
         return
-    console.print(f"Alarms and dashboard, stack {name}: {len(proposed.changes)} changes.")
+    console.print(f"Alarms and dashboard, stack {proposal.stack}: {len(proposed.changes)} changes.")
     follower = Follower(proposed.stack_id)
     changes.execute(proposed)
     try:

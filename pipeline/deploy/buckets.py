@@ -81,6 +81,14 @@ def to_take_over(buckets: Mapping[str, str], stack: str) -> frozenset[str]:
     return frozenset(kept)
 
 
+def safe(template: str) -> str:
+    """A template with which a creation that fails leaves the buckets that it takes over: none counts as made by it.
+
+    Source: CloudFormation User Guide, "DeletionPolicy attribute" (RetainExceptOnCreate).
+    """
+    return template.replace("RetainExceptOnCreate", "Retain")
+
+
 def made_by(stack_id: str) -> tuple[str, ...]:
     """The buckets among a stack's own resources. Raises ``PipelineError``."""
     with translate_errors("listing what the stack is made of"):

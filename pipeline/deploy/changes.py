@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from pipeline.aws import clients
-from pipeline.aws.errors import translate_errors
+from pipeline.aws.errors import code, translate_errors
 from pipeline.core.errors import PipelineError
 
 #: CloudFormation needs some seconds to work out the changes.
 PATIENCE_S = 300
 POLL_S = 2.0
 
+#: Of a change set that another deployment has overtaken.
+#: Source: CloudFormation API Reference, ExecuteChangeSet (after an update all other change sets are gone).
+_OVERTAKEN = {"InvalidChangeSetStatus", "InvalidChangeSetStatusException", "ChangeSetNotFound"}
 #: What CloudFormation calls a change set that would change nothing. It has no code of its own for it.
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
@@ -72,7 +78,7 @@ def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) 
     with translate_errors(f"proposing the changes to stack {stack}"):
         made = client.create_change_set(
             StackName=stack,
-            ChangeSetName=f"deploy-{int(time.time())}",
+            ChangeSetName=f"deploy-{uuid.uuid4().hex}",
             ChangeSetType="CREATE" if new else "UPDATE",
             TemplateBody=proposal.template,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in proposal.values.items()],
@@ -81,7 +87,11 @@ def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) 
             Tags=[{"Key": name, "Value": value} for name, value in proposal.tags.items()],
             **role,
         )
-        answer = _wait(client, made["Id"], sleep)
+        try:
+            answer = _wait(client, made["Id"], sleep)
+        except KeyboardInterrupt:
+            discard(made["Id"], made["StackId"], new=new)
+            raise
     if answer["Status"] == "FAILED":
         reason = answer.get("StatusReason", "")
         discard(made["Id"], made["StackId"], new=new)
@@ -133,14 +143,26 @@ def _changes(client: Any, change_set: str) -> list[Change]:
 
 
 def discard(change_set: str, stack_id: str, *, new: bool) -> None:
-    """Removes a change set that is not carried out, and the empty stack that came with it."""
+    """Removes a change set that is not carried out, and the empty stack that came with it.
+
+    Not one that somebody else has begun to fill meanwhile.
+    """
     client = clients.client("cloudformation")
     with translate_errors("removing the change set"):
         client.delete_change_set(ChangeSetName=change_set)
-        if new:
+        if new and client.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"] == "REVIEW_IN_PROGRESS":
             client.delete_stack(StackName=stack_id)
 
 
 def execute(change_set: ChangeSet) -> None:
+    """Raises ``PipelineError``, also where the stack is no longer what the changes were worked out for."""
     with translate_errors("carrying out the changes"):
-        clients.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)
+        try:
+            clients.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)
+        except ClientError as exc:
+            if code(exc) not in _OVERTAKEN:
+                raise
+            raise PipelineError(
+                "somebody else has changed the stack since these changes were shown, so none of them was carried out: "
+                "deploy again, to see what is left of them"
+            ) from exc

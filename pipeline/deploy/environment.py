@@ -36,6 +36,15 @@ def of_stack(stack: str) -> dict[str, str]:
     return {name: value for name, value in merged.items() if not name.startswith(_AWS)}
 
 
+def worker_vcpus(stack: str) -> float:
+    """Of all the workers that it may have at once. Raises ``PipelineError``."""
+    values = account.parameters_of(account.describe(stack))
+    try:
+        return int(values["MaxWorkers"]) * int(values["WorkerCpu"]) / 1024
+    except KeyError as exc:
+        raise PipelineError(f"stack {stack} has no parameter {exc}: it is no pipeline; give --vcpus") from exc
+
+
 def _environs(cluster: str, names: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
     ecs = clients.client("ecs")
     services = ecs.describe_services(cluster=cluster, services=list(names.values()))["services"]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError, HTTPClientError
+
 from pipeline.aws import clients
-from pipeline.aws.errors import translate_errors
+from pipeline.aws.errors import is_passing, translate_errors
 from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
@@ -16,6 +18,9 @@ POLL_S = 3.0
 BEGIN_S = 60
 #: A stack that rolls back waits for containers to stop; longer than that it has been forgotten.
 PATIENCE_S = 90 * 60
+
+#: Looks in a row that may fail, beside the retries of the SDK: several minutes.
+MISSES = 20
 
 #: Texts of resources that failed only because another one did.
 _CONSEQUENCES = ("cancelled", "canceled")
@@ -39,6 +44,11 @@ class StackEvent:
         return self.status.endswith(("_COMPLETE", "_FAILED"))
 
 
+def _passes(cause: BaseException | None) -> bool:
+    """Whether it may be better in a moment, which expired credentials are not."""
+    return is_passing(cause) if isinstance(cause, ClientError) else isinstance(cause, HTTPClientError)
+
+
 class StackFailed(PipelineError):
     """The stack is at rest, and not as it was to be. ``status``: CloudFormation's."""
 
@@ -53,6 +63,7 @@ class Follower:
     def __init__(self, stack_id: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._stack_id = stack_id
         self._sleep = sleep
+        self._missed = 0  # looks in a row
         self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
@@ -65,8 +76,12 @@ class Follower:
         started = time.monotonic()
         begun = False
         while True:
-            status, reason = self._status()
-            for event in self._new():
+            looked = self._look()
+            if looked is None:
+                self._sleep(POLL_S)
+                continue
+            status, reason, new = looked
+            for event in new:
                 if event.of_stack:
                     begun = True
                     continue
@@ -86,6 +101,18 @@ class Follower:
             cause = reason if first is None else f"{first.name} ({first.kind}): {first.reason}"
             raise StackFailed(status, f"the stack ended as {status}. The first cause: {cause}")
         return status
+
+    def _look(self) -> tuple[str, str, list[StackEvent]] | None:
+        """None where CloudFormation can't be asked for the moment: throttled, or the network is away."""
+        try:
+            found = (*self._status(), self._new())
+        except PipelineError as exc:
+            self._missed += 1
+            if self._missed > MISSES or not _passes(exc.__cause__):
+                raise
+            return None
+        self._missed = 0
+        return found
 
     def _status(self) -> tuple[str, str]:
         with translate_errors("following the stack"):

@@ -15,8 +15,11 @@ from pipeline.deploy.witness import Witness
 ALARMS = "-alarms"
 
 
-def changes(proposed: ChangeSet, console: Console) -> None:
+def changes(proposed: ChangeSet | None, console: Console) -> None:
     """A table; what is lost or replaced comes first, in red."""
+    if proposed is None:
+        console.print("Nothing to change: the stack is as the template says.")
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("change", "resource", "type", ""):
         table.add_column(column, no_wrap=column != "")

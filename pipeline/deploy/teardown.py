@@ -54,7 +54,8 @@ def teardown(
     here = account.current()
     found = account.describe(stack)
     if found is None:
-        raise PipelineError(f"there is no stack {stack} in {here.region}, account {here.id}")
+        _finish(stack, here, console, delete_data=delete_data, yes=yes)
+        return
     ours = _belongings(stack, found)
     _say(ours, here, delete_data, console)
     if not (yes or _agreed(stack, console)):
@@ -63,11 +64,17 @@ def teardown(
     if drain_s > 0:
         drain.drain(ours.prefix, ours.inputs, drain_s, console, sleep)
     alarms.teardown(stack, console, sleep)
+    _take_back(ours, console)  # while the stack is there, which says where: one who comes again could not know
     follower = Follower(found["StackId"], sleep=sleep)
     with translate_errors(f"deleting stack {stack}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
     follow(follower, None, console)
-    _take_back(ours, console)
+    _clear(ours, console, delete_data=delete_data)
+    console.print(f"Stack {stack} is gone.")
+
+
+def _clear(ours: Belongings, console: Console, *, delete_data: bool) -> None:
+    """What a stack leaves, once it is gone."""
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket, count in buckets.empty(ours.buckets if delete_data else ()).items():
@@ -75,7 +82,25 @@ def teardown(
     for bucket in ours.buckets:
         if buckets.exists(bucket):
             console.print(f"Kept {bucket}; a stack of the same name takes it over.")
-    console.print(f"Stack {stack} is gone.")
+
+
+def _finish(stack: str, here: account.Account, console: Console, *, delete_data: bool, yes: bool) -> None:
+    """A teardown that was interrupted after the stack was gone, or one that is to delete now what it had kept.
+
+    Raises ``PipelineError`` where nothing of such a stack is left.
+    """
+    named = (f"{stack}-{side}-{here.id}-{here.region}" for side in ("input", "output"))
+    kept = tuple(bucket for bucket in named if buckets.owner(bucket, stack) is buckets.Owner.STACK)
+    ours = Belongings(stack, kept, (), ())
+    if not kept:
+        for name in _sweep(ours.prefix):
+            console.print(f"Removed the queue {name}, which a process had left behind.")
+        raise PipelineError(f"there is no stack {stack} in {here.region}, account {here.id}")
+    _say(ours, here, delete_data, console)
+    if not (yes or _agreed(stack, console)):
+        console.print("Nothing was changed.")
+        return
+    _clear(ours, console, delete_data=delete_data)
 
 
 def _belongings(stack: str, found: dict[str, Any]) -> Belongings:
@@ -90,7 +115,9 @@ def _belongings(stack: str, found: dict[str, Any]) -> Belongings:
 
 
 def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Console) -> None:
-    console.print(f"Stack {ours.stack} in {here.region}, account {here.id}, will be deleted.")
+    gone = account.describe(ours.stack) is None
+    state = "is gone; this is left of it" if gone else "will be deleted"
+    console.print(f"Stack {ours.stack} in {here.region}, account {here.id}, {state}.")
     fate = "[red]will be deleted with all versions of all objects[/]" if delete_data else "will be kept"
     for bucket in ours.buckets:
         if buckets.exists(bucket):
@@ -107,7 +134,7 @@ def _say(ours: Belongings, here: account.Account, delete_data: bool, console: Co
 
 def _agreed(stack: str, console: Console) -> bool:
     if not console.is_terminal:
-        raise PipelineError("nobody is there to agree: give --yes")
+        raise PipelineError("not a terminal, so it can't ask for confirmation: pass --yes")
     typed: str = click.prompt(f"Type {stack} to go on", default="", show_default=False)
     return typed == stack
 

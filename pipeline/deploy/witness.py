@@ -99,9 +99,10 @@ class Witness:
             service = self._services().get(task.get("group", "").removeprefix("service:"))
             if service is None or task.get("createdAt", self._since) < self._since or _expected(task):
                 continue
-            yield self._problem(service, task)
+            yield self.problem(service, task)
 
-    def _problem(self, service: str, task: dict[str, Any]) -> ServiceProblem:
+    def problem(self, service: str, task: dict[str, Any]) -> ServiceProblem:
+        """Why a container of that service does not run."""
         containers = task.get("containers", [])
         said = [task.get("stoppedReason", "")]
         for container in containers:

@@ -1,6 +1,6 @@
 """``python -m pipeline backfill``: enqueues objects that are in a bucket already.
 
-They go the way of an upload, so what is done already is left alone, whatever happens between listing and working.
+They are processed like uploads, so a worker skips an object that is done, whatever happened since the listing.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from pipeline.operations.unreadable import Unreadable, unreadable
 from pipeline.s3.listing import list_objects
 from pipeline.s3.storage import Found
 
-#: Objects that are enqueued in one go: ten calls.
+#: Objects per batch: ten calls.
 BATCH = 100
-#: Messages in the tasks queue above which it waits, where nothing else is said.
+#: Default limit of messages in the tasks queue, above which it waits.
 MAX_QUEUED = 10_000
-#: Where a command line notes, in click's ``meta``, the stack whose settings it works with.
+#: Key of the stack's name in click's ``meta``.
 STACK = "pipeline.stack"
-#: Seconds between looks at a queue that is full.
+#: Seconds between checks of a full queue.
 PAUSE_S = 5.0
-#: Between tries of what SQS did not take.
+#: Before retrying messages that SQS did not accept.
 BACKOFF = Backoff(2, 15)
 MAX_TRIES = 5
 
 
 @dataclass(slots=True)
 class Backfill:
-    """One run over a listing. ``last_key`` is the last one that is in the queue, or needed no work.
+    """One run over a listing. ``last_key``: the last key that was enqueued or skipped.
 
-    ``enqueue`` raises ``NotEnqueued`` for a part of what it is given; ``has_room`` waits until there is;
-    ``on_unreadable`` is told of each object whose route can't be found out, which is passed over.
+    ``enqueue`` raises ``NotEnqueued`` for a part of its batch; ``has_room`` waits until the queue has room;
+    ``on_unreadable`` is called for each object whose route can't be determined; it is skipped.
     """
 
     routes: Routes
@@ -63,7 +63,7 @@ class Backfill:
     unreadable: int = 0
 
     def run(self, listing: Iterator[Found], on_progress: Callable[[int], None] = lambda _: None) -> None:
-        """Raises ``PipelineError``; then, too, ``last_key`` says where to go on."""
+        """Raises ``PipelineError``; ``last_key`` then says where to continue."""
         for batch, last in self._batches(listing):
             if batch:
                 self.has_room()
@@ -73,7 +73,7 @@ class Backfill:
             on_progress(self.enqueued)
 
     def _batches(self, listing: Iterator[Found]) -> Iterator[tuple[list[Source], str]]:
-        """What is due, and up to which key of the listing it is all that is. What raises comes after what it found."""
+        """Batches to enqueue, each with the last key that it covers. Yields what it has before it raises an error."""
         batch: list[Source] = []
         last = self.last_key
         try:
@@ -115,7 +115,7 @@ class Backfill:
 
 
 def wait_for_room(url: str, limit: int, say: Callable[[str], None]) -> None:
-    """Returns when fewer than ``limit`` messages are in the queue. Raises ``PipelineError``."""
+    """Waits until fewer than ``limit`` messages are in the queue. Raises ``PipelineError``."""
     while (waiting := queues.depth(url)) >= limit:
         say(f"waiting: {console.pluralize(waiting, 'message')} in the queue")
         time.sleep(PAUSE_S)
@@ -130,9 +130,9 @@ def backfill(
     dry_run: bool,
     expected: int | None = None,
 ) -> int:
-    """Returns the exit status: 1 when objects could not be looked at. Raises ``PipelineError``.
+    """Returns the exit status: 1 if objects could not be read. Raises ``PipelineError``.
 
-    ``expected``: how many there are to enqueue, where that is known.
+    ``expected``: the number of objects to enqueue, if known.
     """
     settings = Settings.from_env()
     bucket, prefix = place(target)
@@ -182,7 +182,7 @@ def _print_all(batch: list[Source]) -> None:
 
 
 def _remaining(expected: int | None) -> Callable[[int], str]:
-    """From how many are enqueued, in words, how long the others take; waiting for room in the queue counts."""
+    """Estimates the remaining time from the number of enqueued objects; time spent waiting for room counts."""
     started = time.monotonic()
 
     def text(done: int) -> str:
@@ -195,7 +195,7 @@ def _remaining(expected: int | None) -> Callable[[int], str]:
 
 
 def _command(target: str, since: datetime | None, max_queued: int, last_key: str) -> str:
-    """What goes on where it stopped, whenever that is: an age would be another moment then."""
+    """The command that continues later: it has a fixed time, since an age would mean another time then."""
     words = ["python", "-m", "pipeline", "backfill", target]
     context = click.get_current_context(silent=True)
     stack = None if context is None else context.meta.get(STACK)

@@ -1,4 +1,4 @@
-"""What a check found: a result with what it means and what to do, as ``doctor`` and ``check`` print it."""
+"""Results of checks, with what to do, as ``doctor`` and ``check`` print them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import click
 
 from pipeline.core import console
 
-#: Characters of a finding.
+#: Maximum characters of a result's text.
 _LONGEST = 300
 
 
 class Level(StrEnum):
     OK = "ok"
-    WARNING = "warning"  # works, but not as it could
+    WARNING = "warning"  # works, but not as well as it could
     BAD = "bad"
-    UNKNOWN = "unknown"  # could not be asked
+    UNKNOWN = "unknown"  # could not be checked
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``said``: what was found; ``todo``: what it means where it isn't ok, and what to do."""
+    """``said``: what was found; ``todo``: if it isn't ok, what it means and what to do."""
 
     level: Level
     what: str
@@ -49,7 +49,7 @@ def unknown(what: str, said: str, todo: str = "") -> CheckResult:
 
 
 def lines(results: Iterable[CheckResult]) -> Iterable[str]:
-    """Two lines each where something is to be done."""
+    """One line for each result, and a second one if something needs to be done."""
     for result in results:
         yield f"{result.level.value:<8} {result.what}: {_one_line(result.said)}"
         if result.todo:
@@ -57,13 +57,13 @@ def lines(results: Iterable[CheckResult]) -> Iterable[str]:
 
 
 def _one_line(text: str) -> str:
-    """What a server answers may be a page."""
+    """Shortens the text: a server may answer with a whole page."""
     words = " ".join(text.split())
     return words if len(words) <= _LONGEST else words[:_LONGEST] + " …"
 
 
 def show(results: Sequence[CheckResult], *, as_json: bool = False) -> int:
-    """Prints them; returns the exit status: 0 nothing is bad, 1 something is, 2 all that matters could not be asked."""
+    """Prints them; returns the exit status: 0 nothing is bad, 1 something is, 2 nothing could be checked."""
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False))
     else:
@@ -81,7 +81,7 @@ def show(results: Sequence[CheckResult], *, as_json: bool = False) -> int:
 
 
 def status(results: Sequence[CheckResult]) -> int:
-    """Of the command that printed them."""
+    """The exit status of the command."""
     if any(result.level is Level.BAD for result in results):
         return 1
     return 2 if results and all(result.level is Level.UNKNOWN for result in results) else 0

@@ -1,4 +1,4 @@
-"""The pipeline's own queues, as the verbs of the command line look at them."""
+"""The pipeline's own queues, for the commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def url_of(settings: Settings, name: str) -> str:
 
 
 def waiting(settings: Settings) -> int:
-    """Messages in both queues, as far as they can be asked: 0 where they can't."""
+    """The number of messages in both queues; 0 if it can't be read."""
     try:
         return sum(queues.depth(url_of(settings, name)) for name in QUEUES)
     except PipelineError:

@@ -1,4 +1,4 @@
-"""``python -m pipeline routes``: what is declared, and which route takes an object."""
+"""``python -m pipeline routes``: the declared routes, and the route that takes an object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that can't be looked at: each is named and counted, and the others go on."""
+"""Objects that can't be read: the commands report and count each, and continue with the others."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Unreadable:
 
 
 def unreadable(source: Source, exc: Exception) -> Unreadable:
-    """What to say of an object that raised this while it was looked at, or while a rule for its content was asked.
+    """Describes an object that could not be read, or for which a rule for the content failed.
 
-    Raises it again where the others would raise it, too: a service that fails, or credentials that may not ask.
+    Raises ``exc`` again if other objects would fail in the same way: a service fails, or permissions are missing.
     """
     if isinstance(exc, ServiceUnavailable):
         raise exc

@@ -59,7 +59,7 @@ def test_what_is_there_what_would_fail_and_what_it_costs_without_making_anything
 
 def test_nobody_is_there_to_agree_so_nothing_is_enqueued(full: Settings) -> None:
     result = adopt()
-    assert (result.exit_code, "give --yes" in result.stderr) == (0, True)
+    assert (result.exit_code, "pass --yes" in result.stderr) == (0, True)
     assert depth("local-tasks") == (0, 0)
 
 

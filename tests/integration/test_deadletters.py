@@ -96,7 +96,7 @@ def test_they_are_counted_by_what_they_have_in_common() -> None:
         ("tasks", "tasks.resize", "13", rows[1][4]),
         ("tasks", "tasks.resize", "4", "<object>: could not be stored"),
     ]
-    assert rows[1][4].startswith("received too often")
+    assert rows[1][4].startswith("maxReceiveCount reached")
     assert rows[1][5].startswith("s3://in/")
     assert err == "20 dead letters.\n"
 

@@ -104,7 +104,7 @@ def test_dry_run_shows_and_changes_nothing(run: Run, cloud: Emulator) -> None:
     ("arguments", "message"),
     [
         (("--yes",), "Image must be given"),
-        (("--image", "registry/image:1"), "nobody is there to agree"),
+        (("--image", "registry/image:1"), "it can't ask for confirmation"),
         (("--yes", "--image", "registry/image:1", "-p", "MaxWorker=3"), "no parameter MaxWorker"),
         (("--image", "registry/image:1", "-p", "MaxWorkers"), "is not NAME=VALUE"),
         (("--image", "registry/image:1", "--vpc", "vpc-1"), "belong together"),
@@ -155,7 +155,7 @@ def test_doctor_tells_the_same_and_changes_nothing(run: Run, cloud: Emulator) ->
     wrong = {each["what"] for each in json.loads(result.stdout) if each["level"] == "bad"}
     assert wrong == {"image name", "workers"}
     assert account.describe("photos") is None
-    assert run("doctor").exit_code == 2  # no image: it could not be found out
+    assert run("doctor").exit_code == 2  # no image: the check itself failed
 
 
 def test_network_stack_gives_the_network(run: Run, cloud: Emulator) -> None:
@@ -272,7 +272,7 @@ def test_teardown_tells_of_dead_letters(run: Run, cloud: Emulator) -> None:
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="photos-tasks-dlq")["QueueUrl"], MessageBody="dead")
     result = run("teardown")
     assert "About 1 dead letter will be lost" in result.output
-    assert "nobody is there to agree" in result.output
+    assert "it can't ask for confirmation" in result.output
     assert account.describe("photos") is not None
 
 

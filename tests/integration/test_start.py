@@ -15,7 +15,7 @@ import pytest
 from pipeline.celery import app
 from pipeline.core.role import Role
 from pipeline.sqs.health import heartbeat_path
-from pipeline.sqs.worker.own_process import CollectorStep
+from pipeline.worker_process import CollectorStep
 from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
 from tests.support.waiting import text_of, wait_until
@@ -117,4 +117,4 @@ def test_what_is_loaded_is_kept_from_the_collector_before_the_pool_is_forked() -
     finally:
         gc.enable()
         gc.unfreeze()
-    assert "pipeline.sqs.worker.own_process:CollectorStep" in app.steps["worker"]
+    assert "pipeline.worker_process:CollectorStep" in app.steps["worker"]

@@ -20,8 +20,8 @@ from pipeline.core.queue_names import TASKS_QUEUE
 from tests.support.stock import make_stock
 
 app = make_app()
-app.conf.imports = ("pipeline.sqs.monitoring.commands",)
-app.steps["worker"].remove("pipeline.sqs.worker.startup:RouteCheck")  # it has none of the tasks of any route
+app.conf.imports = ()
+app.steps["worker"].remove("pipeline.route_check:RouteCheck")  # it has none of the tasks of any route
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "reply_margin_s": float(os.environ.get("REPLY_MARGIN_S", "10")),

@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from kombu.asynchronous import semaphore
 
 from pipeline.__main__ import cli
-from pipeline.celery import CONSUMER_STEPS, WORKER_STEPS, make_app
+from pipeline.celery import WORKER_STEPS, make_app
 from pipeline.core.role import Role
 from pipeline.core.settings import Settings
+from pipeline.sqs import installing
 from pipeline.sqs.health import Heartbeat, Unhealthy, check, heartbeat_path, role_here
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.worker import heartbeat, shutdown
@@ -124,6 +125,12 @@ def test_the_health_command_exits_with_what_it_finds(
     Heartbeat(tmp_path, Role.WORKER).touch()
     healthy = CliRunner().invoke(cli, arguments)
     assert (healthy.exit_code, "healthy: the worker" in healthy.output) == (0, True)
+    assert healthy.output.endswith(" s ago\n")
+    beat = Heartbeat(tmp_path, Role.WORKER)
+    for note, end in (("it waits", "; it waits\n"), ("", " s ago\n")):
+        beat.touch(note)
+        noted = CliRunner().invoke(cli, arguments)
+        assert (noted.exit_code, noted.output.endswith(end)) == (0, True), noted.output
     past = time.time() - 60
     os.utime(heartbeat_path(tmp_path, Role.WORKER), (past, past))
     stale = CliRunner().invoke(cli, arguments)
@@ -186,8 +193,8 @@ def test_a_receive_that_alone_is_refused_is_not_healthy_for_long() -> None:
 def test_an_app_has_the_steps() -> None:
     app = make_app(Settings())
     try:
-        assert app.steps["worker"] >= set(WORKER_STEPS)
-        assert app.steps["consumer"] >= set(CONSUMER_STEPS)
+        assert app.steps["worker"] >= {*WORKER_STEPS, *installing.WORKER_STEPS}
+        assert app.steps["consumer"] >= set(installing.CONSUMER_STEPS)
     finally:
         app.close()
 

@@ -19,9 +19,9 @@ PACKAGES = ("pipeline", "tasks", "bridge")
 #: From the bottom up: a folder is a layer, and imports only from itself and the layers before it.
 LAYERS = (
     "pipeline.aws",
+    "pipeline.sqs",
     "pipeline.core",
     "pipeline.s3",
-    "pipeline.sqs",
     "pipeline.images",
     "pipeline",  # the app, and how programs enqueue
     "tasks",
@@ -32,6 +32,14 @@ LAYERS = (
     "pipeline.local",
     "pipeline.cli",
 )
+#: What of a layer below may be imported: values have no use for workers, nor for a queue.
+ONLY = {
+    "pipeline.core": {
+        "pipeline.aws": {"pipeline.aws.plain_errors"},
+        "pipeline.sqs": {"pipeline.sqs.settings", "pipeline.sqs.installation"},
+    },
+    "pipeline.s3": {"pipeline.sqs": set[str]()},
+}
 #: What these import must stay light, or pure.
 PURE = {
     "pipeline.core.s3_event": {"celery", "boto3", "botocore", "kombu", "PIL"},
@@ -88,6 +96,20 @@ def test_a_module_imports_only_from_layers_below_its_own(module: str) -> None:
         if imported == "pipeline":
             continue  # only its lazy names
         assert level(imported) <= level(module), f"{module} imports {imported}, which is above it"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if LAYERS[level(name) % len(LAYERS)] in ONLY])
+def test_of_some_layers_only_a_part_may_be_imported(module: str) -> None:
+    for folder, allowed in ONLY[LAYERS[level(module)]].items():
+        used = {name for name in own_imports(module) if name.startswith(folder)}
+        assert used <= allowed, module
+
+
+def test_the_broker_layer_is_a_package_by_itself() -> None:
+    """Celery on SQS, for apps that have nothing to do with the pipeline: with ``pipeline.aws`` it needs no more."""
+    part = [name for name in MODULES if name.startswith(("pipeline.sqs", "pipeline.aws"))]
+    assert len(part) > 40
+    assert {name for module in part for name in own_imports(module)} <= set(part)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import pytest
 from flower.utils.broker import BrokerBase
 from tornado.web import url
 
+from pipeline.celery import make_app
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
 from pipeline.sqs.flower import options as ours
@@ -155,14 +156,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower.events, "PrometheusMetrics", flower.events.PrometheusMetrics)
     handler = flower.api.control.ControlHandler
     monkeypatch.setattr(handler, "error_reason", handler.error_reason)
-    ours.install(Settings.from_env({"QUEUE_PREFIX": "x-"}))
+    ours.install(make_app(Settings.from_env({"QUEUE_PREFIX": "x-"})).sqs)
 
 
 @pytest.mark.usefixtures("installed")
 def test_the_broker_page_and_the_metrics_are_ours() -> None:
     (route,) = [route for route in flower.urls.handlers if getattr(route, "name", None) == "broker"]
     assert route.handler_class is SqsBrokerView
-    assert flower.events.PrometheusMetrics is ours.PipelineMetrics
+    assert flower.events.PrometheusMetrics.__module__ == "pipeline.sqs.flower.prometheus"
     broker = flower.views.Broker("any", http_api=None, broker_options={}, broker_use_ssl=None)
     assert isinstance(broker, BrokerBase)
 
@@ -187,7 +188,7 @@ def test_a_flower_without_its_places_is_named_as_the_reason(monkeypatch: pytest.
     monkeypatch.setattr(flower.urls, "handlers", [url(r"/else", flower.views.broker.BrokerView, name="else")])
     monkeypatch.setattr(flower.views, "Broker", flower.views.Broker)
     with pytest.raises(ConfigError, match="version of Flower"):
-        ours.install(Settings.from_env({}))
+        ours.install(make_app(Settings.from_env({})).sqs)
 
 
 def test_flower_uses_the_places_where_ours_are_put() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+from pipeline.core.task_result import FACTS
 from pipeline.sqs.monitoring.metrics import MAX_VALUES, EmbeddedMetrics
 
 
@@ -15,7 +16,7 @@ def lines(metrics: EmbeddedMetrics) -> list[dict[str, Any]]:
 
 
 def make() -> EmbeddedMetrics:
-    return EmbeddedMetrics("Pipeline", out=io.StringIO())
+    return EmbeddedMetrics("Pipeline", FACTS.numbers, out=io.StringIO())
 
 
 def done(**values: float) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images import images
 from pipeline.operations.routes_command import show
+from pipeline.route_check import RouteCheck
 from pipeline.s3.content import begins_with
-from pipeline.sqs.worker.startup import RouteCheck
 from tests.support import own_route
 
 SETTINGS = Settings.from_env({"OUTPUT_BUCKET": "out"})

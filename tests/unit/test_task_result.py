@@ -10,7 +10,10 @@ from celery.utils.saferepr import saferepr
 from kombu.utils.json import dumps, loads
 
 from pipeline.core.errors import ImageTooLarge, TransientError
-from pipeline.sqs.monitoring.task_result import TEXT_LIMIT, TRACEBACK_LIMIT, TaskResult, reason_of, shape
+from pipeline.core.task_result import FACTS, TaskResult
+from pipeline.sqs.installation import ResultFacts
+from pipeline.sqs.monitoring import task_result
+from pipeline.sqs.monitoring.task_result import TEXT_LIMIT, TRACEBACK_LIMIT, reason_of
 from tests.support.own_route import NoText
 
 RESULT: dict[str, Any] = {
@@ -19,6 +22,11 @@ RESULT: dict[str, Any] = {
     "read": {"width": 4000, "height": 3000, "bytes": 2_345_678},
     "rendition": {"bucket": "out", "key": "resized/a/b's.jpg", "width": 1024, "height": 768, "bytes": 93_912},
 }
+
+
+def shape(event: dict[str, Any]) -> dict[str, Any]:
+    """As the pipeline's workers do."""
+    return task_result.shape(event, FACTS)
 
 
 def succeeded(result: Any) -> dict[str, Any]:
@@ -122,3 +130,9 @@ def test_what_a_task_of_a_user_s_own_made_is_told_without_pixels() -> None:
 def test_the_reason_of_an_error_of_a_user_s_own_is_its_own() -> None:
     assert reason_of(repr(NoText("It has a NUL."))) == "no-text"
     assert reason_of("Nobodys('x')") == "internal-error"
+
+
+def test_an_app_that_says_nothing_of_its_results_has_their_outcomes() -> None:
+    event = task_result.shape(succeeded(TaskResult(RESULT)), ResultFacts())
+    assert (event["outcome"], event["result"]) == ("done", "done")
+    assert "bytes_in" not in event

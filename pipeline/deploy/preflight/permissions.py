@@ -18,7 +18,7 @@ from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 #: In the folder of the templates.
 DEPLOYER, SERVICE = "deployer-policy.json", "service-role-policy.json"
 #: Statements for what not every deployment does.
-_OPTIONAL = {"SwitchOnEventsOfYourBuckets", "OnlyForDeleteData"}
+_OPTIONAL = {"SwitchOnEventsOfYourBuckets", "OnlyForDeleteData", "ProveAWorker", "HandToItsWorker"}
 _WITH_SERVICE_ROLE = {"HandToCloudFormation"}
 #: Denied actions that are named.
 _NAMED = 5

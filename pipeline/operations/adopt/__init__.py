@@ -1,1 +1,1 @@
-"""``python -m pipeline adopt``: a bucket that is full already, looked at, priced, and then processed."""
+"""``python -m pipeline adopt``: surveys a full bucket, estimates the cost, and enqueues its objects."""

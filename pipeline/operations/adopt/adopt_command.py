@@ -1,4 +1,4 @@
-"""``python -m pipeline adopt``: what the person sees, and is asked."""
+"""``python -m pipeline adopt``: its output and its question."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.operations.backfill import backfill
 from pipeline.s3 import content
 from pipeline.s3.listing import list_objects
 
-#: Reasons, endings and failures shown of each kind.
+#: Maximum number of reasons and failures shown.
 SHOWN = 5
 
 
@@ -54,7 +54,7 @@ def adopt(
         return 0
     if not yes:
         if not sys.stdin.isatty():
-            console.echo_err("Nothing was enqueued: give --yes to go on without being asked.")
+            console.echo_err("Nothing was enqueued: pass --yes to enqueue without confirmation.")
             return 0
         if not click.confirm(f"Enqueue {console.pluralize(survey.taken.total(), 'object')}?", err=True):
             console.echo_err("Nothing was enqueued.")

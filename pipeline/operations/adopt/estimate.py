@@ -1,4 +1,4 @@
-"""From a sample to dollars and hours."""
+"""Estimates cost and hours from a sample."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ PUT, GET = 0.005 / 1000, 0.0004 / 1000
 SQS_REQUEST = 0.40 / 1_000_000
 VCPU_HOUR, GB_HOUR = 0.04048, 0.004445
 STORED_GB_MONTH = 0.023
-#: Fargate Spot costs about so much less; it changes with the hour.
+#: Approximate discount of Fargate Spot; it changes hourly.
 SPOT_DISCOUNT = 0.7
 
-#: Requests of one image that is enqueued by hand: both renditions written; the original and the resized one read, and
-#: two looks at each rendition before.
+#: Requests for one manually enqueued image: two renditions written; the original and the resized one read; and two
+#: checks of each rendition before.
 PUTS, GETS, MESSAGES = 2, 6, 4
-#: A worker of the template: GB for each vCPU, and the share of a vCPU that its processes use at most.
+#: A worker of the template: GB per vCPU, and the largest share of a vCPU that its processes use.
 GB_PER_VCPU, BUSIEST = 2.0, 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of so many objects. ``None`` where nothing of the sample could be tried."""
+    """The estimate for ``objects``."""
 
     objects: int
     failing: float  # share of them
@@ -42,7 +42,7 @@ class Estimate:
 
 
 def estimate(objects: int, sample: Sequence[Tried], vcpus: float) -> Estimate | None:
-    """``vcpus``: of all workers together. The CPU time is this machine's."""
+    """``vcpus``: of all workers together. Uses this machine's CPU time. None if no sample could be tried."""
     known = [each for each in sample if each.made is not None or each.reason is not None]
     if not known:
         return None

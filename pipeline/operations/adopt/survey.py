@@ -1,4 +1,4 @@
-"""What is in a bucket: how much of it would be processed, and a sample of that, tried."""
+"""Surveys a bucket: counts the objects that would be processed, and tries a sample of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.rehearsal import REHEARSED, Rehearsed, rehearse
 
 @dataclass(slots=True)
 class Survey:
-    """Of a listing. ``sample``: of what would be processed, each object with the same chance."""
+    """Counts of a listing. ``sample``: drawn uniformly from the objects that would be processed."""
 
     routes: Routes
     bucket: str
@@ -56,7 +56,7 @@ class Survey:
             self._draw(source, route.name)
 
     def _draw(self, source: Source, route: str) -> None:
-        """A reservoir: the listing is seen once, and its length is not known before."""
+        """Reservoir sampling: the listing is read once, and its length is unknown."""
         if len(self.sample) < self.size:
             self.sample.append((source, route))
             return
@@ -66,7 +66,7 @@ class Survey:
 
 
 def _kind(reason: str | None, key: str) -> str:
-    """Reasons name the object; those for its ending are many, and the same."""
+    """Groups reasons by the key's ending instead of the object."""
     name = key.rsplit("/", 1)[-1]
     ending = f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else "no ending"
     return f"no route takes it ({ending})" if reason is None or ending in reason.lower() else reason
@@ -74,11 +74,11 @@ def _kind(reason: str | None, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One object of the sample. ``made`` is None where it would fail, and where its route can't be tried."""
+    """One object of the sample. ``made`` is None if it would fail, or if its route can't be tried."""
 
     source: Source
     made: Rehearsed | None = None
-    reason: str | None = None  # a fixed word, where it would fail
+    reason: str | None = None  # a fixed word, if it would fail
     message: str = ""
 
 
@@ -87,7 +87,7 @@ def tried(sample: Iterable[tuple[Source, str]], routes: Routes) -> Iterator[Trie
     for source, name in sample:
         route = routes.resolve(source, name)
         if not REHEARSED.issuperset(step.task for step in route.steps):
-            yield Tried(source)  # a task of somebody's own: what it does elsewhere is not known
+            yield Tried(source)  # a user's own task: it may have effects elsewhere
             continue
         try:
             data = storage.read(source, check_bytes=lambda _: None).data
@@ -98,5 +98,5 @@ def tried(sample: Iterable[tuple[Source, str]], routes: Routes) -> Iterator[Trie
             yield Tried(source, reason=exc.reason, message=f"{source.uri}: {exc} {exc.advice}")
         except PipelineError:
             raise
-        except Exception as exc:  # what a task would end with as a defect of ours
+        except Exception as exc:  # a task would end with internal-error
             yield Tried(source, reason="internal-error", message=f"{source.uri}: {exc!r}")

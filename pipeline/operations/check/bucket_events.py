@@ -1,4 +1,4 @@
-"""What the notifications of a bucket have to do: each upload and removal is told, with its key."""
+"""Checks a bucket's notifications: there is an event for each upload and removal, with the right key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AWKWARD = "a b+c/100% \u00e9 & \U0001f600.jpg"
 
 
 def round_trip(place: Place) -> str:
-    """Both kinds of event, since each needs the same queue: an upload, then its removal."""
+    """Checks both kinds of event, since they share a queue: an upload, then its removal."""
     bucket = place.own_bucket("events")
     url, arn = place.open_queue("events", "s3.amazonaws.com")
     s3 = clients.client("s3")
@@ -40,7 +40,7 @@ def round_trip(place: Place) -> str:
 
 
 def _notify(s3: Any, bucket: str, queue: str, patience_s: float) -> None:
-    """S3 tries the queue first, whose policy may take a minute until it holds."""
+    """Retries: S3 tests the queue first, and its policy may take a minute to apply."""
     wanted = {"QueueConfigurations": [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]}
     deadline = time.monotonic() + patience_s
     while True:
@@ -68,7 +68,7 @@ def _event(url: str, kind: EventKind, within_s: float) -> ObjectEvent:
 GUARANTEES = (
     Guarantee(
         "events of a bucket",
-        "uploads would not be processed by themselves, or renditions of removed objects would stay: backfill and "
+        "uploads would not be processed automatically, or renditions of removed objects would stay: backfill and "
         "`audit --repair` from time to time do both",
         round_trip,
     ),

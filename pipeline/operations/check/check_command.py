@@ -1,4 +1,4 @@
-"""``python -m pipeline check``: tries everything at the same time, and removes what it made."""
+"""``python -m pipeline check``: runs all checks in parallel, and removes what they created."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.operations.check.guarantee import Guarantee
 from pipeline.operations.check.place import Place
 from pipeline.operations.check_results import CheckResult
 
-#: Of any endpoint, whatever is deployed there.
+#: For any endpoint, whatever is deployed there.
 OF_THE_ENDPOINT = (*store.GUARANTEES, *messages.GUARANTEES, *bucket_events.GUARANTEES)
 
 
 def tried(guarantees: Sequence[Guarantee], place: Place) -> list[CheckResult]:
-    """All results, in the order of the guarantees; what was made for them is removed, whatever happens."""
+    """All results, in the order of the guarantees. Always removes what the checks created."""
     try:
         with ThreadPoolExecutor(len(guarantees) or 1) as pool:
             return list(pool.map(lambda guarantee: guarantee.tried(place), guarantees))

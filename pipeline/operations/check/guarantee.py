@@ -1,4 +1,4 @@
-"""One thing that the pipeline relies on, and how it is tried."""
+"""One guarantee that the pipeline relies on, and its test."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.operations.check_results import CheckResult, bad, ok, unknown
 
 
 class Broken(Exception):
-    """The endpoint does something else; the text says what."""
+    """The endpoint behaves differently; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """``means``: what becomes of the pipeline where it does not hold. ``attempt`` returns what was seen."""
+    """``means``: the consequence for the pipeline if it does not hold. ``attempt`` returns what was observed."""
 
     name: str
     means: str
     attempt: Callable[[Place], str]
 
     def tried(self, place: Place) -> CheckResult:
-        """Never raises: what keeps it from being tried is a result, too."""
+        """Never raises: a failure of the test itself is a result, too."""
         try:
             return ok(self.name, self.attempt(place))
         except (Broken, ConfigError) as exc:

@@ -1,4 +1,4 @@
-"""What the queues have to do: long polls, visibility, delays, dead letters; and topics that deliver to them."""
+"""Checks queues (long polls, visibility, delays, dead letters, batches) and topics that deliver to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.aws import clients
 from pipeline.operations.check.guarantee import Broken, Guarantee
 from pipeline.operations.check.place import Place
 
-#: Of the polls here. Long enough to be told from one that does not wait.
+#: Long enough to be distinguished from a poll that does not wait.
 WAIT_S = 3
 
 
@@ -26,7 +26,7 @@ def received(url: str, wait_s: int = 0) -> list[dict[str, Any]]:
 
 
 def awaited(url: str, within_s: float, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
-    """The first message that is wanted; others are deleted. Raises ``Broken``."""
+    """Waits for a message that is wanted; deletes others. Raises ``Broken``."""
     sqs = clients.sqs()
     deadline = time.monotonic() + within_s
     while True:
@@ -40,7 +40,7 @@ def awaited(url: str, within_s: float, wanted: Callable[[dict[str, Any]], bool] 
 
 @contextmanager
 def _during(url: str) -> Iterator[list[dict[str, Any]]]:
-    """A long poll that has begun when the body runs, and what it brought when the body is over."""
+    """Runs a long poll during the body; the list has the received messages afterwards."""
     brought: list[dict[str, Any]] = []
     poll = threading.Thread(target=lambda: brought.extend(received(url, WAIT_S)), daemon=True)
     poll.start()
@@ -128,7 +128,7 @@ def topic(place: Place) -> str:
         ReturnSubscriptionArn=True,
     )
     deadline = time.monotonic() + place.patience_s
-    while True:  # a policy of a queue may take a minute until it holds
+    while True:  # a queue's policy may take a minute to apply
         sns.publish(TopicArn=topic_arn, Message="to all")
         try:
             message = awaited(url, 5)
@@ -144,10 +144,10 @@ def topic(place: Place) -> str:
 
 
 GUARANTEES = (
-    Guarantee("long poll", "bridge and workers would ask without a pause, or would miss messages", long_poll),
-    Guarantee("visibility", "a task would be given to a second worker while the first still works on it", visibility),
-    Guarantee("dead letters", "a task that kills its worker would come back for ever", dead_letters),
-    Guarantee("delay", "retries and second looks would come at once", delay),
+    Guarantee("long poll", "bridge and workers would poll without a pause, or would miss messages", long_poll),
+    Guarantee("visibility", "a second worker would get a task while the first one still runs it", visibility),
+    Guarantee("dead letters", "a task that crashes its worker would be delivered for ever", dead_letters),
+    Guarantee("delay", "retries and second checks would not wait", delay),
     Guarantee("batches", "the bridge and programs could not send their tasks", batch),
     Guarantee("topic to queue", "Flower would see no workers, and remote control would not reach them", topic),
 )

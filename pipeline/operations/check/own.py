@@ -1,4 +1,4 @@
-"""The buckets and queues of the settings: whether they are there, lead where they should, and may be used."""
+"""Checks the configured buckets and queues: they exist, are connected, and may be used."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pipeline.core.settings import Settings
 from pipeline.operations import own_queues
 from pipeline.operations.check.guarantee import Broken, Guarantee
 
-#: Fewer receives would take tasks for poisonous that only lost their workers, as each lost worker counts.
+#: With fewer receives, a task whose worker was lost for other reasons would become a dead letter.
 MIN_RECEIVES = 3
 
 
 def guarantees(settings: Settings) -> Iterator[Guarantee]:
-    """Of what the settings name; none where they name nothing."""
+    """The checks of the configured buckets and queues; none if none are configured."""
     if not settings.input_buckets or settings.output_bucket is None:
         return
     for name in QUEUES:
         yield Guarantee(
             f"queue {settings.queue_prefix}{name}",
-            "nothing would be processed, or what kills its worker would come back for ever",
+            "nothing would be processed, or a task that crashes its worker would be delivered for ever",
             lambda _, name=name: _queue(settings, name),  # type: ignore[misc]
         )
     for source in settings.input_buckets:
         yield Guarantee(
             f"bucket {source}",
-            "uploads could not be read, or a removed one not be told from a forbidden one",
+            "uploads could not be read, or a removed object could not be distinguished from a forbidden one",
             lambda _, source=source: _readable(source),  # type: ignore[misc]
         )
         yield Guarantee(
             f"events of {source}",
-            "uploads would not be processed by themselves",
+            "uploads would not be processed automatically",
             lambda _, source=source: _told(settings, source),  # type: ignore[misc]
         )
 
@@ -53,12 +53,12 @@ def _queue(settings: Settings, name: str) -> str:
         raise Broken("it has no dead-letter queue (RedrivePolicy)")
     if int(policy["maxReceiveCount"]) < MIN_RECEIVES:
         raise Broken(f"maxReceiveCount is {policy['maxReceiveCount']}, and each lost worker counts: 5 is usual")
-    return f"is there; dead letters after {policy['maxReceiveCount']} receives"
+    return f"exists; dead letters after {policy['maxReceiveCount']} receives"
 
 
 def _readable(bucket: str) -> str:
     clients.s3().list_objects_v2(Bucket=bucket, MaxKeys=1)
-    return "is there, and may be listed"
+    return "exists, and may be listed"
 
 
 def _told(settings: Settings, bucket: str) -> str:

@@ -1,4 +1,4 @@
-"""Where guarantees are tried: queues, a topic and a bucket that are made for it, and removed at the end."""
+"""The resources for the checks: queues, a topic and a bucket, created for them and removed at the end."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
 
-#: Objects are written below it.
+#: The folder for objects.
 FOLDER = "check/"
 
 
 @dataclass(slots=True)
 class Place:
-    """``bucket``: where objects are tried; without one it is a bucket of its own. Events have one in any case.
+    """``bucket``: for objects; None: a new bucket. The check of events always uses a new bucket.
 
-    Safe to be used by several threads, each with queues of its own.
+    Thread-safe; each thread has queues of its own.
     """
 
     bucket: str | None
@@ -37,17 +37,17 @@ class Place:
         return f"{FOLDER}{self.id}/"
 
     def objects(self) -> str:
-        """The bucket for objects alone."""
+        """The bucket for objects."""
         return self.own_bucket("objects") if self.bucket is None else self.bucket
 
     def own_bucket(self, purpose: str) -> str:
-        """A bucket that is used for nothing else; made when it is first asked for."""
+        """A new bucket for one purpose, created on first use."""
         with self._lock:
             if purpose not in self._buckets:
                 name = f"pipeline-check-{self.id}-{purpose}"
                 s3 = clients.client("s3")
                 region = s3.meta.region_name
-                # The oldest region is named by leaving it out.
+                # For us-east-1, S3 wants no LocationConstraint.
                 where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
                 s3.create_bucket(Bucket=name, **where)
                 self._buckets[purpose] = name
@@ -56,7 +56,7 @@ class Place:
             return self._buckets[purpose]
 
     def queue(self, name: str, **attributes: str) -> tuple[str, str]:
-        """URL and ARN of a new queue."""
+        """Creates a queue; returns its URL and ARN."""
         sqs: Any = clients.sqs()
         full = f"{self.queue_prefix}check-{self.id}-{name}"
         url: str = sqs.create_queue(QueueName=full, Attributes=attributes)["QueueUrl"]
@@ -65,7 +65,7 @@ class Place:
         return url, arn
 
     def open_queue(self, name: str, service: str) -> tuple[str, str]:
-        """As ``queue``, and the service may send to it."""
+        """As ``queue``, and lets the service send to it."""
         url, arn = self.queue(name)
         statement = {
             "Effect": "Allow",
@@ -78,14 +78,14 @@ class Place:
         return url, arn
 
     def topic(self) -> str:
-        """The ARN of a new one."""
+        """Creates a topic; returns its ARN."""
         sns = clients.sns()
         arn: str = sns.create_topic(Name=f"{self.queue_prefix}check-{self.id}")["TopicArn"]
         self._later(f"topic {arn}", lambda: sns.delete_topic(TopicArn=arn))
         return arn
 
     def put(self, name: str, body: bytes = b"x", **request: Any) -> str:
-        """Writes an object to where objects are tried; its ETag."""
+        """Writes an object; returns its ETag."""
         bucket, key = self.objects(), self.prefix + name
         etag: str = clients.client("s3").put_object(Bucket=bucket, Key=key, Body=body, **request)["ETag"]
         return etag
@@ -95,7 +95,7 @@ class Place:
             self._undo.append((what, undo))
 
     def clean_up(self) -> list[str]:
-        """Removes all that was made; returns what is left, with the reason."""
+        """Removes everything that was created; returns what could not be removed, with the reason."""
         left = []
         if self.bucket is not None:
             bucket = self.bucket

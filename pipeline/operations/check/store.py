@@ -1,4 +1,4 @@
-"""What the object store has to do: conditional requests, exact reads, the order of listings, metadata."""
+"""Checks the object store: conditional requests, exact reads, the order of listings, metadata."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.aws.errors import status
 from pipeline.operations.check.guarantee import Broken, Guarantee
 from pipeline.operations.check.place import Place
 
-#: How many write at the same time.
+#: Number of concurrent writers.
 RIVALS = 8
-#: What a conditional write that has lost is answered; 409 asks to try again.
+#: Statuses of a conditional write that lost the race; 409 asks for a retry.
 _LOST = (409, 412)
-#: In no other order when sorted by code points, by UTF-16 or without regard to case; and what URLs, XML and "+" spoil.
+#: These sort differently by bytes, by UTF-16 and without regard to case, or break in URLs, XML or with "+".
 NAMES = (
     *("A.jpg", "B.jpg", "a.jpg", "a b.jpg", "a+b.jpg", "a%20b.jpg", "a&b<c>.jpg", "a/b.jpg", "a0.jpg", "ab.jpg"),
     *("é.jpg", "\uff5e.jpg", "\U0001f600.jpg"),
@@ -25,7 +25,7 @@ NAMES = (
 
 
 def _race(attempt: Callable[[int], None]) -> list[int | None]:
-    """HTTP statuses of all that was refused, None for what was done."""
+    """The HTTP status of each refused attempt; None for each accepted one."""
 
     def one(number: int) -> int | None:
         try:

@@ -1,4 +1,4 @@
-"""What a dead letter is about: read out of the message, which may be anything."""
+"""Reads a dead letter: its task, objects and reason. The message may be anything."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.core.source import Source
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
 
-#: The reason of a message that SQS itself gave up: nobody lived to say more.
-GIVEN_UP = "received too often: each time its worker was lost, or could not say what became of it"
-#: What varies from one message to the next in a reason: URIs, quoted text, ids, numbers.
+#: The reason of a message that SQS moved: no process recorded more.
+GIVEN_UP = "maxReceiveCount reached: the worker was lost on every delivery, or could not settle the message"
+#: The parts of a reason that differ between messages: URIs, quoted text, ids, numbers.
 _VARYING = [
     (re.compile(r"s3://\S+?(?=[:;,]?(\s|$))"), "<object>"),
     (re.compile(r"'[^']*'|\"[^\"]*\""), "'…'"),
@@ -58,13 +58,13 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        # A message that SQS has sent back as it was still carries the reason of the time before.
+        # After a redrive by SQS, a message still has the reason of the time before.
         text: str = self.attributes.get("reason", {}).get("StringValue", "")
         return text if text and not self.by_sqs else GIVEN_UP
 
     @property
     def kind_of_reason(self) -> str:
-        """The same for all messages that failed alike."""
+        """The reason without its varying parts, for grouping."""
         kind = self.reason
         for pattern, stand_in in _VARYING:
             kind = pattern.sub(stand_in, kind)
@@ -72,7 +72,7 @@ class DeadLetter:
 
     @property
     def task(self) -> str:
-        """A task's name; ``event`` for an S3 event; ``?`` for what is neither."""
+        """A task's name; ``event`` for an S3 event; ``?`` for anything else."""
         headers = _object(_envelope(self.body).get("headers"))
         if isinstance(headers.get("task"), str):
             return str(headers["task"])
@@ -83,7 +83,7 @@ class DeadLetter:
         return str(_object(_envelope(self.body).get("headers")).get("id", ""))
 
     def sources(self) -> list[Source]:
-        """The objects that it names, as far as it can be understood."""
+        """The objects that it names, if it can be parsed."""
         envelope = _envelope(self.body)
         if "headers" not in envelope:
             try:
@@ -104,7 +104,7 @@ class DeadLetter:
         return named[0].uri if named else f"message {self.message_id}"
 
     def to_json(self) -> dict[str, Any]:
-        """All that is known of it, and enough to send it again by hand."""
+        """Everything that is known of it, and enough to send it again by hand."""
         return {
             "queue": self.queue,
             "message_id": self.message_id,
@@ -119,7 +119,7 @@ class DeadLetter:
         }
 
     def readable_body(self) -> Any:
-        """The body as JSON, where it is; a task's arguments decoded."""
+        """The body, parsed if it is JSON, with a task's arguments decoded."""
         try:
             body = json.loads(self.body)
         except ValueError:

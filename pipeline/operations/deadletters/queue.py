@@ -1,6 +1,6 @@
-"""The dead-letter queues: looked into without losing anything, sent back, emptied.
+"""The dead-letter queues: reads, redrives and deletes messages without losing any.
 
-SQS has no way to read a message but to receive it, which hides it for a while. What was only looked at is released.
+SQS can only show a message by delivering it, which hides it for a while. Messages that were only read are released.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pipeline.operations.deadletters.letter import DeadLetter
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
-#: Visibility time-out (seconds) of what was looked at, unless it is released before.
+#: Visibility time-out in seconds of messages that were read, unless they are released earlier.
 HIDDEN_S = 600
-#: Wait time (seconds) of a receive: any above 0 makes it ask all of SQS's servers.
+#: Wait time in seconds of a receive: any value above 0 makes SQS query all its servers.
 POLL_S = 1
-#: So many receives in a row that bring nothing are the end, where SQS counts no more messages either.
+#: Reading ends after this many consecutive empty receives, if SQS counts no more messages either.
 EMPTY_POLLS = 2
-#: Where it counts more, they are waited for: so many seconds after the last new one. Others may have received them,
-#: and SQS's counts are up to a minute late (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
+#: If SQS counts more, reading waits this many seconds after the last new message. Other consumers may have them, and
+#: SQS's counts are up to a minute late (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
 #: API_GetQueueAttributes.html).
 QUIET_S = 20.0
 
 
 class DeadLetterQueue:
-    """That of one of ``QUEUES``. A context manager: what was received and not deleted is released in the end.
+    """The dead-letter queue of one of ``QUEUES``. A context manager: releases all messages that were not deleted.
 
     Raises ``PipelineError`` in all its methods.
     """
@@ -85,11 +85,11 @@ class DeadLetterQueue:
         return messages
 
     def unseen(self) -> int:
-        """How many messages it has beside those that are in flight here, about: the count is SQS's."""
+        """The approximate number of messages that are not in flight here."""
         return max(0, queues.depth(self.url) - len(self._handles))
 
     def release(self) -> None:
-        """Makes what is in flight here visible again at once. What can't be, will be after ``HIDDEN_S``."""
+        """Makes the messages in flight here visible at once. If that fails, they are visible after ``HIDDEN_S``."""
         handles, self._handles = self._handles, {}
         for batch in batches(handles.values(), MAX_ENTRIES):
             with queues.sqs_errors(self.full_name, "ChangeMessageVisibility"):
@@ -102,9 +102,9 @@ class DeadLetterQueue:
                 )
 
     def send_back(self, letters: Sequence[DeadLetter], destination: str) -> int:
-        """Sends up to ten letters to the queue at the URL, then deletes those that were taken; returns how many.
+        """Sends up to ten letters to the queue at the URL, then deletes those that SQS accepted; returns how many.
 
-        Never the other way round: what is between the two is there twice, which is harmless, and never lost.
+        In this order, an interruption leaves a message twice, which is harmless, and never loses one.
         """
         with queues.sqs_errors(destination.rsplit("/", 1)[-1], "SendMessage"):
             reply = clients.sqs().send_message_batch(
@@ -141,7 +141,7 @@ class DeadLetterQueue:
 
 
 def _entry(n: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:
-    """As it was sent first: without the reason why it died."""
+    """The original message, without the reason for dead-lettering."""
     entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(n), "MessageBody": letter.body}
     attributes: dict[str, Any] = {name: value for name, value in letter.attributes.items() if name != "reason"}
     if attributes:

@@ -1,4 +1,4 @@
-"""Sends dead letters back: SQS does it where it can, in one task; else they are received, sent, deleted."""
+"""Redrives dead letters: by a message move task of SQS where possible; else by receiving, sending and deleting."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pipeline.core.errors import TransientError
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import QUIET_S, DeadLetterQueue
 
-#: Seconds between looks at SQS's own move.
+#: Seconds between checks of SQS's move task.
 LOOK_S = 1.0
 #: SQS's limit for MaxNumberOfMessagesPerSecond.
 MAX_PER_S = 500
-#: What servers say that don't have message move tasks.
+#: Error codes of servers without message move tasks.
 _UNSUPPORTED = ("InvalidAction", "NotImplemented", "UnknownOperationException", "UnsupportedOperation")
 
 
 class Unsupported(Exception):
-    """This server can't move messages by itself."""
+    """This server has no message move tasks."""
 
 
 def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progress: Callable[[int], None]) -> int:
-    """Has SQS move everything, and waits for the end; returns how many. A stop cancels what is left.
+    """Lets SQS move all messages, and waits; returns how many. An interruption cancels the task.
 
     Raises ``Unsupported`` and ``PipelineError``.
     """
@@ -50,7 +50,7 @@ def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progre
             raise
     deadline = time.monotonic() + QUIET_S
     while dead.unseen() and time.monotonic() < deadline:
-        time.sleep(LOOK_S)  # what was moved may still be counted
+        time.sleep(LOOK_S)  # SQS may still count moved messages
     return moved
 
 
@@ -82,9 +82,9 @@ def send_each(
     per_s: float | None,
     on_progress: Callable[[int], None],
 ) -> int:
-    """Receives, sends and deletes, in that order, what is wanted; returns how many. Raises ``PipelineError``.
+    """Receives, sends and deletes the wanted messages, in that order; returns how many. Raises ``PipelineError``.
 
-    ``limit``: how many are received; None: all.
+    ``limit``: maximum number of received messages; None: all.
     """
     pace, moved = Pace(per_s), 0
     for batch in batches(filter(wanted, dead.receive(limit)), MAX_ENTRIES):
@@ -95,7 +95,7 @@ def send_each(
 
 
 class Pace:
-    """At most so many a second; ``wait`` says how many are about to be done."""
+    """Limits the rate. ``wait(count)`` returns when ``count`` more may be done."""
 
     def __init__(self, per_s: float | None) -> None:
         self._per_s = per_s

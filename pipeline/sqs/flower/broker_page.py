@@ -19,14 +19,13 @@ from tornado.web import authenticated
 
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_missing_queue
-from pipeline.core.queue_names import DEAD_LETTERS, EVENTS_QUEUE
+from pipeline.sqs.installation import Installation
+from pipeline.sqs.settings import DEAD_LETTERS
 
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_name("broker_page.html")
 
-#: The events queue has no Celery consumer, so Flower does not know of it.
-FIRST_QUEUE = EVENTS_QUEUE
 #: Seconds that the page waits for CloudWatch, and for which an age is shown without asking again.
 AGE_PATIENCE_S = 2.0
 AGE_FRESH_S = 60
@@ -90,18 +89,21 @@ def _ages(queues: Sequence[str]) -> dict[str, float]:
 class SqsBroker(BrokerBase):
     """What Flower asks for the depth of queues, by their Celery names."""
 
-    def __init__(self, prefix: str, ages: Ages) -> None:
+    def __init__(self, installed: Installation, ages: Ages) -> None:
         super().__init__("sqs://")
-        self._prefix = prefix
+        self._installed = installed
+        self._prefix = installed.settings.queue_prefix
+        # Those without a Celery consumer, of which Flower does not know.
+        self._first = [name for name, queue in installed.other_queues.items() if queue.reader is not None]
         self._ages = ages
 
     async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """A row for each queue that exists: the events queue, those of the workers, each with its dead letters.
+        """A row for each queue that exists: the app's other ones, those of the workers, each with its dead letters.
 
         ``messages_*`` are SQS's approximate numbers; ``oldest_age_s`` is in seconds or None. Raises botocore's errors.
         """
         loop = asyncio.get_running_loop()
-        wanted = [name for base in dict.fromkeys([FIRST_QUEUE, *names]) for name in (base, base + DEAD_LETTERS)]
+        wanted = [name for base in dict.fromkeys([*self._first, *names]) for name in (base, base + DEAD_LETTERS)]
         rows = await loop.run_in_executor(None, self._rows, wanted)
         asked = loop.run_in_executor(None, self._ages.read, [row["queue"] for row in rows])
         done, _ = await asyncio.wait([asked], timeout=AGE_PATIENCE_S)
@@ -127,17 +129,17 @@ class SqsBroker(BrokerBase):
             "name": name,
             "queue": queue,
             "dead_letters": name.endswith(DEAD_LETTERS),
-            "read_by": _reader(name),
+            "read_by": self._reader(name),
             "messages": sum(counts.values()),
             **counts,
         }
 
-
-def _reader(name: str) -> str:
-    """Who takes messages out of the queue: workers only out of queues of tasks."""
-    if name.endswith(DEAD_LETTERS):
-        return "nobody: see python -m pipeline deadletters"
-    return "the bridge" if name == FIRST_QUEUE else "workers"
+    def _reader(self, name: str) -> str:
+        """Who takes messages out of the queue: workers only out of queues of tasks."""
+        if name.endswith(DEAD_LETTERS):
+            return f"nobody: see {self._installed.dead_letters_hint}"
+        other = self._installed.other_queues.get(name)
+        return "workers" if other is None else str(other.reader)
 
 
 def _attribute_names() -> Any:

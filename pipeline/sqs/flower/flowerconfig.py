@@ -1,15 +1,18 @@
-"""Flower's configuration: ``celery -A pipeline flower`` executes this file, and takes its names as options."""
+"""Flower's configuration: ``celery -A … flower`` executes this file, and takes its names as options.
 
+The app that it runs for has made itself the current one (``pipeline.sqs.commands``).
+"""
+
+from celery import current_app
 from flower.options import options
 
-from pipeline.core.errors import PipelineError
-from pipeline.core.settings import Settings
+from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.flower import options as ours
 
 try:
-    _settings = Settings.from_env()
+    _installed = current_app.sqs
     globals().update(ours.configure(options))
-    ours.install(_settings)
-except PipelineError as exc:
+    ours.install(_installed)
+    ours.start_janitor(_installed.settings)
+except PlainError as exc:
     raise SystemExit(str(exc)) from None
-ours.start_janitor(_settings)

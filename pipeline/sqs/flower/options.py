@@ -1,4 +1,4 @@
-"""Flower for this pipeline: its options, the Broker page for SQS, metrics, and the sweep.
+"""Flower for an app on this broker layer: its options, the Broker page for SQS, metrics, and the sweep.
 
 Flower reads a Python file as its configuration (``flowerconfig.py`` here), which calls ``configure``.
 """
@@ -20,13 +20,13 @@ import flower.views
 from flower.utils import strtobool
 from tornado.web import url
 
-from pipeline.core import log
-from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.settings import Settings
+from pipeline.aws.plain_errors import ConfigError, PlainError
 from pipeline.sqs.flower.broker_page import Ages, SqsBroker, SqsBrokerView
-from pipeline.sqs.flower.prometheus import BUCKETS, PipelineMetrics
+from pipeline.sqs.flower.prometheus import BUCKETS, metrics_class
 from pipeline.sqs.flower.replies import error_reason
+from pipeline.sqs.installation import Installation
 from pipeline.sqs.monitoring.sweep import sweep
+from pipeline.sqs.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -104,21 +104,22 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def install(settings: Settings) -> None:
-    """Puts the SQS pages and the pipeline's metrics into Flower. Raises ``ConfigError`` when Flower has changed."""
-    log.quiet()
+def install(installed: Installation) -> None:
+    """Puts the SQS pages and the metrics of tasks into Flower. Raises ``ConfigError`` when Flower has changed."""
+    for name in ("botocore", "boto3", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # their INFO tells an operator nothing
     ages = Ages()
-    flower.views.Broker = lambda *_, **__: SqsBroker(settings.queue_prefix, ages)
+    flower.views.Broker = lambda *_, **__: SqsBroker(installed, ages)
     places = [place for place, route in enumerate(flower.urls.handlers) if getattr(route, "name", None) == "broker"]
     handler = flower.api.control.ControlHandler
     if len(places) != 1 or not hasattr(flower.events, "PrometheusMetrics") or not hasattr(handler, "error_reason"):
         raise ConfigError("this version of Flower is not the one that requirements.txt pins: install that one")
     flower.urls.handlers[places[0]] = url(r"/broker", SqsBrokerView, name="broker")
-    flower.events.PrometheusMetrics = PipelineMetrics
+    flower.events.PrometheusMetrics = metrics_class(installed)
     handler.error_reason = error_reason
 
 
-def start_janitor(settings: Settings, every_s: float = SWEEP_EVERY_S) -> threading.Event:
+def start_janitor(settings: BrokerSettings, every_s: float = SWEEP_EVERY_S) -> threading.Event:
     """Sweeps now and then every so many seconds, in a thread, until the returned event is set."""
     ended = threading.Event()
 
@@ -126,7 +127,7 @@ def start_janitor(settings: Settings, every_s: float = SWEEP_EVERY_S) -> threadi
         while True:
             try:
                 sweep(settings)
-            except PipelineError as exc:
+            except PlainError as exc:
                 logger.warning("%s", exc)
             if ended.wait(every_s):
                 return

@@ -9,7 +9,7 @@ from celery.worker import control
 from kombu.transport.SQS.exceptions import DoesNotExistQueueException
 
 from pipeline.aws.errors import describe_error
-from pipeline.core.errors import PipelineError
+from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.worker.task_queues import check_task_queue
 
 _stock_add_consumer = control.Panel.data["add_consumer"]
@@ -23,9 +23,9 @@ def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
     """Tell worker(s) to consume from task queue by name; the queue has to exist."""
     # Celery answers first and declares the queue later, in its loop: one that can't be declared ends the worker.
     try:
-        check_task_queue(queue)
+        check_task_queue(queue, state.app.sqs)
         state.consumer.connection.default_channel._resolve_queue_url(queue)
-    except (PipelineError, DoesNotExistQueueException) as exc:
+    except (PlainError, DoesNotExistQueueException) as exc:
         return control.nok(str(exc))
     except (ClientError, BotoCoreError) as exc:
         return control.nok(f"queue {queue}: {describe_error(exc)}")

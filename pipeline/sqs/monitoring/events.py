@@ -31,11 +31,11 @@ class Dispatcher(EventDispatcher):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        settings = self.app.settings
+        settings = self.app.sqs.settings
         self._published = settings.events != "off" and settings.topic_arn_prefix is not None
         self._heartbeats = Heartbeats(settings.heartbeat_s)
         namespace = settings.metrics_namespace
-        self._metrics = None if namespace is None else EmbeddedMetrics(namespace)
+        self._metrics = None if namespace is None else EmbeddedMetrics(namespace, self.app.sqs.results.numbers)
         self._names: dict[str, str] = {}  # only the first event of a task says its name
         self._outbox: Outbox | None = None
         self.unsent: list[Event] = []
@@ -109,7 +109,7 @@ class Dispatcher(EventDispatcher):
             self._outbox = Outbox(
                 self._open,
                 self._prepared,
-                interval_s=self.app.settings.events_interval_s,
+                interval_s=self.app.sqs.settings.events_interval_s,
                 idle=None if self._metrics is None else self._write_metrics,
             )
         return self._outbox
@@ -118,7 +118,7 @@ class Dispatcher(EventDispatcher):
 
     def _prepared(self, event: Event) -> Event | None:
         if "outcome" not in event:  # else it has been here before a connection was lost
-            event = shape(event)
+            event = shape(event, self.app.sqs.results)
             if self._metrics is not None and "outcome" in event:
                 self._metrics.add(event)
         return event if self._is_published(event["type"]) else None

@@ -18,10 +18,11 @@ from kombu.utils.json import dumps
 
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_missing
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.monitoring import names
+from pipeline.sqs.monitoring.claimed_queue import topic_errors
 from pipeline.sqs.monitoring.names import Kind
-from pipeline.sqs.monitoring.process_queues import owned, topic_errors
+from pipeline.sqs.monitoring.process_queues import owned
 
 logger = logging.getLogger(__name__)
 

@@ -9,17 +9,14 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-#: Field of an event → name and unit of its metric.
-_VALUES = {
-    "runtime": ("RunTime", "Seconds"),
-    "bytes_in": ("BytesIn", "Bytes"),
-    "bytes_out": ("BytesOut", "Bytes"),
-    "pixels_in": ("PixelsIn", "Count"),
-}
+from pipeline.sqs.installation import Number
+
+#: What is counted of every task that says how long it took.
+RUN_TIME = Number("RunTime", "Seconds", "", "")
 #: The specification's limit of values in one array.
 MAX_VALUES = 100
 
@@ -33,6 +30,7 @@ class EmbeddedMetrics:
     """
 
     namespace: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)  # beside the run time, by the fields of events
     interval_s: float = 15
     out: TextIO | None = None
     _ends: dict[tuple[str, str, str], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -41,8 +39,11 @@ class EmbeddedMetrics:
     def add(self, event: dict[str, Any]) -> None:
         """Counts a shaped event that ends a task."""
         self._ends[str(event.get("name")), event["outcome"], event.get("reason", "")].append(
-            {name: event[name] for name in _VALUES if event.get(name) is not None}
+            {name: event[name] for name in self._values() if event.get(name) is not None}
         )
+
+    def _values(self) -> dict[str, Number]:
+        return {"runtime": RUN_TIME, **self.numbers}
 
     def flush(self, *, now: bool = False) -> None:
         if self._ends and (now or time.monotonic() - self._written >= self.interval_s):
@@ -64,8 +65,8 @@ class EmbeddedMetrics:
         directives: list[dict[str, Any]] = [
             {"Namespace": self.namespace, "Dimensions": counted, "Metrics": [{"Name": "Tasks", "Unit": "Count"}]}
         ]
-        columns = {name: [end[name] for end in ends if name in end] for name in _VALUES}
-        measured = {_VALUES[name]: values for name, values in columns.items() if values}
+        columns = {number: [end[name] for end in ends if name in end] for name, number in self._values().items()}
+        measured = {(number.metric, number.unit): values for number, values in columns.items() if values}
         if measured:
             directives.append(
                 {

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from kombu.common import oid_from
 
-from pipeline.core.settings import Settings
+from pipeline.sqs.settings import BrokerSettings
 
 #: Exchanges of Celery, and the topic (after the prefix) that carries each.
 EVENT_EXCHANGE = "celeryev"
@@ -32,7 +32,7 @@ REPLY_EXCHANGE = f"reply.{CONTROL_EXCHANGE}"
 _ID_DIGITS = 20
 
 
-def topics(settings: Settings) -> dict[str, dict[str, str]]:
+def topics(settings: BrokerSettings) -> dict[str, dict[str, str]]:
     """kombu's ``predefined_exchanges``: ``{exchange: {"arn": …}}``; empty where no topics are set."""
     if settings.topic_arn_prefix is None:
         return {}

@@ -1,7 +1,7 @@
 """Removes the queues and subscriptions that killed processes have left behind; never one that is claimed.
 
 A process that ends removes its own. One that is killed can't: its queues stay, cost nothing but the sight,
-and are removed here when their claim (``pipeline.sqs.monitoring.process_queues``) has run out.
+and are removed here when their claim (``pipeline.sqs.monitoring.claimed_queue``) has run out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_denied, is_missing
-from pipeline.core.errors import PipelineError
-from pipeline.core.settings import Settings
+from pipeline.aws.plain_errors import PlainError
+from pipeline.sqs.monitoring.claimed_queue import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
 from pipeline.sqs.monitoring.names import kind_of, topics
-from pipeline.sqs.monitoring.process_queues import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
+from pipeline.sqs.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,11 @@ class Swept:
         return text
 
 
-def sweep(settings: Settings, *, now: float | None = None) -> Swept:
+def sweep(settings: BrokerSettings, *, now: float | None = None) -> Swept:
     """Removes what is not claimed any more at ``now`` (seconds since 1970; None: now).
 
     Needs ListSubscriptionsByTopic and ListQueueTags; with ListQueues it also finds queues that have no
-    subscription. Raises ``PipelineError`` when AWS does not let it.
+    subscription. Raises ``PlainError`` when AWS does not let it.
     """
     moment = time.time() if now is None else now
     swept = Swept()
@@ -58,7 +58,7 @@ def sweep(settings: Settings, *, now: float | None = None) -> Swept:
         for name in sorted({*found, *subscriptions}):
             _sweep_one(name, subscriptions.get(name), moment, swept)
     except (ClientError, BotoCoreError) as exc:
-        raise PipelineError(f"the sweep could not be done: {describe_error(exc)}") from exc
+        raise PlainError(f"the sweep could not be done: {describe_error(exc)}") from exc
     logger.info("sweep: %s", swept, extra={"action": "sweep", "removed": swept.removed})
     return swept
 
@@ -82,7 +82,7 @@ def _sweep_one(name: str, subscription_arn: str | None, now: float, swept: Swept
         swept.removed.append(name)
 
 
-def _subscriptions(settings: Settings) -> Iterator[tuple[str, str]]:
+def _subscriptions(settings: BrokerSettings) -> Iterator[tuple[str, str]]:
     """Name of the queue → ARN of the subscription, of the queues that come and go."""
     for topic in topics(settings).values():
         for page in _pages(topic["arn"]):
@@ -97,7 +97,7 @@ def _pages(topic_arn: str) -> Iterator[Any]:
         yield from clients.sns().get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
 
 
-def _listed(settings: Settings) -> list[str] | None:
+def _listed(settings: BrokerSettings) -> list[str] | None:
     """The queues that come and go, by name; None where ListQueues is not allowed."""
     names: list[str] = []
     try:

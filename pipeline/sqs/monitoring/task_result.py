@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import UserDict
 from typing import Any
 
-from rich.filesize import decimal
-
-from pipeline.core import errors
+from pipeline.aws.plain_errors import PlainError
+from pipeline.sqs.installation import ResultFacts
 
 #: Characters kept of the texts in an event. A traceback's end says more than its beginning.
 TEXT_LIMIT = 300
 TRACEBACK_LIMIT = 4000
-
-#: Numbers of a result that metrics add up.
-NUMBERS = ("bytes_in", "bytes_out", "pixels_in")
 
 #: Events after which a task will not be heard of again (but for a retry), and the outcome that each means.
 #: ``task-succeeded`` carries an outcome of its own: ``done``, ``superseded`` …
@@ -29,34 +24,7 @@ OUTCOMES = {
 }
 
 
-class TaskResult(UserDict[str, Any]):
-    """A task's result: on the wire the same JSON object, but a ``repr`` of a few facts.
-
-    Celery puts the ``repr`` into its log line and into the event; a plain dict would be dumped whole.
-    """
-
-    def __json__(self) -> dict[str, Any]:
-        return self.data
-
-    def __repr__(self) -> str:
-        return json.dumps(facts(self.data))
-
-
-def facts(result: dict[str, Any]) -> dict[str, Any]:
-    """The outcome, the size of the rendition, and the numbers in ``NUMBERS``, as far as they are known."""
-    read, rendition = result.get("read", {}), result.get("rendition", {})
-    found = {
-        "outcome": result.get("outcome"),
-        "width": rendition.get("width"),
-        "height": rendition.get("height"),
-        "bytes_in": read.get("bytes"),
-        "bytes_out": rendition.get("bytes"),
-        "pixels_in": read["width"] * read["height"] if "width" in read else None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def shape(event: dict[str, Any]) -> dict[str, Any]:
+def shape(event: dict[str, Any], results: ResultFacts) -> dict[str, Any]:
     """The event with its texts made short and its facts as fields of their own."""
     shaped = {name: _short(value) if isinstance(value, str) else value for name, value in event.items()}
     if isinstance(event.get("traceback"), str):
@@ -67,10 +35,7 @@ def shape(event: dict[str, Any]) -> dict[str, Any]:
     if event["type"] == "task-succeeded":
         known = _parsed(event.get("result"))
         if known is not None:
-            shaped |= {name: value for name, value in known.items() if name == "outcome" or name in NUMBERS}
-            shaped["result"] = _sentence(known)
-            if shaped["outcome"] != "done":
-                shaped.pop("bytes_out", None)  # of a rendition that was there already
+            shaped |= results.describe(known)
     elif event["type"] == "task-failed":
         shaped["reason"] = reason_of(str(event.get("exception", "")))
         shaped["result"] = f"{shaped['reason']}: {_message(str(event.get('exception', '')))}"
@@ -80,10 +45,10 @@ def shape(event: dict[str, Any]) -> dict[str, Any]:
 def reason_of(exception: str) -> str:
     """The short fixed word for an exception, given its ``repr``: that of a failure record."""
     name = re.match(r"\w*", exception)
-    return _reasons(errors.PipelineError).get("" if name is None else name[0], "internal-error")
+    return _reasons(PlainError).get("" if name is None else name[0], "internal-error")
 
 
-def _reasons(kind: type[errors.PipelineError]) -> dict[str, str]:
+def _reasons(kind: type[PlainError]) -> dict[str, str]:
     """The reason of an error and of all that are derived from it, also in modules of a user's own, by name."""
     found = {kind.__name__: kind.reason}
     for each in kind.__subclasses__():
@@ -99,15 +64,6 @@ def _parsed(result: Any) -> dict[str, Any] | None:
     except ValueError:
         return None
     return known if isinstance(known, dict) else None
-
-
-def _sentence(known: dict[str, Any]) -> str:
-    is_sized = bool(known.get("width"))
-    if not is_sized and (known["outcome"] != "done" or "bytes_out" not in known):
-        return str(known["outcome"])
-    size = f"{known['width']}x{known['height']}, " if is_sized else ""
-    made = f"→ {size}{decimal(known['bytes_out'])}"
-    return made if known["outcome"] == "done" else f"{known['outcome']} {made}"
 
 
 def _message(exception: str) -> str:

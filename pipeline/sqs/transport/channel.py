@@ -28,7 +28,7 @@ from kombu.transport.virtual.base import queue_declare_ok_t
 from pipeline.aws import clients, queues
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import is_missing
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.monitoring import names
 from pipeline.sqs.monitoring.fanout import DEFAULT_QUEUE_TTL_S, Fanout, reply_poll_s, replying
 from pipeline.sqs.monitoring.names import Kind
@@ -158,6 +158,23 @@ class Channel(SQS.Channel):
 
     def _create_queue(self, queue_name: str, attributes: dict[str, Any]) -> Any:
         raise MissingQueue(queues.missing(queue_name))
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> Any:
+        """The queue's URL. Raises ``ConfigError``."""
+        if queue.endswith(".fifo"):
+            raise ConfigError(
+                f"queue {queue} is a FIFO queue, which can't delay single messages, and so neither retries nor "
+                "countdowns: use a standard queue"
+            )
+        return super()._new_queue(queue, **kwargs)
+
+    def _purge(self, queue: str) -> int:
+        """Removes all messages; how many there were, in flight and delayed ones too."""
+        url = self._new_queue(queue)
+        with queues.sqs_errors(url.rsplit("/", 1)[-1], "PurgeQueue"):
+            count = queues.depth(url)
+            clients.sqs(long_poll=False).purge_queue(QueueUrl=url)
+        return count
 
     # --- exchanges ---
 

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import describe_error
-from pipeline.core.errors import PipelineError
+from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.transport.receiver import Received, ReceiveJob
 
 BACKOFF = Backoff(1, 10)
@@ -147,7 +147,7 @@ class Poller:
         poll.failures += 1
         if poll.failures == 1:
             poll.failing_since = time.monotonic()
-            is_known = isinstance(exc, (OSError, ClientError, BotoCoreError, PipelineError))
+            is_known = isinstance(exc, (OSError, ClientError, BotoCoreError, PlainError))
             logger.warning(
                 "Receiving from %s failed (%s); trying again until it works",
                 queue,

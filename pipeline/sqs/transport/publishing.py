@@ -6,21 +6,22 @@ before its message is sent; when the block ends without an error everything is i
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
-from kombu.utils.json import dumps
 
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import describe_error
-from pipeline.core.errors import TransientError
+from pipeline.aws.plain_errors import PlainError, TransientError
 from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
+from pipeline.sqs.transport.text import escaped_once, to_text
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -70,7 +71,19 @@ class PublishError(TransientError):
         return frozenset(entry.root_id for entry in self.unsent)
 
 
-_active: ContextVar[tuple[Any, Any] | None] = ContextVar("pipeline_publish_batch", default=None)
+class BatchEnded(PlainError):
+    """What publishes has outlived the ``with batched(app)`` that it was begun in, as a task of asyncio may."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    app: Any
+    producer: Any
+    thread: int = field(default_factory=threading.get_ident)
+    has_ended: bool = False
+
+
+_active: ContextVar[_Batch | None] = ContextVar("pipeline_publish_batch", default=None)
 
 
 @contextmanager
@@ -82,22 +95,36 @@ def batched(app: Celery) -> Iterator[None]:
     what is not sent yet. Nested blocks are one batch.
     """
     active = _active.get()
-    if active is not None and active[0] is app:
+    if _is_here(active, app) and not active.has_ended:
         yield
         return
     with app.producer_pool.acquire(block=True) as producer:
-        token = _active.set((app, producer))
+        batch = _Batch(app, producer)
+        token = _active.set(batch)
         try:
             with producer.batch(max_size=MAX_ENTRIES):
                 yield
         finally:
+            batch.has_ended = True
             _active.reset(token)
 
 
+def _is_here(active: _Batch | None, app: Any) -> TypeGuard[_Batch]:
+    """Not in another thread, which may have been given this one's context."""
+    return active is not None and active.app is app and active.thread == threading.get_ident()
+
+
 def active_producer(app: Celery) -> Any:
-    """The producer that publishes of this thread have to go through, or None."""
+    """The producer that publishes of this thread have to go through, or None. Raises ``BatchEnded``."""
     active = _active.get()
-    return active[1] if active is not None and active[0] is app else None
+    if not _is_here(active, app):
+        return None
+    if active.has_ended:
+        raise BatchEnded(
+            "this was begun inside `with batched(app)`, which has ended, so what it publishes would go nowhere: await "
+            "it inside the block, or begin it outside"
+        )
+    return active.producer
 
 
 #: Decides whether a task's message, for a queue by its name, is kept instead of sent.
@@ -208,7 +235,7 @@ class Publisher:
             sent["MessageGroupId"] = properties["MessageGroupId"]
         if delay_s is not None:
             sent["DelaySeconds"] = delay_s
-        sent["MessageBody"] = dumps(message)
+        sent["MessageBody"] = to_text(_readable(message))
         headers = message.get("headers") or {}
         if "task" not in headers:  # events and remote control: whoever sends them knows what to do
             self._sqs().send_message(QueueUrl=self._url_of(queue), **sent)
@@ -227,6 +254,12 @@ class Publisher:
             raise PublishError([BatchFailure(entry, describe_error(exc))]) from exc
         if batch is not None:
             batch.add(entry)
+
+
+def _readable(message: dict[str, Any]) -> dict[str, Any]:
+    """Its body, which is JSON in a JSON string, is not escaped twice."""
+    body = message.get("body")
+    return {**message, "body": escaped_once(body)} if isinstance(body, str) else message
 
 
 def _entry(headers: dict[str, Any], sent: dict[str, Any]) -> PublishEntry:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

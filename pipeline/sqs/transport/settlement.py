@@ -22,6 +22,7 @@ from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
 from pipeline.sqs.transport.delays import delay_s as whole_delay_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.redrive_policy import RedrivePolicies
+from pipeline.sqs.transport.text import to_text
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -200,7 +201,7 @@ def changed(body: str, headers: Mapping[str, Any], *, redelivered: bool = True) 
             envelope["properties"]["delivery_info"]["redelivered"] = True
     except (ValueError, KeyError, TypeError, AttributeError):
         return body
-    return json.dumps(envelope, ensure_ascii=False)
+    return to_text(envelope)
 
 
 def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:

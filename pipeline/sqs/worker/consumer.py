@@ -84,7 +84,7 @@ class Consumer(consumer.Consumer):
             task.acks_late = True  # that a task has begun proves nothing
         super().update_strategies()
         # A forged `celery.chord_unlock` would publish itself anew for ever.
-        for name in set(self.strategies) - set(self.app.settings.builtin_tasks or ()):
+        for name in set(self.strategies) - set(self.app.sqs.settings.builtin_tasks or ()):
             if name.startswith(BUILTIN):
                 del self.strategies[name]
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.core.role import Role
 from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
+from pipeline.sqs.worker.gate import State
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
 LATE_S = 5.0
+#: Of a healthy worker, while its gate is closed.
+WAITING = "it starts no work while a service fails for everybody"
 
 
 class HeartbeatStep(bootsteps.StartStopStep):
@@ -25,9 +27,9 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        settings = worker.app.settings
+        settings = worker.app.sqs.settings
         self._stale_s = settings.health_stale_s
-        self._heartbeat = Heartbeat(Path(settings.health_folder), Role.WORKER, settings.health_stale_s)
+        self._heartbeat = Heartbeat(Path(settings.health_folder), "worker", settings.health_stale_s)
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.use_eventloop)
@@ -47,7 +49,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if worker.graceful_shutdown.draining or (
             consumer is not None and is_consuming(consumer.channel, self._stale_s)
         ):
-            self._heartbeat.touch()
+            is_open = consumer is None or consumer.channel.gate.state is State.OPEN
+            self._heartbeat.touch("" if is_open else WAITING)
 
 
 def is_consuming(channel: Any, stale_s: float) -> bool:

@@ -133,10 +133,10 @@ class ScaleInProtectionStep(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
 
     def include_if(self, worker: Any) -> bool:
-        return bool(worker.app.settings.ecs_agent_uri)
+        return bool(worker.app.sqs.settings.ecs_agent_uri)
 
     def start(self, worker: Any) -> None:
-        settings = worker.app.settings
+        settings = worker.app.sqs.settings
         endpoint = AgentEndpoint(settings.ecs_agent_uri, settings.scale_in_protection_min)
         protection = ScaleInProtection(endpoint.put, expires_min=settings.scale_in_protection_min)
         self._thread = threading.Thread(target=self._run, args=(worker, protection), name="ecs-protection", daemon=True)

@@ -42,7 +42,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         worker.graceful_shutdown = self
         self._worker = worker
-        self._timeout_s = worker.app.settings.shutdown_timeout_s
+        self._timeout_s = worker.app.sqs.settings.shutdown_timeout_s
         self._deadline: float | None = None
         self._requests = 0
         self._pid = os.getpid()

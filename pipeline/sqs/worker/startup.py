@@ -2,65 +2,58 @@
 
 from __future__ import annotations
 
+import logging
+from importlib import import_module
 from typing import Any
 
 from celery import bootsteps
 
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.settled import carry_proofs
 from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.task_queues import check_task_queue
 
+logger = logging.getLogger(__name__)
+
+#: Celery's pools whose workers have an event loop, by their modules.
+POOLS = ("prefork", "solo", "thread")
+
 
 class Proofs(bootsteps.StartStopStep):
     """Before the pool's processes are forked: what they report of a task carries the proof that it is settled, or
-    the next task of its chain."""
+    the next task of its chain.
+
+    Also loads the remote control commands of this layer.
+    """
 
     def __init__(self, parent: Any, **options: Any) -> None:
         carry_proofs()
         in_place.connect()
+        import_module("pipeline.sqs.monitoring.commands")
         super().__init__(parent, **options)
 
 
-class RouteCheck(bootsteps.StartStopStep):
-    """A worker does not start with a route that it can't read, or whose tasks it does not have.
-
-    The routes are loaded before the pool's processes are forked. What is wrong is told when the worker starts,
-    where Celery makes one line of it.
-    """
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        self._wrong: ConfigError | None = None
-        try:
-            _check(parent.app)
-        except ConfigError as exc:
-            self._wrong = exc
-        super().__init__(parent, **options)
+class PoolCheck(bootsteps.StartStopStep):
+    """A worker does not start with a pool that would do long tasks twice."""
 
     def start(self, parent: Any) -> None:
         """Raises ``ConfigError``, which ends the worker."""
-        if self._wrong is not None:
-            raise self._wrong
-
-
-def _check(app: Any) -> None:
-    for route in app.routes.all:
-        missing = [step.task for step in route.steps if step.task not in app.tasks]
-        if missing:
+        pool = parent.pool_cls.__module__.rsplit(".", 1)[-1]
+        if not parent.use_eventloop or pool not in POOLS:
             raise ConfigError(
-                f"route {route.name!r}: this worker has no task {', '.join(missing)}: define it in a module that "
-                "ROUTES names, or correct the route"
+                f"pool {pool} is not supported: it has no event loop, so nothing would keep its messages hidden from "
+                "other workers while it works on them; start the worker with --pool prefork, solo or threads"
             )
-        written = [getattr(app.tasks[step.task], "output", None) for step in route.steps]
-        known = [output.below(app.routes.settings.output_prefix) for output in written if output is not None]
-        if len(known) == len(written):
-            folders = {output.folder for output in known}
-            unwritten = [output.folder for output in route.outputs if output.folder not in folders]
-            if unwritten:
-                raise ConfigError(
-                    f"route {route.name!r}: none of its tasks writes {', '.join(unwritten)}: take that output out, or "
-                    "name the task that does"
-                )
+
+
+class MonitoringNotice(bootsteps.StartStopStep):
+    """Says at the start that events and remote control are off, where they are."""
+
+    def start(self, parent: Any) -> None:
+        if parent.app.sqs.settings.topic_arn_prefix is None:
+            logger.warning(
+                "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring_off"}
+            )
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):
@@ -72,5 +65,5 @@ class DeadLetterCheck(bootsteps.StartStopStep):
         """Raises ``ConfigError``, which ends the worker."""
         channel = consumer.task_consumer.channel
         for queue in consumer.task_consumer.queues:
-            check_task_queue(queue.name)
+            check_task_queue(queue.name, consumer.app.sqs)
             channel.parts.redrive.of(channel._new_queue(queue.name))

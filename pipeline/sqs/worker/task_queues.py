@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pipeline.core.errors import ConfigError
+from pipeline.aws.plain_errors import ConfigError
+from pipeline.sqs.installation import Installation
 from pipeline.sqs.monitoring import names
-
-#: Queues of the stack, and of ``python -m pipeline local``, whose messages are no tasks.
-_OTHERS = {
-    "events": "it has the events of S3, which the bridge reads",
-    "results": "it has the events of the output bucket",
-}
+from pipeline.sqs.settings import DEAD_LETTERS
 
 
-def check_task_queue(queue: str) -> None:
-    """``queue``: its name without QUEUE_PREFIX. Raises ``ConfigError`` where its messages are no tasks."""
-    if queue in _OTHERS:
-        why = _OTHERS[queue]
-    elif queue.endswith("-dlq"):
-        why = "it has dead letters, which `python -m pipeline deadletters` reads, and sends back"
+def check_task_queue(queue: str, installed: Installation) -> None:
+    """``queue``: its name without the prefix. Raises ``ConfigError`` where its messages are no tasks."""
+    if queue in installed.other_queues:
+        why = installed.other_queues[queue].why
+    elif queue.endswith(DEAD_LETTERS):
+        why = f"it has dead letters, which are read by {installed.dead_letters_hint}"
     elif names.kind_of(queue) is not None:
         why = "it belongs to one process, for events or remote control"
     else:

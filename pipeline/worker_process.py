@@ -70,13 +70,3 @@ class CollectorStep(bootsteps.Step):
         """Celery creates every step of a worker before it starts one; the tasks are loaded by then."""
         gc.freeze()
         gc.enable()  # `pipeline.worker` starts without
-
-
-class MonitoringNotice(bootsteps.StartStopStep):
-    """Says at the start that events and remote control are off, where they are."""
-
-    def start(self, parent: Any) -> None:
-        if parent.app.settings.topic_arn_prefix is None:
-            logger.warning(
-                "events and remote control are off: TOPIC_ARN_PREFIX is not set", extra={"action": "monitoring_off"}
-            )

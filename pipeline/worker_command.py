@@ -42,7 +42,7 @@ class Worker(worker.Worker):
         names = include.split(",") if isinstance(include, str) else include or ()
         try:
             for name in names:
-                check_task_queue(name)
+                check_task_queue(name, self.app.sqs)
             super().setup_queues(include, exclude)
         except ImproperlyConfigured:
             known = ", ".join(self.app.amqp.queues)

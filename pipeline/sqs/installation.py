@@ -1,0 +1,59 @@
+"""What an app on this broker layer has as ``app.sqs``: its settings, and what it says of its results and its queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.sqs.settings import BrokerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in the results of tasks that metrics add up."""
+
+    metric: str  # its name in CloudWatch, and its unit there
+    unit: str
+    counter: str  # its name in Prometheus, after the prefix, and what it is
+    help: str
+
+
+def plain(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a result that says its outcome: the outcome, and nothing more."""
+    return {"outcome": known["outcome"], "result": str(known["outcome"])}
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFacts:
+    """What is known of a task by its result, whose ``repr`` is a JSON object that begins with ``outcome``.
+
+    ``describe`` makes of that object the fields of the task's event: its outcome, a sentence as ``result``, and
+    ``numbers``, by the names of their fields.
+    """
+
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    describe: Callable[[Mapping[str, Any]], dict[str, Any]] = plain
+
+
+@dataclass(frozen=True, slots=True)
+class OtherQueue:
+    """A queue that begins with the prefix, and is not for tasks."""
+
+    why: str  # what a worker is told that shall consume it
+    reader: str | None = None  # who takes messages out of it, for Flower's Broker page; None: it is not shown there
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """``app.sqs``. ``read_settings`` may raise ``ConfigError`` each time it is asked for them."""
+
+    read_settings: Callable[[], BrokerSettings]
+    results: ResultFacts
+    other_queues: Mapping[str, OtherQueue]
+    dead_letters_hint: str  # how they are read
+    metric_prefix: str  # of Prometheus' metrics
+
+    @property
+    def settings(self) -> BrokerSettings:
+        return self.read_settings()

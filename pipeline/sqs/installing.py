@@ -1,0 +1,200 @@
+"""``install(app, …)``: makes a Celery app one on this broker layer. The pipeline's own app is made by it, as any other.
+
+It changes the app that it is given, and nothing else: other apps in the process, its logging, its signals and its
+environment stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+from celery.exceptions import QueueNotFound
+
+from pipeline.aws.plain_errors import ConfigError, PlainError
+from pipeline.sqs import forking
+from pipeline.sqs.installation import Installation, OtherQueue, ResultFacts
+from pipeline.sqs.monitoring.names import topics
+from pipeline.sqs.settings import BrokerSettings
+
+#: What is added to a worker and to its consumer; loaded by workers only.
+WORKER_STEPS = (
+    "pipeline.sqs.worker.startup:Proofs",
+    "pipeline.sqs.worker.startup:PoolCheck",
+    "pipeline.sqs.worker.startup:MonitoringNotice",
+    "pipeline.sqs.worker.heartbeat:HeartbeatStep",
+    "pipeline.sqs.worker.scale_in_protection:ScaleInProtectionStep",
+    "pipeline.sqs.worker.outage:GateStep",
+    "pipeline.sqs.worker.shutdown:GracefulShutdown",
+)
+NO_FACTS = ResultFacts()
+NONE: Mapping[str, OtherQueue] = MappingProxyType({})
+CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
+
+#: What Flower reads as its configuration: without it, it would listen on all addresses.
+FLOWER_CONF = Path(__file__).with_name("flower") / "flowerconfig.py"
+
+
+class UnknownQueue(ConfigError, QueueNotFound):
+    """A task is sent to a queue that its app does not know. To Celery it is its own error."""
+
+
+def install(
+    app: Any,
+    settings: Callable[[], BrokerSettings] | None = None,
+    *,
+    results: ResultFacts = NO_FACTS,
+    other_queues: Mapping[str, OtherQueue] = NONE,
+    dead_letters_hint: str = "whom you have read them",
+    metric_prefix: str = "celery_sqs",
+    begin: Callable[[Any], None] = lambda _app: None,
+    **values: Any,
+) -> None:
+    """Makes ``app`` reliable on SQS: before anything is published through it, and before a worker of it starts.
+
+    ``values`` are those of ``BrokerSettings``: ``queue_prefix``, ``topic_arn_prefix``…; ``settings`` is called for them
+    instead, each time, where they are to be read later. The queues are the app's ``task_queues``, which exist in SQS,
+    each with a dead-letter queue.
+
+    ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
+    are not for tasks, ``dead_letters_hint`` by whom dead letters are read, ``metric_prefix`` what the names of Flower's
+    metrics begin with. ``begin`` is called with the app when one of Celery's commands is about to run for it.
+
+    Raises ``ConfigError`` where a value is out of bounds, or the app is installed already.
+    """
+    if isinstance(getattr(app, "sqs", None), Installation):
+        raise ConfigError(f"app {app.main}: install() was called for it before")
+    if settings is None:
+        made = BrokerSettings.made(**values)
+        settings = lambda: made  # noqa: E731
+    elif values:
+        raise ConfigError(f"install() takes either settings or values, and was given {', '.join(sorted(values))} too")
+    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix)
+    _configure(app)
+    app.events_cls = "pipeline.sqs.monitoring.events:Events"
+    app.control_cls = "pipeline.sqs.monitoring.control:Control"
+    for made_before in ("events", "control"):
+        vars(app).pop(made_before, None)
+    app.steps["worker"].update(WORKER_STEPS)
+    app.steps["consumer"].update(CONSUMER_STEPS)
+    app.send_task = _send_task(app)
+    app.producer_or_acquire = _producer_or_acquire(app)
+    forking.forget_in_children(app)
+    # An option that nobody gives, on each of Celery's commands where they run for this app: it is how an app is told
+    # that one does, and which, before it begins.
+    app.user_options["preload"].add(
+        click.Option(
+            ["--run-as-command"],
+            hidden=True,
+            is_eager=True,
+            expose_value=False,
+            is_flag=True,
+            callback=lambda context, _option, _given: _begin(context, begin),
+        )
+    )
+
+
+def broker_config(settings: BrokerSettings) -> dict[str, Any]:
+    """What this layer depends on: it counts, whatever the app's own configuration says."""
+    return {
+        "broker_url": "sqs://",
+        "broker_transport": "pipeline.sqs.transport.transport:Transport",
+        "broker_connection_retry_on_startup": True,
+        "event_serializer": "json",
+        "task_create_missing_queues": False,
+        "task_publish_retry": False,  # the transport's client tries again by itself
+        # A message is acknowledged when its work is safe, and comes back when a process is lost.
+        "task_acks_late": True,
+        "task_acks_on_failure": False,  # pipeline.sqs.settled says what a failure needs to be acknowledged
+        "task_acks_on_timeout": False,
+        "task_reject_on_worker_lost": True,
+        "worker_consumer": "pipeline.sqs.worker.consumer:Consumer",
+        "worker_prefetch_multiplier": 1,  # the transport prefetches on top of it
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_remote_control": settings.topic_arn_prefix is not None,
+        "worker_send_task_events": settings.events == "all",
+    }
+
+
+def transport_options(settings: BrokerSettings, time_limit_s: float | None) -> dict[str, Any]:
+    """``time_limit_s``: of a task; None: there is none."""
+    options = {
+        "queue_name_prefix": settings.queue_prefix,
+        "wait_time_seconds": settings.poll_wait_s,
+        "polling_interval": 0,  # the long poll is the wait
+        "body_encoding": "utf-8",  # as it is, not base64
+        "sqs_base64_encoding": False,
+        "predefined_exchanges": topics(settings),
+        "control_queue_ttl_s": settings.control_queue_ttl_s,
+        "visibility_timeout_s": settings.message_visibility_timeout_s,
+        "prefetch_s": settings.prefetch_s,
+        "go_on_in_place": settings.go_on_in_place,
+        "max_delay_s": settings.max_delay_days * 86400,
+    }
+    if time_limit_s is not None:
+        options["stalled_after_s"] = time_limit_s + settings.message_visibility_timeout_s
+    return options
+
+
+def _configure(app: Any) -> None:
+    def configure(source: Any, **_: Any) -> None:
+        settings = app.sqs.settings
+        own = source.get("broker_transport_options") or {}
+        source.update(
+            broker_config(settings),
+            broker_transport_options={**own, **transport_options(settings, source.get("task_time_limit"))},
+        )
+
+    if app.configured:
+        configure(app.conf)
+    else:
+        app.on_after_configure.connect(lambda sender=None, source=None, **_: configure(source), weak=False)
+
+
+def _send_task(app: Any) -> Callable[..., Any]:
+    send = app.send_task
+
+    def send_task(name: str, *args: Any, **options: Any) -> Any:
+        """Celery's, without declaring a queue first: it is found or it is an error, and asking costs a request."""
+        if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
+            options.setdefault("declare", [])
+        try:
+            return send(name, *args, **options)
+        except QueueNotFound as exc:
+            known = ", ".join(sorted(app.amqp.queues))
+            raise UnknownQueue(
+                f"{name}: queue {options.get('queue')!r} is none of this app's ({known}): correct it, or add it to "
+                "task_queues"
+            ) from exc
+
+    return send_task
+
+
+def _producer_or_acquire(app: Any) -> Callable[..., Any]:
+    acquire = app.producer_or_acquire
+
+    def producer_or_acquire(producer: Any = None) -> Any:
+        """Celery's; inside ``batched(app)`` everything goes through the batch's producer."""
+        from pipeline.sqs.transport.publishing import active_producer
+
+        return acquire(active_producer(app) if producer is None else producer)
+
+    return producer_or_acquire
+
+
+def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
+    """One of Celery's commands is about to run. A wrong setting is one line, and the status 2."""
+    app = context.obj.app
+    try:
+        app.set_current()
+        begin(app)
+        app.conf.broker_url  # noqa: B018 - reads the settings
+    except PlainError as exc:
+        click.echo(f"Error: {exc}", err=True)
+        context.exit(2)
+    if context.command.name == "flower":
+        os.environ.setdefault("FLOWER_CONF", str(FLOWER_CONF))
