@@ -1,4 +1,7 @@
-"""Rules for the content, each for a bounded time: one that hangs holds up its own object, and no other."""
+"""Rules for the content, each for a bounded time: one that hangs holds up its own object, and no other.
+
+While the service that they read from fails for everybody, the rules are asked about one object now and then.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pipeline.core.errors import TransientError
+from pipeline.core.errors import ServiceUnavailable, TransientError
+from pipeline.sqs.worker.gate import Gate
 
 T = TypeVar("T")
 
@@ -20,18 +24,43 @@ class RuleHangs(TransientError):
     """A rule for the content has not answered in time, or earlier ones have not."""
 
 
+class RulesWait(TransientError):
+    """The service that rules read from fails for everybody."""
+
+
 class BoundedCalls:
     """Calls a function in a thread of its own, and leaves it behind when it takes too long: nothing can end it.
 
-    ``wait`` returns when the thread has ended, or its time is over.
+    ``wait`` returns when the thread has ended, or its time is over. ``gate``: whether rules are asked now.
     """
 
-    def __init__(self, wait: Callable[[threading.Thread], object] = lambda thread: thread.join(RULE_S)) -> None:
+    def __init__(
+        self,
+        wait: Callable[[threading.Thread], object] = lambda thread: thread.join(RULE_S),
+        gate: Gate | None = None,
+    ) -> None:
         self._wait = wait
+        self._gate = Gate(meanwhile="the bridge asks workers for the routes of objects") if gate is None else gate
         self._left: list[threading.Thread] = []
 
-    def __call__(self, function: Callable[[], T]) -> T:
-        """What the function returns or raises; raises ``RuleHangs`` where that isn't known in time."""
+    def __call__(self, function: Callable[[], T], about: str) -> T:
+        """What the function returns or raises; ``about``: the object's URI.
+
+        Raises ``RuleHangs`` where that isn't known in time, ``RulesWait`` where rules are not asked now.
+        """
+        if not self._gate.admit([about]):
+            raise RulesWait("the service that rules read from fails for everybody")
+        try:
+            result = self._call(function)
+        except ServiceUnavailable as exc:
+            self._gate.failed(about, str(exc), about)
+            raise
+        finally:
+            self._gate.ended(about)
+        self._gate.worked("rules")
+        return result
+
+    def _call(self, function: Callable[[], T]) -> T:
         self._left = [thread for thread in self._left if thread.is_alive()]
         if len(self._left) >= MOST_LEFT:
             raise RuleHangs(f"the rules of {len(self._left)} other objects have not answered yet")

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
-from bridge.bounded import BoundedCalls, RuleHangs
+from bridge.bounded import BoundedCalls, RuleHangs, RulesWait
 from pipeline.core.errors import MessageError, PermanentError
 from pipeline.core.routes import Route, Routes
 from pipeline.core.s3_event import EventKind, ObjectEvent, parse
@@ -107,7 +107,7 @@ def _created(source: Source, routes: Routes, receives: int, bounded: BoundedCall
 
     try:
         has_rules = any(route.content is not None for route in routes.match_key(source.key))
-        route, skipped = bounded(find) if has_rules else find()
+        route, skipped = bounded(find, source.uri) if has_rules else find()
         if route is None:
             return Disposition(EventOutcome.SKIPPED, str(skipped), source)
     except Exception as exc:  # whatever a rule for the content raises
@@ -118,7 +118,7 @@ def _created(source: Source, routes: Routes, receives: int, bounded: BoundedCall
 def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
     """Only this object is delayed. A worker has more time to find the route, and may write a failure record."""
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
-    if isinstance(exc, PermanentError | RuleHangs) or receives >= ASK_A_WORKER_AT:
+    if isinstance(exc, PermanentError | RuleHangs | RulesWait) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)
         return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
     return Disposition(EventOutcome.RETRY, reason, source)

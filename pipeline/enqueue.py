@@ -1,7 +1,4 @@
-"""How work gets into the tasks queue: one object, one chain of the tasks of its route.
-
-Or a ``reconcile``, which looks at what is stored of an object.
-"""
+"""Puts work into the tasks queue: for an object the chain of its route's tasks, or a ``reconcile`` task."""
 
 from __future__ import annotations
 
@@ -23,41 +20,40 @@ if TYPE_CHECKING:
     from pipeline.core.settings import Settings
 
 RECONCILE = "tasks.reconcile"
-#: Set in a task's argument, and in its result for the next task, where something may be stored of the object already.
+#: Set in a task's argument, and in its result for the next task, if outputs of the object may exist already.
 CHECK_EXISTING = "check_existing"
 FIND_ROUTE = "tasks.find_route"
 
 
 class Purpose(Enum):
-    """What is to be done about an object."""
+    """What to do with an object."""
 
-    PROCESS = "process"  # the chain of tasks of its route
-    RECONCILE = "reconcile"  # what is stored of it is made to agree with it
-    FIND_ROUTE = "find_route"  # a worker looks for its route, and enqueues it there
+    PROCESS = "process"  # run the chain of its route's tasks
+    RECONCILE = "reconcile"  # remove outdated outputs and records
+    FIND_ROUTE = "find_route"  # a worker finds its route, and enqueues it
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What is to be enqueued about one object."""
+    """What to enqueue for one object."""
 
     source: Source
     purpose: Purpose = Purpose.PROCESS
-    route: str | None = None  # its name, where it is known already; else it is looked for
+    route: str | None = None  # its name, if it is known already
 
 
 def check_bucket(settings: Settings, source: Source) -> None:
-    """Raises ``MessageError`` for an object of a bucket that is not for this pipeline, by INPUT_BUCKET."""
+    """Raises ``MessageError`` for an object of a bucket that INPUT_BUCKET does not name."""
     foreign = settings.foreign_reason(source.bucket)
     if foreign is not None:
         raise MessageError(f"{source.uri}: {foreign}")
 
 
 def work(app: PipelineApp, source: Source, *, route: str | None = None, check_existing: bool = False) -> Signature:
-    """The chain of tasks that one object is due, by its route; nothing is sent yet.
+    """The chain of tasks for one object, by its route; sends nothing.
 
-    ``check_existing``: there may be a failure record of it, or results; for what is enqueued without an event, the
-    tasks know that by themselves.
-    Raises ``MessageError`` when no route is named and none takes it, and as ``check_bucket`` does.
+    ``check_existing``: a failure record or outputs of it may exist. Tasks of manually enqueued objects always check.
+    Raises ``MessageError`` if no route is named and none takes it, and as ``check_bucket`` does.
     """
     from celery import chain
 
@@ -73,9 +69,9 @@ def work(app: PipelineApp, source: Source, *, route: str | None = None, check_ex
 
 
 def reconciliation(app: PipelineApp, source: Source, **flags: bool) -> Signature:
-    """The task that makes what is stored of one object agree with the object; nothing is sent yet.
+    """The task that removes outdated outputs of one object; sends nothing.
 
-    ``flags``: the task's, which are ``second_look`` and ``thorough``.
+    ``flags``: the task's ``second_look`` and ``thorough``.
     """
     check_bucket(app.settings, source)
     known = {name: True for name, is_set in flags.items() if is_set}
@@ -84,16 +80,16 @@ def reconciliation(app: PipelineApp, source: Source, **flags: bool) -> Signature
 
 
 def search(app: PipelineApp, source: Source) -> Signature:
-    """The task that finds the route of one object, and enqueues the object there; nothing is sent yet."""
+    """The task that finds the route of one object, and enqueues it; sends nothing."""
     check_bucket(app.settings, source)
     shown = f"{source.bucket}/{source.key}"
     return app.signature(FIND_ROUTE, args=(source.to_json(),), options={"argsrepr": shown})
 
 
 def send(signature: Signature, *, countdown_s: int = 0) -> None:
-    """Sends one task or chain from inside another. Raises ``TransientError`` when the broker does not take it.
+    """Sends a task or chain from inside a task. Raises ``TransientError`` if the broker does not accept it.
 
-    Whatever else is raised meanwhile, such as the task's own time limit, is not the broker's.
+    Other errors, such as the task's own time limit, are passed on.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from kombu.exceptions import OperationalError
@@ -110,18 +106,18 @@ def process(
     """Enqueues one object: ``process("s3://bucket/a/b.jpg")``.
 
     ``source`` is a URI, whose key is taken literally, or a ``Source`` (or its JSON form) that also
-    names a version. ``route`` names the one to take; else it is that which takes such an object.
+    names a version. ``route``: a route's name; by default the first route that takes the object.
     Returns the result of the chain's last task; waiting for it needs RESULT_BACKEND.
-    Raises ``MessageError`` for a source that names no object, one that no route takes, or one of a foreign bucket.
+    Raises ``MessageError`` for a source that names no object, that no route takes, or that is of a foreign bucket.
     """
     app = _default_app() if app is None else app
     return work(app, Source.parse(source), route=route).apply_async()
 
 
 class NotEnqueued(TransientError):
-    """Some objects are not in the queue: ``sources``. All others of the call are.
+    """The objects ``sources`` are not in the queue; all others of the call are.
 
-    ``is_outage``: none is, and the service is at fault; where it is False, SQS refuses just these.
+    ``is_outage``: none is, because the service fails; False: SQS rejected only these.
     """
 
     def __init__(self, sources: Sequence[Source], reason: str, *, is_outage: bool = False) -> None:
@@ -136,9 +132,9 @@ def process_many(
     app: PipelineApp | None = None,
     check_existing: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """Enqueues many objects, ten a call. Returns when all are in the queue; raises ``NotEnqueued``.
+    """Enqueues many objects, ten per call. Returns when all are in the queue; raises ``NotEnqueued``.
 
-    ``check_existing`` is asked for each key: see ``work``.
+    ``check_existing`` is called with each key: see ``work``.
     """
     assign((Assignment(source) for source in sources), app=app, check_existing=check_existing)
 
@@ -156,7 +152,7 @@ def assign(
     app: PipelineApp | None = None,
     check_existing: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """As ``process_many``, for all purposes in the same calls."""
+    """As ``process_many``, for all purposes together."""
     app = _default_app() if app is None else app
 
     def due(assignment: Assignment) -> Signature:
@@ -192,7 +188,7 @@ def _enqueue_all(signatures: Iterable[tuple[Source, Callable[[], Signature]]], a
 
 
 def _root_id(result: AsyncResult) -> str:
-    """The id of a chain's first task, by which its messages are known."""
+    """The id of a chain's first task, which its messages have in common."""
     while result.parent is not None:
         result = result.parent
     root_id: str = result.id

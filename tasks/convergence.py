@@ -102,7 +102,8 @@ def write_newest(
             continue
         found = Provenance.read(there.metadata)
         if found.is_rendition and not name.holds(found, source.bucket):
-            raise NameTaken(f"The name {key} belongs to the rendition of another object.")
+            of = "another object" if found.bucket in (None, source.bucket) else f"an object of bucket {found.bucket}"
+            raise NameTaken(f"The name {key} belongs to the rendition of {of}.")
         if (found.etag, found.recipe) == (made.etag, made.recipe):
             return Outcome.DUPLICATE, there.etag
         if not found.is_older(source) and not freshness.look_again():

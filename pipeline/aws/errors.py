@@ -59,10 +59,15 @@ def is_denied(exc: ClientError) -> bool:
     return (code(exc) in _DENIED or status(exc) == 403) and code(exc) not in _INVALID
 
 
+def is_passing(exc: ClientError) -> bool:
+    """Whether the service fails or is busy, so that it may answer in a moment."""
+    known = status(exc)
+    return known is None or known >= 500 or known == 429 or code(exc) in _BUSY
+
+
 def may_be_everybodys(exc: ClientError) -> bool:
     """Whether every object may get the same answer: the service fails or throttles, or rejects the credentials."""
-    known = status(exc)
-    return known is None or known >= 500 or known == 429 or code(exc) in _INVALID | _BUSY or is_denied(exc)
+    return is_passing(exc) or code(exc) in _INVALID or is_denied(exc)
 
 
 def is_missing_queue(exc: ClientError) -> bool:

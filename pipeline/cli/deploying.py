@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def deploy(
     """
     from pipeline.deploy.deploy_command import deploy as run
 
-    run(
+    places = run(
         _wanted(
             what,
             input_buckets=input_buckets,
@@ -114,6 +114,21 @@ def deploy(
             unchecked=unchecked,
         )
     )
+    if not yes and sys.stdin.isatty():
+        _offer(places, what["stack"])
+
+
+def _offer(places: Sequence[str], stack: str) -> None:
+    """To look at what is in buckets that were there before, with its price; `adopt` asks again before it enqueues."""
+    from pipeline.cli.operating import adopt
+
+    for place in places:
+        if click.confirm(f"Look at what is in {place}, and what to process it would cost?", default=True):
+            try:
+                adopt.main([place, "--stack", stack], standalone_mode=False)
+            except SystemExit as exc:  # that of a verb
+                if exc.code:
+                    raise
 
 
 @click.command(cls=Asking)

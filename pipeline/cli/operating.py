@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli.stack_option import of_stack
+from pipeline.cli.stack_option import of_stack, stack_vcpus
 from pipeline.cli.verb_errors import Asking, ObjectUri, S3Target
 
 #: Options of both `backfill` and `adopt`.
@@ -174,20 +174,20 @@ def check(as_json: bool, patience_s: float) -> None:
 @_max_queued
 @click.option(
     "--vcpus",
-    default=20.0,
-    show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="vCPUs of all workers together, for the time estimate; the stack's default is 20 workers with one each.",
+    help="vCPUs of all workers together, for the time estimate.  [default: those of --stack's MaxWorkers, else 20]",
 )
 @click.option("--yes", is_flag=True, help="Enqueue without asking.")
 @click.option("--dry-run", is_flag=True, help="Only survey and estimate.")
+@click.pass_context
 def adopt(
+    ctx: click.Context,
     target: str,
     sample: int,
     start_after: str,
     newer_than: str | None,
     max_queued: int,
-    vcpus: float,
+    vcpus: float | None,
     yes: bool,
     dry_run: bool,
 ) -> None:
@@ -204,6 +204,8 @@ def adopt(
     """
     from pipeline.operations.adopt.adopt_command import adopt as run
 
+    if vcpus is None:
+        vcpus = stack_vcpus(ctx)
     sys.exit(
         run(
             target,

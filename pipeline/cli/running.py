@@ -55,12 +55,13 @@ def health(role: str | None) -> None:
     process is the limit; a long task counts as progress.
     """
     from pipeline.core.settings import Settings
-    from pipeline.sqs.health import check, role_here
+    from pipeline.sqs.health import check, note, role_here
 
     folder = Path(Settings.from_env().health_folder)
     found = role_here(folder) if role is None else role
     age_s = check(folder, found)
-    click.echo(f"healthy: the {found} made progress {age_s:.0f} s ago")
+    said = note(folder, found)
+    click.echo(f"healthy: the {found} made progress {age_s:.0f} s ago{said and f'; {said}'}")
 
 
 @click.command()

@@ -42,6 +42,19 @@ def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) ->
     ctx.with_resource(_environment(values))
 
 
+def stack_vcpus(ctx: click.Context) -> float:
+    """Of all workers together: those of ``--stack`` at its most, else the template's default, 20 workers of one."""
+    stack = ctx.meta.get("pipeline.stack")
+    if stack is None:
+        return 20.0
+    from pipeline.deploy.environment import worker_vcpus
+
+    try:
+        return worker_vcpus(stack)
+    except PipelineError as exc:
+        raise (Unanswered if isinstance(ctx.command, Asking) else click.ClickException)(str(exc)) from exc
+
+
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Sets the environment to these settings; a setting that the stack does not set is unset here too."""

@@ -1,4 +1,4 @@
-"""What is refused when routes are loaded: what would make them write over each other, or never be found."""
+"""Validates routes: rejects those that would overwrite each other, or could never be found."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which objects are processed, by which tasks, and what comes of it: routes, declared by modules that ROUTES names.
+"""Routes: which objects are processed, by which tasks, with which outputs. The modules that ROUTES names declare them.
 
-A module of routes has ``ROUTES``: a list of ``Route``, or a function from the settings to one; that of the images is
-``pipeline.images``. The first route that takes an object is the only one. The bridge, the verbs that enqueue, the
-audit and the tasks all ask the same ``Routes`` (``app.routes``), so what is declared in one place holds everywhere.
+A module of routes has ``ROUTES``: a list of ``Route``, or a function from the settings to one; the images' module is
+``pipeline.images``. Only the first route that takes an object processes it. The bridge, the commands that enqueue, the
+audit and the tasks all use the same ``Routes`` (``app.routes``), so one declaration is enough.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pipeline.core.source import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """From objects to tasks, and to what they leave in the output bucket.
+    """Which objects to take, the tasks to run, and their outputs.
 
     - ``name``: for logs and for ``process(…, route=name)``;
-    - ``prefix``, ``match_suffixes``, ``content``: what it takes. Keys that begin so, and that end in one of the
-      suffixes (lower case, compared in any case; none means any). ``content`` is a rule that is asked last, and may
-      look into the object: see ``pipeline.s3.content``;
-    - ``tasks``: the names of Celery tasks, run as a chain: the first is given the object (a ``Source`` as JSON),
-      each other one the result of the one before it;
-    - ``outputs``: all that must be stored for the object to be done.
+    - ``prefix``, ``match_suffixes``, ``content``: the objects that it takes: keys with this prefix and one of the
+      suffixes (in lower case, compared case-insensitively; none means any). ``content`` is a rule that is evaluated
+      last, and may read the object: see ``pipeline.s3.content``;
+    - ``tasks``: the names of Celery tasks, run as a chain: the first one gets the object (a ``Source`` as JSON), each
+      other one the result of its predecessor;
+    - ``outputs``: the outputs that must be stored for the object to be done.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Route:
     def __post_init__(self) -> None:
         for name in ("tasks", "outputs", "match_suffixes"):
             given = getattr(self, name)
-            if isinstance(given, Iterable) and not isinstance(given, str):  # ``check`` refuses the rest
+            if isinstance(given, Iterable) and not isinstance(given, str):  # ``check`` rejects others
                 object.__setattr__(self, name, tuple(given))
 
     @property
@@ -50,7 +50,7 @@ class Route:
         return tuple(task if isinstance(task, Step) else Step(task) for task in self.tasks)
 
     def reject_reason(self, key: str, settings: Settings) -> str | None:
-        """Why it does not take a key, in words; None where it may."""
+        """Why it does not take a key; None if it may."""
         if not key.startswith(self.prefix):
             return f"its key does not begin with {self.prefix}"
         suffixes = tuple(self.match_suffixes)
@@ -59,16 +59,16 @@ class Route:
         return None
 
     def complete(self, key: str, stored: Collection[str]) -> frozenset[str]:
-        """Of the names of what is stored, those that are this route's outputs of the object; none where one lacks."""
+        """The stored names that are this route's outputs of the object; none if an output is missing."""
         found = [{each.name for each in output.names(key)} & set(stored) for output in self.outputs]
         return frozenset().union(*found) if all(found) else frozenset()
 
 
 class Routes:
-    """All that is declared, in the order of the modules in ROUTES. Raises ``ConfigError``: see ``route_checks``.
+    """All declared routes, in the order of the modules in ROUTES. Raises ``ConfigError``: see ``route_checks``.
 
-    ``look``: finds out the size and the ETag of an object, for a rule for the content that is asked about one of which
-    they are not known; None where there is no such object.
+    ``look``: looks up the size and ETag of an object for rules about its content, if they are not known; returns
+    None if the object does not exist.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Routes:
         self.settings = settings
         declared = tuple(routes)
         check(declared)
-        #: From here on outputs have their folder in the bucket: OUTPUT_PREFIX is in it.
+        #: With OUTPUT_PREFIX in the outputs' folders.
         self.all = tuple(
             replace(route, outputs=[output.below(settings.output_prefix) for output in route.outputs])
             for route in declared
@@ -99,9 +99,9 @@ class Routes:
         return next((route for route in self.match_key(source.key) if self._takes(route, source)), None)
 
     def skip_reason(self, source: Source, *, is_gone: bool = False) -> str | None:
-        """Why an object is not processed, or None when it is. ``source.key`` is decoded. Raises as ``match`` does.
+        """Why an object is not processed, or None if it is. ``source.key`` is decoded. Raises as ``match`` does.
 
-        ``is_gone``: there is no content to be asked for any more.
+        ``is_gone``: the object is deleted, so its content can't be read.
         """
         barred = self._barred(source.bucket, source.key)
         if barred is not None or (self.match_key(source.key) if is_gone else self.match(source)):
@@ -115,9 +115,9 @@ class Routes:
         return [route for route in self.all if route.reject_reason(key, self.settings) is None]
 
     def resolve(self, source: Source, name: str | None = None) -> Route:
-        """The route to enqueue an object on: the named one; else the one that takes it; else the only one there is.
+        """The route for an object: the named one; else the one that takes it; else the only one.
 
-        Raises ``MessageError`` when that says nothing.
+        Raises ``MessageError`` if there is none of these.
         """
         if name is not None:
             found = [route for route in self.all if route.name == name]
@@ -132,21 +132,21 @@ class Routes:
         raise MessageError(f"no route takes {source.uri} ({self.skip_reason(source)}): name one of {self._names()}")
 
     def may_leave(self, source: Source) -> tuple[Route, ...]:
-        """The route whose outputs the object is done with; every one where none takes it: somebody chose one."""
+        """The route whose outputs the object should have; all routes if none takes it, since somebody chose one."""
         route = self.match(source)
         return self.all if route is None else (route,)
 
     def stored_names(self, key: str, *, ever: bool = False) -> list[StoredName]:
-        """Where something may be stored of an object; ``ever``: also by other routes, and by other settings."""
+        """The names that outputs of an object may have; ``ever``: with any routes and settings."""
         routes = self.all if ever else self.match_key(key) or self.all
         return [name for route in routes for output in route.outputs for name in output.names(key, ever=ever)]
 
     def output_of(self, name: str) -> Output | None:
-        """The output that is stored under that name in the output bucket."""
+        """The output that this name in the output bucket belongs to."""
         return next((output for output in self.outputs if name.startswith(output.folder)), None)
 
     def recipes(self) -> dict[str, str]:
-        """The recipe that each output is to be made by, by its folder."""
+        """The current recipe of each output, by its folder."""
         return {output.folder: output.current_recipe for output in self.outputs}
 
     def _takes(self, route: Route, source: Source) -> bool:
@@ -157,7 +157,7 @@ class Routes:
             if found is None:
                 return False
             source = found
-        # One version has one content, so it is asked for once.
+        # The content of a version never changes, so the rule is evaluated once.
         return route.content(source) if source.etag is None else self._answer(route.name, source)
 
     def _ask(self, name: str, source: Source) -> bool:
@@ -175,11 +175,11 @@ class Routes:
         return "it was written by the pipeline" if self.is_output(bucket, key) else None
 
     def is_output(self, bucket: str, key: str) -> bool:
-        """Whether only the pipeline writes under that name. Metadata proves nothing: whoever uploads chooses it."""
+        """Whether only the pipeline writes to this name. Metadata proves nothing, since uploaders choose it."""
         return bucket == self.settings.output_bucket and key.startswith((self.settings.failed_folder, *self.folders))
 
 
-#: Where modules of routes have moved to; the names that they had in 0.1 still work in ROUTES.
+#: New names of modules of routes; ROUTES still accepts the names of version 0.1.
 _MOVED = {"tasks.routes": "pipeline.images"}
 
 

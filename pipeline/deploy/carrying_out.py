@@ -1,6 +1,9 @@
-"""Carries out what was agreed to, and tells in full why it failed."""
+"""Executes an approved deployment, and explains a failure."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 import click
 from rich.console import Console
@@ -14,45 +17,97 @@ from pipeline.deploy.follow import Follower, StackFailed
 from pipeline.deploy.wanted import Wanted
 from pipeline.deploy.witness import Witness
 
-#: What S3 says of a queue that it may not send to.
+#: Tries of one deployment, when S3 tests the queue too early.
+TRIES = 3
+#: Seconds until a queue can be created with the name of a deleted one.
+#: Source: Amazon SQS API Reference, CreateQueue (QueueDeletedRecently).
+NAME_FREE_S = 60
+_GOES_ON = (
+    "The deployment goes on in AWS. When it has ended, `python -m pipeline deploy` with the same options tells how, "
+    "and does what is left."
+)
+#: S3's message for a queue that it may not send to.
 _TOO_EARLY = "Unable to validate the following destination configurations"
 
 
 def remove_failed(wanted: Wanted, console: Console) -> None:
-    """A creation that was rolled back leaves a stack of no resources, which can be nothing but deleted."""
+    """A creation that was rolled back leaves a stack without resources, which can only be deleted."""
     found = account.describe(wanted.stack)
     if found is None or found["StackStatus"] != states.ROLLED_BACK:
         return
     console.print(f"An earlier creation of {wanted.stack} failed, and was rolled back: there is nothing in it.")
     if wanted.yes or click.confirm("Remove it, and begin anew?"):
-        follower = Follower(found["StackId"])
-        with translate_errors(f"deleting stack {wanted.stack}"):
-            clients.client("cloudformation").delete_stack(StackName=found["StackId"])
-        shown.follow(follower, None, console)
+        _remove(wanted.stack, found["StackId"], console)
 
 
-def carry_out(proposal: Proposal, proposed: ChangeSet, console: Console) -> None:
-    """Follows it to its end, with an eye on the containers. Raises ``PipelineError``."""
+def _remove(stack: str, stack_id: str, console: Console) -> None:
+    follower = Follower(stack_id)
+    with translate_errors(f"deleting stack {stack}"):
+        clients.client("cloudformation").delete_stack(StackName=stack_id)
+    shown.follow(follower, None, console)
+
+
+def carry_out(
+    proposal: Proposal, proposed: ChangeSet, console: Console, *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Executes it and follows it to the end, watching the containers. Raises ``PipelineError``.
+
+    If S3 tests the queue before its policy applies, which is no mistake of the user, it proposes the same changes and
+    executes them again.
+    """
+    for left in reversed(range(TRIES)):
+        witness = Witness(proposal.stack, proposal.values.get("ExistingCluster") or None)
+        try:
+            _follow(proposed, witness, console)
+        except StackFailed as exc:
+            again = _again(proposal, proposed, exc, console, sleep) if left and _TOO_EARLY in str(exc) else None
+            if again is None:
+                raise PipelineError(failure_text(proposal.stack, exc, witness)) from exc
+            proposed = again
+        else:
+            return
+
+
+def _follow(proposed: ChangeSet, witness: Witness, console: Console) -> None:
     follower = Follower(proposed.stack_id)
-    witness = Witness(proposal.stack, proposal.values.get("ExistingCluster") or None)
     changes.execute(proposed)
     try:
         shown.follow(follower, len(proposed.changes), console, witness)
-    except StackFailed as exc:
-        raise PipelineError(failure_text(proposal.stack, exc, witness)) from exc
     except KeyboardInterrupt:
-        console.print("The deployment goes on in AWS; `python -m pipeline deploy` shows later how it ended.")
+        console.print(_GOES_ON)
         raise
+    except StackFailed:
+        raise
+    except PipelineError as exc:  # the credentials may have expired
+        raise PipelineError(f"{exc}\n{_GOES_ON}") from exc
+
+
+def _again(
+    proposal: Proposal, failed: ChangeSet, failure: StackFailed, console: Console, sleep: Callable[[float], None]
+) -> ChangeSet | None:
+    """Proposes the same changes again; None if the stack can't be changed."""
+    if failure.status not in (states.ROLLED_BACK, "UPDATE_ROLLBACK_COMPLETE"):
+        return None
+    console.print("S3 tried the queue before its new policy held, which takes SQS up to a minute: once more.")
+    if failure.status == states.ROLLED_BACK:
+        _remove(proposal.stack, failed.stack_id, console)
+        with console.status("Waiting until SQS takes the queues' names again ..."):
+            sleep(NAME_FREE_S)
+    with console.status("Working out the changes ..."):
+        return changes.propose(proposal)
 
 
 def failure_text(stack: str, failure: StackFailed, witness: Witness) -> str:
-    """A failed deployment in full: CloudFormation's cause, what the containers said, and what to do."""
+    """The explanation of a failed deployment: CloudFormation's cause, the containers' messages, and what to do."""
     lines = [str(failure)]
     if witness.found:
         lines.append("What the containers said before they were removed:")
         lines += [f"  {line}" for finding in witness.found for line in finding.lines()]
     if _TOO_EARLY in str(failure):
-        lines.append("S3 tried the queue before its new policy held, which takes SQS up to a minute. Deploy again.")
+        lines.append(
+            f"S3 could not try the queue, {TRIES} times in a row, though SQS needs a minute at most for a new policy: "
+            "look at the policy of the events queue, and at what your organisation's policies forbid."
+        )
     elif advice := states.after_failure(stack, failure.status):
         lines.append(advice)
     return "\n".join(lines)

@@ -11,8 +11,10 @@ import re
 #: Of a template that is sent as part of a request, in bytes.
 MAX_BYTES = 51_200
 
-#: A quoted scalar, which is kept, or a comment. YAML takes a quote for one only where a value may begin.
-_QUOTED_OR_COMMENT = re.compile(r"""((?:^|(?<=[\s\[{,]))(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'))|((?:^|\s+)#.*$)""")
+#: Where a value may begin, which is where YAML takes a quote for one: at the line's beginning, in a list or a mapping.
+_BEGINS = r"""(?:^\s*(?:[-?]\s+)*|[\[{,]\s*|(?<=["']):\s*|:\s+)(?:[!&]\S*\s+)*"""
+#: A quoted scalar, which is kept, or a comment.
+_QUOTED_OR_COMMENT = re.compile(rf"""({_BEGINS}(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'))|((?:^|\s+)#.*$)""")
 _BLOCK_BEGINS = re.compile(r"(?:^|\s)[|>][-+\d]*$")
 
 

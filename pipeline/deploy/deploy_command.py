@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,6 +16,7 @@ from pipeline.deploy import account, alarms, bucket_names, buckets, changes, inp
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.preflight import preflight
+from pipeline.deploy.proof import prove_worker
 from pipeline.deploy.wanted import TEMPLATE, Wanted, check_name, existing_stack, parameter_values, read_template
 from pipeline.operations.check_results import Level, lines, show
 
@@ -22,8 +24,11 @@ from pipeline.operations.check_results import Level, lines, show
 _INSTEAD = {"InputBucketName": "ExistingInputBuckets", "OutputBucketName": "ExistingOutputBucket"}
 
 
-def deploy(wanted: Wanted, console: Console | None = None) -> None:
-    """Raises ``PipelineError``."""
+def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
+    """Returns the places, as ``s3://bucket/prefix``, whose uploads from before now wait to be adopted.
+
+    Raises ``PipelineError``.
+    """
     console = Console(highlight=False) if console is None else console
     stack = wanted.stack
     check_name(stack)
@@ -47,12 +52,10 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
     made = {
         parameter: name for parameter, name in rendered.buckets.items() if not values.get(_INSTEAD.get(parameter, ""))
     }
-    kept = buckets.to_take_over(made, stack) if existing is None else frozenset()
-    for bucket in sorted(kept):
-        console.print(f"Bucket {bucket} was left by an earlier stack of this name; it is taken over as it is.")
+    kept = _taken_over(made, existing, stack, console)
     proposal = Proposal(
         stack,
-        rendered.text,
+        buckets.safe(rendered.text) if kept else rendered.text,
         values,
         new=existing is None,
         tags=tags.merged(tags.of(existing), wanted.tags, stack),
@@ -63,24 +66,46 @@ def deploy(wanted: Wanted, console: Console | None = None) -> None:
         console.print(f"Made the role {account.ECS_ROLE}, which the first ECS cluster of an account needs.")
     with console.status("Working out the changes ..."):
         proposed = changes.propose(proposal)
-    if proposed is None:
-        console.print("Nothing to change: the stack is as the template says.")
-    else:
-        shown.changes(proposed, console)
-    if proposed is not None or any(not found.is_on for found in taken):
-        if wanted.dry_run or not (wanted.yes or click.confirm("Carry this out?")):
-            if proposed is not None:
-                changes.discard(proposed.id, proposed.stack_id, new=proposal.new)
-            console.print("Nothing was changed.")
-            return
-        if proposed is not None:
-            carry_out(proposal, proposed, console)
-        _switch(taken, values, stack, console)
-    if of_alarms is not None and not wanted.dry_run:
-        alarms.deploy(
-            of_alarms, stack, given_alarms, tags=proposal.tags, service_role=wanted.service_role, console=console
-        )
+    shown.changes(proposed, console)
+    due = [found for found in taken if not found.is_on]
+    if not _is_agreed(wanted, proposal, proposed, due):
+        if of_alarms is not None and wanted.dry_run:
+            alarms.preview(of_alarms, proposal, given_alarms, console)
+        console.print("Nothing was changed.")
+        return []
+    if proposed is not None:
+        carry_out(proposal, proposed, console)
+        prove_worker(stack, console)
+    places = _switch(due, values, stack, console)
+    if of_alarms is not None:
+        alarms.deploy(of_alarms, proposal, given_alarms, console)
     shown.next_steps(stack, console)
+    return places
+
+
+def _is_agreed(
+    wanted: Wanted, proposal: Proposal, proposed: changes.ChangeSet | None, due: Sequence[inputs.InputBucket]
+) -> bool:
+    """Whether to go on; a change set that is not agreed to is removed, also where nobody answers (Ctrl-C)."""
+    agreed = False
+    try:
+        nothing = proposed is None and not due
+        agreed = not wanted.dry_run and (wanted.yes or nothing or click.confirm("Carry this out?"))
+    finally:
+        if proposed is not None and not agreed:
+            changes.discard(proposed.id, proposed.stack_id, new=proposal.new)
+    return agreed
+
+
+def _taken_over(
+    made: Mapping[str, str], existing: Mapping[str, Any] | None, stack: str, console: Console
+) -> frozenset[str]:
+    """Of the buckets that the template makes, by their parameter, those that are there already and were the stack's."""
+    own = () if existing is None else buckets.made_by(existing["StackId"])
+    kept = buckets.to_take_over({parameter: name for parameter, name in made.items() if name not in own}, stack)
+    for bucket in sorted(kept):
+        console.print(f"Bucket {bucket} was left by an earlier stack of this name; it is taken over as it is.")
+    return kept
 
 
 def _split(
@@ -105,7 +130,7 @@ def _inputs(
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
         values["InputKmsKeyArns"] = keys
     if output := values.get("ExistingOutputBucket"):
-        key = inputs.look(output, here).key
+        key = inputs.look(output, here, is_input=False).key
         if key is not None and "OutputKmsKeyArn" in declared and not values.get("OutputKmsKeyArn"):
             values["OutputKmsKeyArn"] = key
             console.print(
@@ -116,17 +141,19 @@ def _inputs(
     return found
 
 
-def _switch(taken: list[inputs.InputBucket], values: Mapping[str, str], stack: str, console: Console) -> None:
+def _switch(due: list[inputs.InputBucket], values: Mapping[str, str], stack: str, console: Console) -> list[str]:
     """Last, so that a deployment that fails has changed nothing of the buckets. Raises ``PipelineError``."""
-    for found in taken:
-        if not found.is_on:
-            inputs.switch_on(found.bucket)
-            console.print(f"Switched EventBridge on for {found.bucket}; it takes S3 some minutes.")
-            console.print(
-                "What is in it already is not processed by itself. What it would be, take and cost:\n"
-                f"  python -m pipeline adopt s3://{found.bucket}/{values.get('KeyPrefix', '')} --stack {stack}",
-                soft_wrap=True,
-            )
+    places = []
+    for found in due:
+        inputs.switch_on(found.bucket)
+        places.append(f"s3://{found.bucket}/{values.get('KeyPrefix', '')}")
+        console.print(f"Switched EventBridge on for {found.bucket}; it takes S3 some minutes.")
+        console.print(
+            "What is in it already is not processed by itself. What it would be, take and cost:\n"
+            f"  python -m pipeline adopt {places[-1]} --stack {stack}",
+            soft_wrap=True,
+        )
+    return places
 
 
 def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Follows CloudFormation through its events until a stack is at rest."""
+"""Follows CloudFormation's events until an operation on a stack has ended."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError, HTTPClientError
+
 from pipeline.aws import clients
-from pipeline.aws.errors import translate_errors
+from pipeline.aws.errors import is_passing, translate_errors
 from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
-#: Within this time CloudFormation has begun.
+#: CloudFormation starts within this time.
 BEGIN_S = 60
-#: A stack that rolls back waits for containers to stop; longer than that it has been forgotten.
+#: A rollback waits for containers to stop; after this time it hangs.
 PATIENCE_S = 90 * 60
 
-#: Texts of resources that failed only because another one did.
+#: Consecutive checks that may fail, in addition to the SDK's retries: several minutes.
+MISSES = 20
+
+#: Messages of resources that failed only because another one did.
 _CONSEQUENCES = ("cancelled", "canceled")
 
 
@@ -28,7 +33,7 @@ class StackEvent:
     kind: str
     status: str
     reason: str
-    of_stack: bool  # not of one of its resources
+    of_stack: bool  # of the stack, not of a resource
 
     @property
     def failed(self) -> bool:
@@ -39,8 +44,13 @@ class StackEvent:
         return self.status.endswith(("_COMPLETE", "_FAILED"))
 
 
+def _passes(cause: BaseException | None) -> bool:
+    """Whether a retry may help, which it does not for expired credentials."""
+    return is_passing(cause) if isinstance(cause, ClientError) else isinstance(cause, HTTPClientError)
+
+
 class StackFailed(PipelineError):
-    """The stack is at rest, and not as it was to be. ``status``: CloudFormation's."""
+    """The operation has failed. ``status``: CloudFormation's."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -48,25 +58,30 @@ class StackFailed(PipelineError):
 
 
 class Follower:
-    """Remembers which events were there before; ``until_rest`` reports the ones after."""
+    """Remembers the existing events; ``until_rest`` reports the new ones."""
 
     def __init__(self, stack_id: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._stack_id = stack_id
         self._sleep = sleep
+        self._missed = 0  # consecutive failed checks
         self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
     def until_rest(self, report: Callable[[StackEvent], None], meanwhile: Callable[[], None] = lambda: None) -> str:
-        """Reports each event of a resource as it comes, and calls ``meanwhile``; returns the stack's last status.
+        """Reports new events of resources, and calls ``meanwhile``; returns the stack's last status.
 
-        Raises ``PipelineError`` with the first cause when something failed.
+        Raises ``PipelineError`` with the first cause if something failed.
         """
         failures: list[StackEvent] = []
         started = time.monotonic()
         begun = False
         while True:
-            status, reason = self._status()
-            for event in self._new():
+            looked = self._look()
+            if looked is None:
+                self._sleep(POLL_S)
+                continue
+            status, reason, new = looked
+            for event in new:
                 if event.of_stack:
                     begun = True
                     continue
@@ -75,7 +90,7 @@ class Follower:
                     failures.append(event)
             meanwhile()
             waited_s = time.monotonic() - started
-            # Right after the call the stack may still be what it was before.
+            # Right after the call the stack may still have its old status.
             if not status.endswith("_IN_PROGRESS") and (begun or waited_s > BEGIN_S):
                 break
             if waited_s > PATIENCE_S:
@@ -86,6 +101,18 @@ class Follower:
             cause = reason if first is None else f"{first.name} ({first.kind}): {first.reason}"
             raise StackFailed(status, f"the stack ended as {status}. The first cause: {cause}")
         return status
+
+    def _look(self) -> tuple[str, str, list[StackEvent]] | None:
+        """None if CloudFormation can't be reached at the moment: throttled, or no network."""
+        try:
+            found = (*self._status(), self._new())
+        except PipelineError as exc:
+            self._missed += 1
+            if self._missed > MISSES or not _passes(exc.__cause__):
+                raise
+            return None
+        self._missed = 0
+        return found
 
     def _status(self) -> tuple[str, str]:
         with translate_errors("following the stack"):

@@ -40,8 +40,8 @@ class InputBucket:
         return sum(len(each) for name, each in self.notifications.items() if name != _EVENT_BRIDGE)
 
 
-def look(bucket: str, here: Account) -> InputBucket:
-    """Raises ``PipelineError`` for a bucket that the stack can't take events from."""
+def look(bucket: str, here: Account, *, is_input: bool = True) -> InputBucket:
+    """Raises ``PipelineError`` for a bucket that the stack can't take events from, or write to."""
     s3 = clients.client("s3")
     with translate_errors(f"looking at bucket {bucket}"):
         try:
@@ -56,7 +56,8 @@ def look(bucket: str, here: Account) -> InputBucket:
             raise
         if region not in (None, here.region):
             raise PipelineError(
-                f"bucket {bucket} is in {region}: deploy there, events do not cross regions by themselves"
+                f"bucket {bucket} is in {region}: deploy there, "
+                + ("events do not cross regions by themselves" if is_input else "each rendition would cross regions")
             )
         return InputBucket(bucket, _notifications(bucket), _key(bucket))
 

@@ -1,4 +1,4 @@
-"""``python -m pipeline explain``: everything that is known about one object, and what it means."""
+"""``python -m pipeline explain``: shows what is known about one object, and what it means."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.s3.storage import Found
 
 @dataclass(slots=True)
 class ObjectReport:
-    """What was found out about an object. ``errors``: what could not be."""
+    """What is known about an object. ``errors``: what could not be determined."""
 
     source: Source
     route: Route | None = None
@@ -39,7 +39,7 @@ class ObjectReport:
     record: Mapping[str, Any] | None = None
     record_made: Provenance | None = None
     letters: list[DeadLetter] = field(default_factory=list)
-    unreadable: str | None = None  # why its route could not be found out
+    unreadable: str | None = None  # why its route is not known
     errors: list[str] = field(default_factory=list)
 
 
@@ -49,7 +49,7 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
     bucket = settings.required("output_bucket")
     report = ObjectReport(source, current=storage.current(source.bucket, source.key))
     if report.current is not None:
-        version = replace(source, etag=report.current.etag)  # of a version, a rule for the content is asked once
+        version = replace(source, etag=report.current.etag)  # a rule for the content is evaluated once per version
         try:
             report.route = routes.match(version)
             report.skipped = routes.skip_reason(version)
@@ -85,7 +85,7 @@ def _names(letter: DeadLetter, source: Source) -> bool:
 
 
 def status_of(report: ObjectReport, routes: Routes) -> tuple[Status, str]:
-    """The object's status as the audit has it, and one sentence about it."""
+    """The object's status, as in the audit, and one sentence about it."""
     uri = report.source.uri
     if report.current is None:
         if report.renditions or report.record is not None:
@@ -160,7 +160,7 @@ def _rendition(found: Found, report: ObjectReport, recipes: Mapping[str, str]) -
 
 
 def explain(uri: str, *, as_json: bool, limit: int) -> int:
-    """Returns the exit status: 1 when something is to be done. Raises ``PipelineError``."""
+    """Returns the exit status: 1 if something needs to be done. Raises ``PipelineError``."""
     settings = Settings.from_env()
     routes = Routes.load(settings, content.look)
     found = as_dict(collect(Source.parse(uri), routes, limit), routes)

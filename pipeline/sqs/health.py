@@ -44,22 +44,34 @@ class Heartbeat:
         self._folder = folder
         self._path = heartbeat_path(folder, role)
         self._stale_s = stale_s
-        self._written = False
+        self._written: str | None = None
 
-    def touch(self) -> None:
-        """Call it after something was achieved, not just because time has passed. Raises ``ConfigError``."""
+    def touch(self, note: str = "") -> None:
+        """Call it after something was achieved, not just because time has passed. Raises ``ConfigError``.
+
+        ``note``: what a person who asks should know of a healthy process.
+        """
+        text = f"{os.getpid()} {self._stale_s:g}\n{note}"
         try:
-            if self._written and self._path.exists():
+            if self._written == text and self._path.exists():
                 os.utime(self._path)
             else:
-                self._path.write_text(f"{os.getpid()} {self._stale_s:g}\n")
-                self._written = True
+                self._path.write_text(text)
+                self._written = text
         except OSError as exc:
             raise ConfigError(f"HEALTH_FOLDER={self._folder}: {self._path} can't be written: {exc.strerror}") from exc
 
     def remove(self) -> None:
         """At the end: a process that has stopped is not healthy."""
         self._path.unlink(missing_ok=True)
+
+
+def note(folder: Path, role: str) -> str:
+    """What a process says of itself beside being healthy; empty where there is nothing to say."""
+    try:
+        return heartbeat_path(folder, role).read_text().partition("\n")[2].strip()
+    except OSError:
+        return ""
 
 
 def check(folder: Path, role: str, stale_s: float | None = None) -> float:

@@ -11,10 +11,9 @@ import pytest
 from tests.support.chain import Chain, chain, picture
 from tests.support.waiting import wait_until
 
-UPLOADS = 40
+UPLOADS = 25
 FAULTS: dict[str, dict[str, Any]] = {
     "reading": {"action": "GET", "queue": "input", "status": 503, "code": "SlowDown"},
-    "all": {"action": "*", "status": 503, "code": "SlowDown"},
     "policy": {"action": "*", "status": 403, "code": "AccessDenied"},
     "credentials": {"action": "*", "status": 403, "code": "ExpiredToken"},
 }
@@ -39,14 +38,12 @@ def test_an_outage_costs_time_and_nothing_else(tmp_path: Path, fault: str) -> No
         proxy.fault(**FAULTS[fault], times=-1)
         made.start_bridge()
         made.start("worker", "-m", "celery", "-A", "tests.support.impatient", "worker", "-c", "2", "-n", "w@test")
-        wait_until(lambda: lines(made, "service_unavailable"), "the worker says that it waits", 60)
-        wait_until(lambda: made.server.depth(f"{made.prefix}tasks")[1] == 0, "it holds nothing", 30)
+        wait_until(lambda: lines(made, "service_unavailable"), "the worker says that it waits")
+        wait_until(lambda: made.server.depth(f"{made.prefix}tasks")[1] == 0, "it holds nothing")
         before = made.server.counts()[f"SendMessage {made.prefix}tasks"]
-        wait_until(
-            lambda: made.server.counts()[f"SendMessage {made.prefix}tasks"] >= before + 2, "two probes failed", 60
-        )
+        wait_until(lambda: made.server.counts()[f"SendMessage {made.prefix}tasks"] >= before + 2, "two probes failed")
         proxy.repair()
-        wait_until(lambda: set(made.outputs("thumbs")) == keys and made.idle(), "all is done", 120)
+        wait_until(lambda: set(made.outputs("thumbs")) == keys and made.idle(), "all is done")
         assert made.dead() == 0
         assert made.outputs("failed") == {}
         assert len(lines(made, "service_unavailable")) == len(lines(made, "service_recovered")) == 1
@@ -61,9 +58,9 @@ def test_it_ends_at_once_while_it_waits(tmp_path: Path) -> None:
         proxy.fault(action="*", status=403, code="AccessDenied", times=-1)
         made.start_bridge()
         worker = made.start_worker()
-        wait_until(lambda: lines(made, "service_unavailable"), "the worker says that it waits", 60)
+        wait_until(lambda: lines(made, "service_unavailable"), "the worker says that it waits")
         worker.terminate()
-        wait_until(lambda: worker.poll() is not None, "it has ended", 20)
+        wait_until(lambda: worker.poll() is not None, "it has ended")
         assert worker.returncode == 0
         waiting, in_flight, delayed = made.server.depth(f"{made.prefix}tasks")
         assert (waiting + delayed, in_flight) == (UPLOADS, 0)

@@ -90,6 +90,26 @@ def test_a_record_of_another_bucket_s_object_says_nothing_of_this_one(world: Syn
     assert (report.counts[Status.DONE], found) == (1, {})
 
 
+def test_of_two_input_buckets_each_has_its_own_renditions(world: Synthetic) -> None:
+    """Mutation: without a look at whose it is, what another bucket has is orphaned here, and its rendition ours."""
+    both = SETTINGS.model_copy(update={"input_bucket": f"{INPUT},elsewhere"})
+    world.done("mine.jpg")
+    world.done("gone.jpg")
+    world.delete(INPUT, "gone.jpg")
+    for key in ("theirs.jpg", "same.jpg"):
+        world.upload(key)
+        world.wait(seconds=2)
+        world.render(key, **{"source-bucket": "elsewhere"})
+        world.wait(seconds=2)
+    world.delete(INPUT, "theirs.jpg")
+    world.s3.put(OUTPUT, failure_key("bad.jpg"), b"{}", metadata={"source-bucket": "elsewhere", "reason": "truncated"})
+    report, found = audited(both)
+    assert report.counts[Status.DONE] == 1
+    assert found == {Status.ORPHANED: {"gone.jpg"}, Status.MISSING: {"same.jpg"}}
+    world.fail("same.jpg", "name-taken")
+    assert audited(both)[1] == {Status.ORPHANED: {"gone.jpg"}, Status.FAILED: {"same.jpg"}}
+
+
 def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> None:
     every = list(keys(10_000))
     assert len(set(every)) == 10_000
@@ -152,7 +172,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(monkeypatch: pytest.Mon
             tracemalloc.stop()
 
     peak(1_000)
-    assert peak(12_000) < peak(3_000) * 1.2
+    assert peak(8_000) < peak(2_000) * 1.2
 
 
 class Endless(S3Model):
@@ -534,8 +554,9 @@ def test_all_in_order_is_status_0() -> None:
 def test_what_keeps_it_from_answering_is_status_2(arguments: list[str], says: str) -> None:
     status, out, err = invoke(*arguments)
     assert (status, out) == (2, "")
-    assert says in err
-    assert len(err.splitlines()) == 1
+    *usage, told = err.splitlines()
+    assert says in told
+    assert [line.partition(" ")[0] for line in usage] in ([], ["Usage:", "Try", ""])  # of what was typed wrongly
 
 
 def test_a_missing_permission_is_named(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -50,10 +53,47 @@ def sqs(certificate: Path | None = None) -> Iterator[tuple[str, list[str]]]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    with serving(server) as port:
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{port}", paths
+
+
+@contextmanager
+def tunnels() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """A proxy as they are for TLS: it leads to a host and sees nothing of what is said. Its address, and who asked for
+    which host."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append((self.path, self.headers["Proxy-Authorization"]))
+            host, _, port = self.path.partition(":")
+            with socket.create_connection((host, int(port))) as far:
+                self.send_response(200)
+                self.end_headers()
+                ways = {self.connection: far, far: self.connection}
+                while True:
+                    for ready in select.select(list(ways), [], [])[0]:
+                        data = ready.recv(65_536)
+                        if not data:
+                            return
+                        ways[ready].sendall(data)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True  # a tunnel stays until one of the two hangs up
+
+    with serving(Server(("127.0.0.1", 0), Handler)) as port:
+        yield f"127.0.0.1:{port}", asked
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[int]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}", paths
+        yield server.server_address[1]
     finally:
         server.shutdown()
         thread.join()
@@ -134,3 +174,18 @@ def test_a_proxy_is_used_but_for_the_hosts_that_need_none(monkeypatch: pytest.Mo
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         receive()
         assert (len(through), direct) == (1, ["/"])
+
+
+def test_tls_goes_through_a_proxy_s_tunnel(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    with tunnels() as (proxy, asked), sqs(certificate) as (address, paths):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@{proxy}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", address)
+        receive()
+        login = f"Basic {b64encode(b'user:secret').decode()}"
+        assert (paths, asked) == (["/"], [(address.removeprefix("https://"), login)])
+        clients.forget_clients()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        receive()
+        assert (len(paths), len(asked)) == (2, 1)

@@ -18,7 +18,7 @@ from botocore.validate import ParamValidator
 
 from pipeline.aws import clients
 
-Answer = Mapping[str, Any] | Exception | Callable[[dict[str, Any]], Any]
+Answer = Mapping[str, Any] | BaseException | Callable[[dict[str, Any]], Any]
 
 
 class Refused(Exception):
@@ -47,6 +47,10 @@ class Answers:
     def on(self, operation: str, *answers: Answer) -> None:
         """``operation`` as ``ecs.DescribeTasks``."""
         self._answers[operation] = list(answers)
+
+    def answer(self, operation: str) -> Any:
+        """The answer that it has now."""
+        return self._answers[operation][0]
 
     def made(self, operation: str) -> list[dict[str, Any]]:
         """The parameters of its calls."""
@@ -81,7 +85,7 @@ class Answers:
                 metadata = {"HTTPStatusCode": found.status}
                 error = {"Code": found.code, "Message": found.message}
                 return AWSResponse("", found.status, {}, None), {"Error": error, "ResponseMetadata": metadata}
-            if isinstance(found, Exception):
+            if isinstance(found, BaseException):
                 raise found
             if model.output_shape is not None:
                 report = ParamValidator().validate(found, model.output_shape)

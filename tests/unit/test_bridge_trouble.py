@@ -14,11 +14,12 @@ import pytest
 from bridge.bounded import MOST_LEFT, BoundedCalls
 from bridge.consumer import Bridge
 from bridge.disposition import ASK_A_WORKER_AT, EventOutcome
-from pipeline.core.errors import NotReadable, TransientError
+from pipeline.core.errors import NotReadable, ServiceUnavailable, TransientError
 from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued, Purpose
+from pipeline.sqs.worker.gate import BACKOFF, FAILURES, Gate
 from tests.support.events_queue import EventsQueueModel
 from tests.support.waiting import wait_until
 from tests.unit.test_s3_event import s3_record
@@ -162,6 +163,31 @@ def test_a_rule_that_recovers_is_asked_again_after_a_while() -> None:
     world.until_empty()
     assert world.sent_to(Purpose.PROCESS) == ["a.jpg"]
     assert 5 <= world.done_at["a.jpg"] <= 11
+
+
+def test_while_the_service_fails_for_everybody_workers_are_asked_and_the_service_hardly() -> None:
+    """They wait for it; the bridge costs no message a second receive, but for the few that tell it."""
+    asked, is_away = Counter[str](), True
+
+    def rule(source: Source) -> bool:
+        asked[source.key] += 1
+        if is_away:
+            raise ServiceUnavailable("could not read: AWS answered 503")
+        return True
+
+    world = World(rule, bounded=BoundedCalls(gate=Gate(clock=lambda: world.queue.clock)))
+    world.queue.put(*(event(f"{n}.own") for n in range(1000)))
+    world.until_empty()
+    assert asked.total() < FAILURES + 20
+    assert len(world.sent_to(Purpose.FIND_ROUTE)) == 1000
+    assert max(world.queue.receives.values()) <= ASK_A_WORKER_AT
+    assert sum(count > 1 for count in world.queue.receives.values()) < FAILURES + 20
+    assert not world.queue.dead.counts()["ApproximateNumberOfMessages"]
+    is_away = False
+    world.queue.clock += BACKOFF.most_s
+    world.queue.put(*(event(f"later/{n}.own") for n in range(20)))
+    world.until_empty()
+    assert len(world.sent_to(Purpose.PROCESS)) == 20
 
 
 def test_while_publishing_fails_no_message_is_received_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

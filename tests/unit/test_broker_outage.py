@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import Reject
+from celery.worker import state
 from celery.worker.request import create_request_cls
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from pipeline.aws.backoff import Backoff
 from pipeline.sqs.settled import Settled, Unavailable
@@ -22,9 +24,11 @@ from pipeline.sqs.transport.publishing import PublishEntry, PublishError
 from pipeline.sqs.transport.settlement import changed
 from pipeline.sqs.worker.gate import FAILURES, Gate, State
 from pipeline.sqs.worker.heartbeat import is_consuming
+from pipeline.sqs.worker.outage import GateOfChannel, GateStep
 from pipeline.sqs.worker.request import Request
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 from tests.unit.test_broker_endings import Pool, info
+from tests.unit.test_broker_settling import Work
 
 PROCESSES = 2
 
@@ -194,3 +198,38 @@ def test_what_sqs_refuses_for_what_it_is_closes_nothing(worker: Worker) -> None:
         worker.receive(sqs_message(number))
         worker.end(number, unpublished(is_refusal=True))
     assert worker.channel.gate.state is State.OPEN
+
+
+def test_what_no_process_has_begun_goes_back_as_new_and_is_not_begun(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, begun = worker.channel, list[Any]()
+    processes = LaxBoundedSemaphore(1)
+    messages = channel.consume()
+    worker.receive(sqs_message(1), sqs_message(2), sqs_message(3))
+    running, waiting, limited = (Work(each, None) for each in messages)
+    for request in (running, waiting):
+        processes.acquire(begun.append, request)
+    running._apply_result = object()
+    bucket = SimpleNamespace(contents=[(limited, 1)])
+    bucket.clear_pending = bucket.contents.clear
+    monkeypatch.setattr(state, "reserved_requests", {running, waiting})
+    monkeypatch.setattr(state, "active_requests", {running})
+    monkeypatch.setattr(state, "task_ready", lambda request: None)
+    consumer = SimpleNamespace(task_buckets={"a": None, "b": bucket}, task_consumer=SimpleNamespace(channel=channel))
+    made: Any = SimpleNamespace(consumer=consumer, semaphore=processes, hub=channel.hub, app=None)
+    step = GateStep(made)
+    GateOfChannel(made).start(SimpleNamespace(controller=made, task_consumer=consumer.task_consumer))
+    assert channel.gate is made.gate
+
+    for number in range(FAILURES):
+        channel.gate.failed(f"{number}", "S3 is away")
+    channel.hub.run_soon()
+    assert {move.message.message_id: move.delay_s for move in channel.moves} == {"m2": 0, "m3": 0}
+    assert not any(move.was_begun or move.headers for move in channel.moves)
+    processes.release()
+    assert (begun, bucket.contents, processes.value) == ([running], [], 1)
+    assert [message.message_id for message in channel.parts.in_flight.select()] == ["m1"]
+
+    step._look()
+    assert [job.count for job in channel.asked] == [], "the gate is closed"

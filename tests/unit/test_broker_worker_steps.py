@@ -125,6 +125,12 @@ def test_the_health_command_exits_with_what_it_finds(
     Heartbeat(tmp_path, Role.WORKER).touch()
     healthy = CliRunner().invoke(cli, arguments)
     assert (healthy.exit_code, "healthy: the worker" in healthy.output) == (0, True)
+    assert healthy.output.endswith(" s ago\n")
+    beat = Heartbeat(tmp_path, Role.WORKER)
+    for note, end in (("it waits", "; it waits\n"), ("", " s ago\n")):
+        beat.touch(note)
+        noted = CliRunner().invoke(cli, arguments)
+        assert (noted.exit_code, noted.output.endswith(end)) == (0, True), noted.output
     past = time.time() - 60
     os.utime(heartbeat_path(tmp_path, Role.WORKER), (past, past))
     stale = CliRunner().invoke(cli, arguments)

@@ -21,6 +21,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers.on("cloudformation.CreateChangeSet", MADE)
     answers.on("cloudformation.DeleteChangeSet", {})
     answers.on("cloudformation.DeleteStack", {})
+    review = {"StackName": "photos", "StackStatus": "REVIEW_IN_PROGRESS", "CreationTime": 0}
+    answers.on("cloudformation.DescribeStacks", {"Stacks": [review]})
     return answers
 
 

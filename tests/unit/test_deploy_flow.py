@@ -56,6 +56,7 @@ class CloudFormation:
         aws.on("cloudformation.DeleteChangeSet", {})
         aws.on("cloudformation.DeleteStack", {})
         aws.on("cloudformation.DescribeStacks", self._describe)
+        aws.on("cloudformation.ListStackResources", {"StackResourceSummaries": []})
         aws.on("cloudformation.DescribeStackEvents", lambda _: {"StackEvents": self._events})
         role = {"Path": "/", "RoleName": "x", "RoleId": "A" * 16, "Arn": "arn:aws:iam::1:role/xx", "CreateDate": 0}
         aws.on("iam.GetRole", {"Role": role})
@@ -72,6 +73,8 @@ class CloudFormation:
             else:
                 self._status = state
                 self._events.insert(0, self._event("photos", state))
+        if self._status is None and self._aws.made("cloudformation.CreateChangeSet"):
+            return {"Stacks": [{"StackName": "photos", "StackStatus": "REVIEW_IN_PROGRESS", "CreationTime": 0}]}
         if self._status is None:
             raise Refused("ValidationError")
         parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]

@@ -201,14 +201,14 @@ def test_a_failed_deployment_ends_with_the_evidence_and_the_way_out() -> None:
     assert "deploy again" in text
 
 
-def test_a_queue_whose_policy_does_not_hold_yet_is_a_matter_of_a_minute() -> None:
+def test_a_queue_whose_policy_never_holds_is_told_as_that() -> None:
     cause = (
         "the stack ended as ROLLBACK_COMPLETE. The first cause: InputBucket (AWS::S3::Bucket): Unable to validate the "
     )
     text = failure_text(
         "photos", StackFailed("ROLLBACK_COMPLETE", f"{cause}following destination configurations"), Witness("photos")
     )
-    assert "takes SQS up to a minute. Deploy again." in text
+    assert "S3 could not try the queue, 3 times in a row" in text
     assert "teardown" not in text
 
 

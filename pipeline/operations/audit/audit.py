@@ -1,4 +1,4 @@
-"""The audit: streams the listings, counts what it finds, and spools what could be repaired."""
+"""The audit: streams the listings, counts the findings, and writes possible repairs to a temporary file."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from pipeline.operations.unreadable import unreadable
 from pipeline.s3.listing import list_objects
 from pipeline.s3.storage import Found
 
-#: Orphans that are remembered: what is stored of one that is gone is found name by name, close to each other.
+#: Number of recent orphans to remember: the outputs of a deleted object are found separately, but close together.
 ORPHANS = 10_000
-#: Objects that are looked at side by side; the first batches are smaller, since they may answer for others.
+#: Objects that are checked in parallel; the first batches are smaller, since their results may answer for others.
 MAX_BATCH = 64
 THREADS = 16
 
 
 class Repair(Enum):
-    """What can be done about a finding."""
+    """How to repair a finding."""
 
-    ENQUEUE = "enqueue"  # as if the object were uploaded now
-    REMOVE = "remove"  # whatever is stored and should not be, by ``reconcile``
+    ENQUEUE = "enqueue"  # process the object like a new upload
+    REMOVE = "remove"  # remove what should not be stored, by ``reconcile``
 
 
 def repair_of(finding: Finding) -> Repair | None:
-    """A failure of a service is worth another try; one of the file is not, before there is a better one."""
+    """The repair of a finding. Failures of a service are retried; failures of the file are not."""
     if finding.status in (Status.MISSING, Status.STALE):
         return Repair.ENQUEUE
     if finding.status is Status.FAILED and finding.reason == TransientError.reason:
@@ -49,12 +49,12 @@ def repair_of(finding: Finding) -> Repair | None:
 
 @dataclass(slots=True)
 class AuditReport:
-    """Counts by status, and by status and reason; the first few keys of each; the requests that it took."""
+    """Counts by status, and by status and reason; example keys; the number of requests."""
 
     counts: Counter[Status] = field(default_factory=Counter)
     reasons: Counter[tuple[Status, str]] = field(default_factory=Counter)
     examples: dict[tuple[Status, str], list[str]] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)  # of what is unreadable: the first message for each reason
+    errors: dict[str, str] = field(default_factory=dict)  # of unreadable objects: the first message for each reason
     requests: Counter[str] = field(default_factory=Counter)
     repairs: Counter[Repair] = field(default_factory=Counter)
 
@@ -73,7 +73,7 @@ class AuditReport:
 
 
 class Audit:
-    """One run. ``prefix``: of the keys in the input bucket; ``before``: only objects that were uploaded earlier."""
+    """One run. ``prefix``: of keys in the input bucket; ``before``: only objects uploaded before this time."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Audit:
         self._lock = threading.Lock()
         self._classifier = Classifier(routes, bucket, self._count, full=full)
         self._cleanup = ExitStack()
-        self._shortened: list[str] = []  # names that don't tell of which object they are: there are very few
+        self._shortened: list[str] = []  # names that don't contain their object's key; very few
 
     def __enter__(self) -> Audit:
         opened = tempfile.TemporaryFile("w+", prefix="pipeline-audit-", encoding="utf-8")
@@ -117,7 +117,7 @@ class Audit:
         return self.report
 
     def repairs(self, wanted: Repair) -> Iterator[Source]:
-        """What was found to be repaired so, in the order of finding."""
+        """The objects that need this repair, in the order of finding."""
         self._spool.seek(0)
         for line in self._spool:
             repair, source = json.loads(line)
@@ -155,7 +155,7 @@ class Audit:
         return Finding(Status.UNREADABLE, source, found.reason)
 
     def _entries(self) -> Iterator[tuple[MergedEntry, Route | None]]:
-        """What is to be classified, each with the route of its object; None where there is no object."""
+        """The entries to classify, each with its object's route; None if there is no object."""
         outputs = [(output, self._listed(output.folder)) for output in self._routes.outputs]
         sources = list_objects(self._bucket, self._prefix, on_request=self._count)
         for entry in merge(sources, self._listed(self._routes.settings.failed_folder), outputs):
@@ -176,7 +176,7 @@ class Audit:
                 yield entry, route
 
     def _listed(self, folder: str) -> Iterator[Found]:
-        """What is stored there, by its name without the folder. What hides its key is kept for ``_hidden_orphans``."""
+        """Lists a folder, with keys relative to it. Keeps shortened names for ``_hidden_orphans``."""
         for found in list_objects(self._output, folder + self._prefix, on_request=self._count):
             if is_shortened(found.key):
                 self._shortened.append(found.key)
@@ -184,7 +184,7 @@ class Audit:
                 yield replace(found, key=found.key.removeprefix(folder))
 
     def _hidden_orphans(self) -> Iterator[Finding]:
-        """Objects that are gone, and of which something is stored under a name that only its metadata explains."""
+        """Deleted objects that have outputs with shortened names."""
         gone = {}
         for name in self._shortened:
             try:
@@ -201,7 +201,7 @@ class Audit:
 
 
 def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Each orphan the first time only."""
+    """Removes repeated orphans."""
     seen: OrderedDict[Source, None] = OrderedDict()
     for finding in findings:
         if finding.status is Status.ORPHANED:

@@ -1,4 +1,4 @@
-"""``python -m pipeline audit``: what the person sees."""
+"""``python -m pipeline audit``: its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.operations import own_queues
 from pipeline.operations.audit.audit import Audit, AuditReport, Repair
 from pipeline.operations.audit.classify import Status
 
-#: Objects that are enqueued in one go.
+#: Objects per batch of enqueuing.
 BATCH = 1000
 _EXPLAINED = {
     Status.DONE: "renditions of the current version, by the current recipe",
@@ -61,7 +61,7 @@ def audit(
             _show(report)
         waiting = own_queues.waiting(settings)
         if waiting and not report.is_complete:
-            console.echo_err(f"{waiting} messages wait in the queues: what is missing or stale may be among them.")
+            console.echo_err(f"{waiting} messages wait in the queues: missing or stale objects may be among them.")
         if repair:
             _repair(run, report, app, yes=yes)
     return 0 if report.is_complete else 1

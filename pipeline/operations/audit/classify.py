@@ -1,7 +1,7 @@
-"""What a listing's entries mean: done, failed, missing, stale, orphaned. Looks at single objects only where in doubt.
+"""Classifies objects as done, failed, missing, stale or orphaned; reads metadata only where the listing is not enough.
 
-There is no doubt about an object whose outputs were all written after it, each after what it is made from, at a time
-of which the recipe is known (``RecipeTimeline``), with no failure record, and nothing else under its names.
+The listing is enough for an object whose outputs were all written after it, each after its parent, at a time whose
+recipe is known (``RecipeTimeline``), without a failure record and without anything else under its names.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pipeline.s3.storage import Found
 class Status(Enum):
     DONE = "done"
     FAILED = "failed"  # a failure record of the current version says why
-    MISSING = "missing"  # nothing of what its route leaves, or not all of it
+    MISSING = "missing"  # some or all outputs of its route are missing
     STALE = "stale"  # of an earlier version, or by another recipe
     ORPHANED = "orphaned"  # renditions or a record of an object that does not exist
-    LEFTOVER = "leftover"  # renditions or a record beside those that count
+    LEFTOVER = "leftover"  # renditions or a record beside the current ones
     SKIPPED = "skipped"  # no route takes it
-    UNREADABLE = "unreadable"  # it, or what is stored of it, could not be looked at
+    UNREADABLE = "unreadable"  # it or its outputs could not be read
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One object, its status, and the reason where there are several. ``source`` is what a repair would name."""
+    """One object, its status, and the reason if there are several. ``source``: the object that a repair enqueues."""
 
     status: Status
     source: Source
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Facts:
-    """What an object's outputs and its record say of themselves."""
+    """The metadata of an object's outputs and of its record."""
 
     source: Found
     record: Provenance | None = None
@@ -55,16 +55,16 @@ class Facts:
 
 
 def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> list[dict[str, str]]:
-    """What an object on this route is done with: for each output the names that it may have, with its recipe."""
+    """What a complete object on this route has: for each output its possible names, with the recipe."""
     return [{each.name: recipes[output.folder] for each in output.names(key)} for output in route.outputs]
 
 
 def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) -> list[Finding]:
-    """The status of the object, and what lies beside what counts. ``outputs``: see ``wanted``."""
+    """The object's status, and findings about anything else that is stored. ``outputs``: see ``wanted``."""
     etag = facts.source.etag
     current = [[name for name in names if name in facts.made and facts.made[name].etag == etag] for names in outputs]
     if all(current):
-        # Of several names, that which is by the current recipe.
+        # Of several names, prefer the one made by the current recipe.
         pairs = [
             (names, sorted(found, key=lambda name: facts.made[name].recipe != names[name])[0])
             for names, found in zip(outputs, current, strict=True)
@@ -76,7 +76,7 @@ def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) 
         status = Finding(Status.FAILED, named, facts.reason)
         beside = any(each.etag != etag for each in facts.made.values())
     else:
-        # What lies beside is removed when the object is done.
+        # Processing the object removes the rest.
         beside = False
         if all(facts.made.keys() & names.keys() for names in outputs):
             status = Finding(Status.STALE, named, "the object is newer")
@@ -87,7 +87,7 @@ def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) 
 
 
 class Classifier:
-    """``from_listing`` answers from the listing alone, or None; ``with_head`` looks. The latter may run in threads."""
+    """``from_listing`` uses only the listing, and may return None; ``with_head`` reads metadata, and is thread-safe."""
 
     def __init__(
         self, routes: Routes, input_bucket: str, on_request: Callable[[str], None], *, full: bool = False
@@ -96,14 +96,16 @@ class Classifier:
         self._input = input_bucket
         self._output = routes.settings.required("output_bucket")
         self._recipes = routes.recipes()
-        #: What is made from one of these has both recipes, so it speaks for both.
+        #: An output made from one of these records both recipes, so its metadata answers for both.
         self._spoken_for = {output.made_from for output in routes.outputs} - {None}
         self._on_request = on_request
-        self._full = full
+        #: Of objects of several buckets, names don't tell whose an output is.
+        self._is_shared = len(routes.settings.input_buckets) > 1
+        self._full = full or self._is_shared
         self._timelines: defaultdict[str, RecipeTimeline] = defaultdict(RecipeTimeline)  # by the output's folder
 
     def from_listing(self, entry: MergedEntry, route: Route | None) -> Finding | None:
-        """``route``: of the object; None where there is no object."""
+        """``route``: the object's; None if there is no object."""
         source = entry.source
         if (
             self._full
@@ -120,7 +122,7 @@ class Classifier:
         times: dict[str, datetime] = {}
         for output in route.outputs:
             time = next((listed[each.name] for each in output.names(entry.key) if each.name in listed), None)
-            # In the second of the upload, or before what it was made from, it may be of another version.
+            # Written in the second of the upload, or before its parent, it may be of another version.
             if time is None or time <= source.modified or (output.made_from and time < times[output.made_from]):
                 return None
             if output.folder not in self._spoken_for and not self._timelines[output.folder].is_up_to_date(time):
@@ -131,13 +133,15 @@ class Classifier:
     def with_head(self, entry: MergedEntry, route: Route | None) -> list[Finding]:
         """Raises ``TransientError``."""
         if entry.source is None or route is None:
+            if self._is_shared and not self._is_ours(entry):
+                return []
             return [Finding(Status.ORPHANED, self._original(entry))]
         named = self._named(entry.source)
         facts = self._facts_by_name(entry.source) if _is_hidden(entry) else self._facts(entry, entry.source)
         return classify(facts, named, wanted(route, entry.key, self._recipes))
 
     def hidden(self, name: str) -> Source | None:
-        """The object of which something is stored under a shortened name; None where it exists, or is none of ours.
+        """The deleted object of an output with a shortened name; None if the object exists, or is of another bucket.
 
         Raises ``TransientError``.
         """
@@ -148,7 +152,7 @@ class Classifier:
         return Source(self._input, made.key)
 
     def _facts_by_name(self, source: Found) -> Facts:
-        """Of an object some of whose names are shortened, so that the listings don't tell which are its own."""
+        """For an object with shortened names: the listings don't show which ones belong to it."""
         facts = Facts(source)
         self._add_record(facts)
         for name in self._routes.stored_names(source.key, ever=True):
@@ -157,6 +161,14 @@ class Classifier:
             if found is not None and name.holds(made, self._input):
                 facts.made[found.key] = made
         return facts
+
+    def _is_ours(self, entry: MergedEntry) -> bool:
+        """Whether something that is stored under this key is of this bucket's object."""
+        names = [each.name for each in entry.stored]
+        if entry.record is not None:
+            names.append(failure_key(entry.key, self._routes.settings.output_prefix))
+        found = (self._look(self._output, name) for name in names)
+        return any(each is not None and Provenance.read(each.metadata).is_of(self._input) for each in found)
 
     def _add_record(self, facts: Facts) -> None:
         record = self._look(self._output, failure_key(facts.source.key, self._routes.settings.output_prefix))
@@ -177,7 +189,7 @@ class Classifier:
         if entry.record is not None:
             self._add_record(facts)
         spoken_for: dict[str, Provenance] = {}  # by what is made from it; by name
-        # The last first: what is made from another one speaks for that, too.
+        # The last first: an output answers for its parent, too.
         for each in sorted(entry.stored, key=lambda each: -self._routes.outputs.index(each.output)):
             made = spoken_for.get(each.name)
             if made is None:
@@ -197,7 +209,7 @@ class Classifier:
         return facts
 
     def _parent(self, entry: MergedEntry, output: Output, found: Found, made: Provenance) -> dict[str, Provenance]:
-        """What the metadata of one output says of that which it was made from, if that is still there."""
+        """The provenance of an output's parent, by the output's metadata, if the parent still exists."""
         etag = (found.metadata or {}).get("made-from")
         if etag is None or made.recipe is None:
             return {}
@@ -208,7 +220,7 @@ class Classifier:
         }
 
     def _original(self, entry: MergedEntry) -> Source:
-        """Of what an orphan was made: its name may have gained a suffix."""
+        """The object that an orphan was made from: its name may have gained a suffix."""
         if entry.record is not None:
             return Source(self._input, entry.key)
         first = entry.stored[0]
@@ -220,12 +232,12 @@ class Classifier:
 
 
 def _key_of(name: str, made: Provenance) -> str:
-    """The key of the object of which something is stored under this name: as its metadata tells."""
+    """The key of the object that a stored name belongs to, by the metadata."""
     if made.key is not None:
         return made.key
     return name.removesuffix(made.key_suffix) or name
 
 
 def _is_hidden(entry: MergedEntry) -> bool:
-    """Whether something may be stored of the object under a name that does not tell of which object it is."""
+    """Whether the object may have outputs whose names don't contain its key."""
     return may_be_shortened(entry.key)

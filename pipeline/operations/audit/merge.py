@@ -1,8 +1,7 @@
-"""Listings side by side: the originals, the failure records, and what each output has stored.
+"""Merges the listings: the originals, the failure records, and the objects of each output.
 
-Each is read page by page in the order of its keys, and only what belongs to the keys at hand is held in memory: what
-is held are objects whose key is the beginning of the key that is being read. So a million objects need no more
-memory than a hundred.
+Each listing is read page by page, in key order. Memory holds only the objects whose key is a prefix of the current key,
+so a million objects need no more memory than a hundred.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from pipeline.core.names import FAILED_SUFFIX
 from pipeline.core.outputs import Output
 from pipeline.s3.storage import Found
 
-#: Sorts behind everything that may follow an object's key in the name of what belongs to it: a dot, and then whatever.
+#: Sorts after everything that may follow an object's key in an output's name: a dot and an ending.
 _LAST = ".\U0010ffff"
 
 
 @dataclass(slots=True)
 class Stored:
-    """What is listed under a name that an output of the object may have."""
+    """A listed object with a name that an output may have."""
 
     output: Output
-    suffix: str  # what the name has behind the object's key
-    found: Found  # its key is without the output's folder
+    suffix: str  # what the name adds to the object's key
+    found: Found  # its key is relative to the output's folder
 
     @property
     def name(self) -> str:
@@ -34,21 +33,21 @@ class Stored:
 
 @dataclass(slots=True)
 class MergedEntry:
-    """All that is listed of one object; or, where there is no object, what is listed under one name."""
+    """Everything that is listed for one object; or, if there is no object, under one name."""
 
     key: str
     source: Found | None = None
     record: Found | None = None
     stored: list[Stored] = field(default_factory=list)
-    ambiguous: bool = False  # another object may own some of what is stored: their names end alike
+    ambiguous: bool = False  # another object may own some of it: both claim the same name
 
 
 def merge(
     sources: Iterable[Found], records: Iterable[Found], outputs: Sequence[tuple[Output, Iterable[Found]]]
 ) -> Iterator[MergedEntry]:
-    """Each object once, about in the order of the keys; then what is stored without one.
+    """Each object once, approximately in key order, and outputs without an object.
 
-    The listings' keys are relative, in order: without folders, but with the suffixes of outputs and records.
+    The listings' keys are sorted, without folders, but with the suffixes of outputs and records.
     """
     table = _Table([output for output, _ in outputs])
     listings = [sources, records, *(listing for _, listing in outputs)]
@@ -64,15 +63,15 @@ def _labelled(listing: Iterable[Found], kind: int) -> Iterator[tuple[str, int, F
 
 
 class _Table:
-    """What has been read and is not complete yet."""
+    """Entries that are not complete yet."""
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = outputs
         self._objects: dict[str, MergedEntry] = {}
-        #: What each output has stored, by its name without the folder.
+        #: The objects of each output, by name without the folder.
         self._stored: list[dict[str, Found]] = [{} for _ in outputs]
-        self._claimed: list[set[str]] = [set() for _ in outputs]  # names that an object has
-        #: Heap: limit, 0 for an object or 1 for what is stored, key or name.
+        self._claimed: list[set[str]] = [set() for _ in outputs]  # names that belong to an object
+        #: Heap: limit, 0 for an object or 1 for an output, key or name.
         self._due: list[tuple[str, int, str]] = []
         self._by_stem = any(output.replace_suffix is not None for output in outputs)
 
@@ -92,7 +91,7 @@ class _Table:
             self._objects[key].record = found
 
     def before(self, name: str | None) -> Iterator[MergedEntry]:
-        """What can't be added to any more once this name has been read; None: everything."""
+        """The entries that are complete once this name has been read; None: all."""
         while self._due and (name is None or self._due[0][0] < name):
             limit, kind, due = heapq.heappop(self._due)
             if kind == 0:
@@ -101,12 +100,12 @@ class _Table:
                 yield from self._unclaimed(due, limit)
 
     def _limit(self, key: str) -> str:
-        """No name of anything that belongs to this key sorts behind it."""
+        """The upper bound of all names that belong to this key."""
         stems = {key, *(output.stem(key) for output in self._outputs)} if self._by_stem else {key}
         return max(stem + _LAST for stem in stems)
 
     def _limit_of(self, output: Output, name: str) -> str:
-        """No object that may own what has this name is complete before it."""
+        """The upper bound of all names of the objects that may own this name."""
         return max(self._limit(stem) for stem in _stems(output, name))
 
     def _object(self, key: str) -> MergedEntry:
@@ -124,7 +123,7 @@ class _Table:
         return done
 
     def _is_wanted(self, output: Output, name: str, key: str) -> bool:
-        """By another object than that with this key, of those that are not complete yet."""
+        """Whether another incomplete object claims this name."""
         if output.replace_suffix is not None:
             stem = output.stem(key)
             return any(each.source and output.stem(each.key) == stem for each in self._objects.values())
@@ -132,7 +131,7 @@ class _Table:
         return any(other is not None and other.source is not None for other in others)
 
     def _unclaimed(self, name: str, limit: str) -> Iterator[MergedEntry]:
-        """What has this name and this limit, and no object; several outputs are done at once."""
+        """The outputs with this name and limit that belong to no object."""
         orphan = MergedEntry(name)
         for output, stored, claimed in zip(self._outputs, self._stored, self._claimed, strict=True):
             if name not in stored or self._limit_of(output, name) != limit:
@@ -147,5 +146,5 @@ class _Table:
 
 
 def _stems(output: Output, name: str) -> list[str]:
-    """What may be in the name of the key of its object: the key itself, or the key without its ending."""
+    """What the name may contain of its object's key: the key itself, or the key without its ending."""
     return [name.removesuffix(suffix) for suffix in output.suffixes if name.endswith(suffix)] or [name]

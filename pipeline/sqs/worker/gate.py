@@ -42,20 +42,22 @@ class State(Enum):
 class Gate:
     """Of one worker. Safe to be used from several threads.
 
-    ``on_closed`` is called when it closes, in the thread of the failure that did it. ``clock`` is in seconds, of any
-    origin. A message is known by its receipt handle.
+    ``on_closed`` is called when it closes, in the thread of the failure that did it; ``meanwhile``: what follows from
+    that, for the log. ``clock`` is in seconds, of any origin. A message is known by its receipt handle.
     """
 
     def __init__(
         self,
         *,
         on_closed: Callable[[], object] = lambda: None,
+        meanwhile: str = "no work is started",
         failures: int = FAILURES,
         backoff: Backoff = BACKOFF,
         most_s: float = MOST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_closed = on_closed
+        self._meanwhile = meanwhile
         self._needed = failures
         self._backoff = backoff
         self._most_s = most_s
@@ -88,7 +90,8 @@ class Gate:
             self._closed_at, self._rounds = self._clock(), 0
             self._close()
         logger.warning(
-            "A service fails for everybody, so no work is started before it is there again: %s",
+            "A service fails for everybody, so %s before it is there again: %s",
+            self._meanwhile,
             reason,
             extra={"action": "service_unavailable"},
         )
@@ -154,7 +157,7 @@ class Gate:
         if self._state is not State.OPEN and self._clock() - self._closed_at > self._most_s:
             self._has_given_up = True
             logger.error(
-                "The service has failed for %.1f days: work is started again although it does",
+                "A service has failed for everybody for %.1f days: work is started all the same",
                 self._most_s / 86400,
                 extra={"action": "service_given_up"},
             )
@@ -169,7 +172,7 @@ class Gate:
 
     def _recover(self) -> None:
         logger.warning(
-            "Work is started again: a service failed for %.0f s, and %d probes",
+            "The service that failed for everybody is there again, after %.0f s and %d probes",
             self._clock() - self._closed_at,
             self._rounds,
             extra={"action": "service_recovered"},

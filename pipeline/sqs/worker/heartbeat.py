@@ -11,10 +11,13 @@ from celery import bootsteps
 from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
+from pipeline.sqs.worker.gate import State
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
 LATE_S = 5.0
+#: Of a healthy worker, while its gate is closed.
+WAITING = "it starts no work while a service fails for everybody"
 
 
 class HeartbeatStep(bootsteps.StartStopStep):
@@ -46,7 +49,8 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if worker.graceful_shutdown.draining or (
             consumer is not None and is_consuming(consumer.channel, self._stale_s)
         ):
-            self._heartbeat.touch()
+            is_open = consumer is None or consumer.channel.gate.state is State.OPEN
+            self._heartbeat.touch("" if is_open else WAITING)
 
 
 def is_consuming(channel: Any, stale_s: float) -> bool:
