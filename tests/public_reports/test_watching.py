@@ -13,7 +13,7 @@ from pipeline.aws.plain_errors import ConfigError
 from pipeline.core.s3_event import parse
 from pipeline.sqs import BrokerSettings, install
 from pipeline.sqs.flower import options as ours
-from pipeline.sqs.monitoring import process_queues
+from pipeline.sqs.monitoring import claimed_queue
 from pipeline.sqs.monitoring.names import Kind, kind_of, topics
 from pipeline.sqs.transport.transport import Transport
 from tests.public_reports.registry import report
@@ -87,7 +87,7 @@ def test_other_partitions() -> None:
     settings = BrokerSettings.made(queue_prefix="shop-", topic_arn_prefix="arn:aws-cn:sns:cn-north-1:123456789012:")
     arn = topics(settings)["celeryev"]["arn"]
     assert arn == "arn:aws-cn:sns:cn-north-1:123456789012:shop-celeryev"
-    assert process_queues.queue_arn("shop-q", arn) == "arn:aws-cn:sqs:cn-north-1:123456789012:shop-q"
+    assert claimed_queue.queue_arn("shop-q", arn) == "arn:aws-cn:sqs:cn-north-1:123456789012:shop-q"
 
 
 @report("localstack#2741, getmoto/moto#9060, binaryalert#54", "keys in S3's events are URL-encoded", "decoded once")
