@@ -163,7 +163,8 @@ def _send_task(app: Any) -> Callable[..., Any]:
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            return send(name, *args, **options)
+            with forking.loading():
+                return send(name, *args, **options)
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(

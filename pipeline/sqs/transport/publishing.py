@@ -20,6 +20,7 @@ from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import describe_error
 from pipeline.aws.plain_errors import PlainError, TransientError
+from pipeline.sqs import forking
 from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
 from pipeline.sqs.transport.text import escaped_once, to_text
 
@@ -98,7 +99,9 @@ def batched(app: Celery) -> Iterator[None]:
     if _is_here(active, app) and not active.has_ended:
         yield
         return
-    with app.producer_pool.acquire(block=True) as producer:
+    with forking.loading():
+        pool = app.producer_pool
+    with pool.acquire(block=True) as producer:
         batch = _Batch(app, producer)
         token = _active.set(batch)
         try:
@@ -158,6 +161,10 @@ class PublishBatch:
         self.channel.basic_publish(message, _publish_batch=self, **kwargs)
 
     def add(self, entry: PublishEntry) -> None:
+        if entry.size_bytes > MAX_BATCH_BYTES:  # SQS would refuse the whole call, and the others of it
+            reason = f"it has {entry.size_bytes:,} bytes, and SQS takes {MAX_BATCH_BYTES:,}"
+            self._refused.append(BatchFailure(entry, reason, final=True))
+            return
         gathered = self._gathered.setdefault(entry.url, [])
         if gathered and sum(known.size_bytes for known in gathered) + entry.size_bytes > MAX_BATCH_BYTES:
             self._send(entry.url)
