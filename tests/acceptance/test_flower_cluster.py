@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.sqs.monitoring.claimed_queue import UNTIL_TAG
 from pipeline.sqs.monitoring.names import Kind
-from pipeline.sqs.monitoring.process_queues import UNTIL_TAG
 from pipeline.sqs.monitoring.sweep import sweep
 from tests.stack.iam import Call, grants
 from tests.stack.template import Stack, load

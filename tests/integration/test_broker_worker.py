@@ -17,7 +17,7 @@ import pytest
 from pipeline.core.role import Role
 from pipeline.sqs.health import Unhealthy, check, heartbeat_path
 from tests.support.stage import Stage, aws_server, stage
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 from tests.support.worker import Worker
 
 __all__ = ["aws_server", "stage"]
@@ -120,7 +120,7 @@ def a_long_task_is_protected_and_healthy(stage: Stage, worker: Worker, calls: li
     assert calls[-1] == {"path": STATE_PATH, "ProtectionEnabled": True, "ExpiresInMinutes": 20}
     first = heartbeat.stat().st_mtime
     wait_until(lambda: heartbeat.stat().st_mtime > first, "its heart beats")
-    assert check(stage.folder, Role.WORKER, 15) < 15
+    assert check(stage.folder, Role.WORKER, DEADLINE_S) < DEADLINE_S
     worker.send_signal(signal.SIGSTOP)  # a loop that hangs
     wait_until(lambda: is_unhealthy(stage, stale_s=3), "that is found")
     worker.send_signal(signal.SIGCONT)

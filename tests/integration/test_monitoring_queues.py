@@ -1,4 +1,4 @@
-"""Queues that come and go: made once, claimed, made again when somebody deleted them, swept when abandoned."""
+"""Temporary queues: made once, claimed, made again when somebody deleted them, swept when abandoned."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pipeline.aws import clients
 from pipeline.celery import make_app
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.settings import Settings
-from pipeline.sqs.monitoring import names, process_queues
+from pipeline.sqs.monitoring import claimed_queue, names
+from pipeline.sqs.monitoring.claimed_queue import UNTIL_TAG
 from pipeline.sqs.monitoring.names import Kind
-from pipeline.sqs.monitoring.process_queues import UNTIL_TAG, OwnedQueues, owned
+from pipeline.sqs.monitoring.process_queues import OwnedQueues, owned
 from pipeline.sqs.monitoring.sweep import sweep
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
@@ -128,7 +129,7 @@ def test_only_its_topic_may_write_to_it_and_what_is_unread_is_gone_in_a_minute(
     url = client.get_queue_url(QueueName=name)["QueueUrl"]
     attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["MessageRetentionPeriod"] == "60"
-    assert int(attributes["VisibilityTimeout"]) > max(process_queues.RETENTION_S.values())
+    assert int(attributes["VisibilityTimeout"]) > max(claimed_queue.RETENTION_S.values())
     assert place.topic_arn(Kind.CONTROL) in attributes["Policy"]
     assert f":{name}" in attributes["Policy"]
 
@@ -157,7 +158,7 @@ def test_renewing_moves_the_claim_on_and_removes_what_was_released(
     before = int(place.tags(kept)[UNTIL_TAG])
     owner.release(released)
     later = time.time() + 500
-    monkeypatch.setattr(process_queues.time, "time", lambda: later)
+    monkeypatch.setattr(claimed_queue.time, "time", lambda: later)
     owner.renew()
     assert int(place.tags(kept)[UNTIL_TAG]) >= before + 499
     assert place.names() == {kept}
@@ -227,7 +228,7 @@ def test_a_sweep_removes_what_is_not_claimed_any_more_and_nothing_else(place: Pl
     foreign = prefix + names.control_queue()  # of the right name, but it carries no claim
     client.create_queue(QueueName=foreign)
     longer = f"{prefix}other-{names.control_queue()}"  # of a stack whose prefix begins with ours
-    client.create_queue(QueueName=longer, tags={UNTIL_TAG: "0", process_queues.APP_TAG: process_queues.APP})
+    client.create_queue(QueueName=longer, tags={UNTIL_TAG: "0", claimed_queue.APP_TAG: claimed_queue.APP})
 
     swept = sweep(place.settings)
     assert (swept.removed, set(swept.claimed), swept.unknown) == ([], set(mine.values()), [foreign])

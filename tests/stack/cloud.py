@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 
-from pipeline.sqs.monitoring.process_queues import APP, APP_TAG, UNTIL_TAG
+from pipeline.sqs.monitoring.claimed_queue import APP, APP_TAG, UNTIL_TAG
 from tests.stack.gate import grants_as_json
 from tests.stack.iam import Call, Grant
 from tests.stack.template import PSEUDO, Stack, emulated

@@ -20,8 +20,9 @@ from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_missing
 from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.monitoring import names
+from pipeline.sqs.monitoring.claimed_queue import topic_errors
 from pipeline.sqs.monitoring.names import Kind
-from pipeline.sqs.monitoring.process_queues import owned, topic_errors
+from pipeline.sqs.monitoring.process_queues import owned
 
 logger = logging.getLogger(__name__)
 

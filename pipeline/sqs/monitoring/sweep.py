@@ -1,7 +1,7 @@
 """Removes the queues and subscriptions that killed processes have left behind; never one that is claimed.
 
 A process that ends removes its own. One that is killed can't: its queues stay, cost nothing but the sight,
-and are removed here when their claim (``pipeline.sqs.monitoring.process_queues``) has run out.
+and are removed here when their claim (``pipeline.sqs.monitoring.claimed_queue``) has run out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_denied, is_missing
 from pipeline.aws.plain_errors import PlainError
+from pipeline.sqs.monitoring.claimed_queue import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
 from pipeline.sqs.monitoring.names import kind_of, topics
-from pipeline.sqs.monitoring.process_queues import APP, APP_TAG, UNTIL_TAG, remove, topic_errors
 from pipeline.sqs.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
