@@ -1,8 +1,7 @@
 # One image for the bridge, the workers and Flower; the command chooses:
 #   python -m bridge | python -m pipeline.worker | celery -A pipeline flower
-# To pin the base to a digest, which a tag is not (its packages are renewed under the same name):
-#   docker build --build-arg BASE=python@sha256:… .
-# where `docker buildx imagetools inspect python:3.13-slim-trixie` prints the digest.
+# A tag is renewed under the same name. `make pin-base` writes the digest that it has today behind it, to be committed;
+# `docker build --build-arg BASE=python@sha256:… .` takes another base for one build.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build

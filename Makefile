@@ -19,7 +19,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser referee check worker bridge flower settings lock sbom audit-dependencies clean
+.PHONY: help demo test bench browser referee check worker bridge flower settings lock pin-base sbom audit-dependencies clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
@@ -97,6 +97,13 @@ $(AUDIT_READY): requirements-audit.txt
 	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
 	@$(AUDIT)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-audit.txt
 	@touch $@
+
+pin-base: ## Pin the Dockerfile's base image to the digest that its tag has today (asks the registry, by docker)
+	@tag=$$(sed -n 's/^ARG BASE=\([^@]*\).*/\1/p' Dockerfile) && \
+	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{json .Manifest.Digest}}' | tr -d '"') && \
+	{ echo "$$digest" | grep -qE '^sha256:[0-9a-f]{64}$$' || { echo "no digest of $$tag: $$digest"; exit 1; }; } && \
+	sed "s|^ARG BASE=.*|ARG BASE=$$tag@$$digest|" Dockerfile > Dockerfile.new && mv Dockerfile.new Dockerfile && \
+	echo "$$tag is $$digest; commit the Dockerfile. Do it again for the base's own security updates."
 
 sbom: $(AUDIT_READY) ## Write sbom.json, the bill of materials of the container's Python packages (CycloneDX)
 	@PYTHONWARNINGS=ignore $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON --output-file sbom.json requirements.txt

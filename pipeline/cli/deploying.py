@@ -115,10 +115,10 @@ def deploy(
         )
     )
     if not yes and sys.stdin.isatty():
-        _offer(places, what["stack"])
+        offer(places, what["stack"])
 
 
-def _offer(places: Sequence[str], stack: str) -> None:
+def offer(places: Sequence[str], stack: str) -> None:
     """To look at what is in buckets that were there before, with its price; `adopt` asks again before it enqueues."""
     from pipeline.cli.operating import adopt
 

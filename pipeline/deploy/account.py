@@ -1,4 +1,4 @@
-"""The account that is deployed to: who asks, and what a first deployment needs there."""
+"""The AWS account: the caller's identity, and what a first deployment needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.aws import clients
 from pipeline.aws.errors import code, is_denied, translate_errors
 from pipeline.core.errors import PipelineError
 
-#: The role that ECS manages network interfaces and load balancers with; the first cluster of an account needs it.
+#: The role with which ECS manages network interfaces and load balancers; an account's first cluster needs it.
 ECS_ROLE = "AWSServiceRoleForECS"
 ECS_SERVICE = "ecs.amazonaws.com"
-#: What IAM answers where somebody else has just made it.
+#: IAM's answer if somebody else has just created it.
 _TAKEN = {"InvalidInput", "EntityAlreadyExists"}
 
 
@@ -22,12 +22,12 @@ _TAKEN = {"InvalidInput", "EntityAlreadyExists"}
 class Account:
     id: str
     region: str
-    arn: str  # of whoever asks
+    arn: str  # of the caller
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where containers run; the parameters of the template that say so."""
+    """Where containers run, as parameters of the template."""
 
     vpc: str
     subnets: tuple[str, ...]
@@ -42,7 +42,7 @@ class Network:
 
 
 def current() -> Account:
-    """Raises ``PipelineError`` where credentials or region are missing, or are not accepted."""
+    """Raises ``PipelineError`` if credentials or region are missing or invalid."""
     with translate_errors("asking who you are"):
         client = clients.client("sts")
         identity = client.get_caller_identity()
@@ -50,9 +50,9 @@ def current() -> Account:
 
 
 def ensure_ecs_role() -> bool:
-    """Makes ECS's service-linked role where it is missing; True if it was. Raises ``PipelineError``.
+    """Creates ECS's service-linked role if it is missing; True if it did. Raises ``PipelineError``.
 
-    Where the role may not be asked for, it is left to ECS to say that it is missing.
+    If access to the role is denied, ECS will report a missing role.
     """
     iam = clients.client("iam")
     with translate_errors(f"looking for the role {ECS_ROLE}"):
@@ -76,7 +76,7 @@ def ensure_ecs_role() -> bool:
 
 
 def default_network() -> Network:
-    """The default VPC, whose subnets are public. Raises ``PipelineError`` when there is none."""
+    """The default VPC, whose subnets are public. Raises ``PipelineError`` if there is none."""
     ec2 = clients.client("ec2")
     with translate_errors("looking for the default VPC"):
         found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -92,7 +92,7 @@ def default_network() -> Network:
 
 
 def network_of(stack: str) -> Network:
-    """What a stack of ``network.yaml`` offers. Raises ``PipelineError``."""
+    """The network of a stack of ``network.yaml``. Raises ``PipelineError``."""
     outputs = outputs_of(describe(stack))
     try:
         subnets = tuple(outputs["SubnetIds"].split(","))
@@ -102,7 +102,7 @@ def network_of(stack: str) -> Network:
 
 
 def describe(stack: str) -> dict[str, Any] | None:
-    """A stack as CloudFormation describes it, by name or id; None when there is none."""
+    """CloudFormation's description of a stack, by name or id; None if it does not exist."""
     with translate_errors(f"looking at stack {stack}"):
         try:
             found: dict[str, Any] = clients.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
@@ -119,6 +119,6 @@ def outputs_of(stack: dict[str, Any] | None) -> dict[str, str]:
 
 
 def parameters_of(stack: dict[str, Any] | None) -> dict[str, str]:
-    """Their values, by name."""
+    """The parameters' values, by name."""
     entries = [] if stack is None else stack.get("Parameters", [])
     return {entry["ParameterKey"]: entry.get("ParameterValue", "") for entry in entries}

@@ -1,6 +1,6 @@
 """The alarms and the dashboard: ``cloudformation/alarms.yaml``, a stack beside the pipeline's.
 
-One template with both would be more than CloudFormation takes in a request (51,200 bytes,
+One template for both would exceed CloudFormation's limit for a request (51,200 bytes,
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html).
 """
 
@@ -27,14 +27,14 @@ FILE = "alarms.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """The template, and what its parameters are called (with their defaults, None for none)."""
+    """The template and its parameters, with their defaults (None: no default)."""
 
     text: str
     declared: Mapping[str, str | None]
 
     @classmethod
     def beside(cls, template: Path) -> Alarms | None:
-        """Those of the pipeline's template; None where its folder has none. Raises ``PipelineError``."""
+        """The alarms beside the pipeline's template; None if there are none. Raises ``PipelineError``."""
         path = template.with_name(FILE)
         if not path.exists():
             return None
@@ -42,7 +42,7 @@ class Alarms:
         return cls(text, changes.parameters_of(text))
 
     def values(self, stack: str, given: Mapping[str, str]) -> dict[str, str]:
-        """What is given, else what the alarms have, else what the pipeline's stack says under the same name."""
+        """The parameters: given ones, else the existing alarms', else the pipeline's values of the same name."""
         pipeline, existing = account.describe(stack), account.describe(stack + SUFFIX)
         found = account.outputs_of(pipeline) | ({} if pipeline is None else account.parameters_of(pipeline))
         before = {} if existing is None else account.parameters_of(existing)
@@ -50,16 +50,16 @@ class Alarms:
         return {name: value for name, value in values.items() if name in self.declared}
 
     def split(self, given: Mapping[str, str], declared: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-        """``given`` for the pipeline's template, which declares ``declared``, and for this one; some are for both.
+        """Splits ``given`` between the pipeline's template, with its ``declared``, and this one; some are for both.
 
-        What neither knows is left to the pipeline's, which refuses it.
+        The pipeline's template gets unknown ones, and rejects them.
         """
         own = {name: value for name, value in given.items() if name in self.declared and name != "Pipeline"}
         return {name: value for name, value in given.items() if name in declared or name not in own}, own
 
 
 def _proposal(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str]) -> Proposal:
-    """Raises ``PipelineError`` where their stack can't be changed."""
+    """Raises ``PipelineError`` if their stack can't be changed."""
     name = pipeline.stack + SUFFIX
     found = account.describe(name)
     new = states.of(name, None if found is None else found["StackStatus"]) is states.StackState.NEW
@@ -68,9 +68,9 @@ def _proposal(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str]) -> P
 
 
 def preview(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], console: Console) -> None:
-    """What a deployment would do to them; changes nothing. Raises ``PipelineError``."""
+    """The changes that a deployment would make; changes nothing. Raises ``PipelineError``."""
     name = pipeline.stack + SUFFIX
-    if pipeline.new:  # its outputs, which the alarms are made for, are not known yet
+    if pipeline.new:  # the alarms need its outputs, which are not known yet
         console.print(f"Stack {name} would be made beside it: the alarms and the dashboard.")
         return
     proposal = _proposal(alarms, pipeline, given)
@@ -83,7 +83,7 @@ def preview(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], consol
 
 
 def deploy(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], console: Console) -> None:
-    """Makes the alarms of a pipeline whose stack is there, or brings them up to date. Raises ``PipelineError``."""
+    """Creates or updates the alarms of an existing pipeline. Raises ``PipelineError``."""
     proposal = _proposal(alarms, pipeline, given)
     with console.status("Working out the alarms ..."):
         proposed = changes.propose(proposal)
@@ -99,7 +99,7 @@ def deploy(alarms: Alarms, pipeline: Proposal, given: Mapping[str, str], console
 
 
 def teardown(stack: str, console: Console, sleep: Callable[[float], None]) -> None:
-    """Deletes the alarms of a pipeline, if there are any. Raises ``PipelineError``."""
+    """Deletes a pipeline's alarms, if there are any. Raises ``PipelineError``."""
     found = account.describe(stack + SUFFIX)
     if found is None:
         return

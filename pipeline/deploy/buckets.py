@@ -1,4 +1,4 @@
-"""Whose a bucket is. Buckets that a stack did not make are never taken over, emptied or deleted."""
+"""The owner of a bucket. Buckets that a stack did not create are never imported, emptied or deleted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.aws import clients
 from pipeline.aws.errors import code, is_denied, status, translate_errors
 from pipeline.core.errors import PipelineError
 
-#: Set on all that a stack consists of; buckets that it leaves keep it.
+#: Set on all resources of a stack; buckets that outlive it keep the tag.
 STACK_TAG = "batch-image-pipeline:stack"
-#: Set by CloudFormation itself, and kept likewise.
+#: Set by CloudFormation, and kept in the same way.
 _CLOUDFORMATION_TAG = "aws:cloudformation:stack-name"
 
 
@@ -25,7 +25,7 @@ class Owner(Enum):
 
 
 def exists(bucket: str) -> bool:
-    """Raises ``PipelineError`` where that can't be told."""
+    """Raises ``PipelineError`` if it can't be determined."""
     with translate_errors(f"looking at bucket {bucket}"):
         try:
             clients.s3().head_bucket(Bucket=bucket)
@@ -48,7 +48,7 @@ def owner(bucket: str, stack: str) -> Owner:
                 return Owner.NOBODY
             if code(exc) == "NoSuchTagSet":
                 return Owner.OTHER
-            # A bucket of another region answers 301; its name is taken all the same.
+            # A bucket of another region answers 301, but its name is taken, too.
             if is_denied(exc) or status(exc) == 301:
                 return Owner.FOREIGN
             raise
@@ -57,9 +57,9 @@ def owner(bucket: str, stack: str) -> Owner:
 
 
 def to_take_over(buckets: Mapping[str, str], stack: str) -> frozenset[str]:
-    """Of the buckets that a new stack would make, those that an earlier one of its name has left.
+    """The buckets of a new stack that an earlier stack of the same name has left.
 
-    ``buckets``: names by the parameter that gives each. Raises ``PipelineError`` for one that is somebody else's.
+    ``buckets``: names by the parameter that gives each. Raises ``PipelineError`` for a bucket of another owner.
     """
     kept = set()
     for parameter, bucket in buckets.items():
@@ -82,7 +82,7 @@ def to_take_over(buckets: Mapping[str, str], stack: str) -> frozenset[str]:
 
 
 def safe(template: str) -> str:
-    """A template with which a creation that fails leaves the buckets that it takes over: none counts as made by it.
+    """Changes a template so that a failed creation keeps the buckets that it imports.
 
     Source: CloudFormation User Guide, "DeletionPolicy attribute" (RetainExceptOnCreate).
     """
@@ -90,7 +90,7 @@ def safe(template: str) -> str:
 
 
 def made_by(stack_id: str) -> tuple[str, ...]:
-    """The buckets among a stack's own resources. Raises ``PipelineError``."""
+    """The buckets that a stack created. Raises ``PipelineError``."""
     with translate_errors("listing what the stack is made of"):
         pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_id)
         return tuple(
@@ -103,11 +103,11 @@ def made_by(stack_id: str) -> tuple[str, ...]:
 
 
 def empty(buckets: Iterable[str]) -> dict[str, int]:
-    """Removes every version of every object, then each bucket; how many there were. Raises ``PipelineError``."""
+    """Deletes every version of every object, then each bucket; returns the numbers. Raises ``PipelineError``."""
     return {bucket: _delete(bucket) for bucket in buckets if exists(bucket)}
 
 
-#: DeleteObjects takes this many at once.
+#: S3's limit for one DeleteObjects.
 _BATCH = 1000
 
 

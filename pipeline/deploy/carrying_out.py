@@ -1,4 +1,4 @@
-"""Carries out what was agreed to, and tells in full why it failed."""
+"""Executes an approved deployment, and explains a failure."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pipeline.deploy.follow import Follower, StackFailed
 from pipeline.deploy.wanted import Wanted
 from pipeline.deploy.witness import Witness
 
-#: Of one deployment, where S3 comes too early.
+#: Tries of one deployment, when S3 tests the queue too early.
 TRIES = 3
-#: Until a queue may be made under the name of one that was deleted.
+#: Seconds until a queue can be created with the name of a deleted one.
 #: Source: Amazon SQS API Reference, CreateQueue (QueueDeletedRecently).
 NAME_FREE_S = 60
 _GOES_ON = (
     "The deployment goes on in AWS. When it has ended, `python -m pipeline deploy` with the same options tells how, "
     "and does what is left."
 )
-#: What S3 says of a queue that it may not send to.
+#: S3's message for a queue that it may not send to.
 _TOO_EARLY = "Unable to validate the following destination configurations"
 
 
 def remove_failed(wanted: Wanted, console: Console) -> None:
-    """A creation that was rolled back leaves a stack of no resources, which can be nothing but deleted."""
+    """A creation that was rolled back leaves a stack without resources, which can only be deleted."""
     found = account.describe(wanted.stack)
     if found is None or found["StackStatus"] != states.ROLLED_BACK:
         return
@@ -50,10 +50,10 @@ def _remove(stack: str, stack_id: str, console: Console) -> None:
 def carry_out(
     proposal: Proposal, proposed: ChangeSet, console: Console, *, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Follows it to its end, with an eye on the containers. Raises ``PipelineError``.
+    """Executes it and follows it to the end, watching the containers. Raises ``PipelineError``.
 
-    Where S3 tries the queue before its policy holds, which is nobody's mistake, what was agreed to is proposed and
-    carried out again.
+    If S3 tests the queue before its policy applies, which is no mistake of the user, it proposes the same changes and
+    executes them again.
     """
     for left in reversed(range(TRIES)):
         witness = Witness(proposal.stack, proposal.values.get("ExistingCluster") or None)
@@ -78,14 +78,14 @@ def _follow(proposed: ChangeSet, witness: Witness, console: Console) -> None:
         raise
     except StackFailed:
         raise
-    except PipelineError as exc:  # the credentials may have expired meanwhile
+    except PipelineError as exc:  # the credentials may have expired
         raise PipelineError(f"{exc}\n{_GOES_ON}") from exc
 
 
 def _again(
     proposal: Proposal, failed: ChangeSet, failure: StackFailed, console: Console, sleep: Callable[[float], None]
 ) -> ChangeSet | None:
-    """The same changes, proposed anew; None where the stack can't take them."""
+    """Proposes the same changes again; None if the stack can't be changed."""
     if failure.status not in (states.ROLLED_BACK, "UPDATE_ROLLBACK_COMPLETE"):
         return None
     console.print("S3 tried the queue before its new policy held, which takes SQS up to a minute: once more.")
@@ -98,7 +98,7 @@ def _again(
 
 
 def failure_text(stack: str, failure: StackFailed, witness: Witness) -> str:
-    """A failed deployment in full: CloudFormation's cause, what the containers said, and what to do."""
+    """The explanation of a failed deployment: CloudFormation's cause, the containers' messages, and what to do."""
     lines = [str(failure)]
     if witness.found:
         lines.append("What the containers said before they were removed:")

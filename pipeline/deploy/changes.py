@@ -1,4 +1,4 @@
-"""Change sets: what a deployment would do, before it does it."""
+"""Change sets: they show what a deployment would do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.aws import clients
 from pipeline.aws.errors import code, translate_errors
 from pipeline.core.errors import PipelineError
 
-#: CloudFormation needs some seconds to work out the changes.
+#: CloudFormation needs some seconds to compute the changes.
 PATIENCE_S = 300
 POLL_S = 2.0
 
-#: Of a change set that another deployment has overtaken.
+#: Statuses of a change set that another deployment has made obsolete.
 #: Source: CloudFormation API Reference, ExecuteChangeSet (after an update all other change sets are gone).
 _OVERTAKEN = {"InvalidChangeSetStatus", "InvalidChangeSetStatusException", "ChangeSetNotFound"}
-#: What CloudFormation calls a change set that would change nothing. It has no code of its own for it.
+#: CloudFormation's messages for a change set without changes. There is no error code for it.
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -29,7 +29,7 @@ _NOTHING = ("didn't contain changes", "No updates are to be performed")
 class Change:
     """One resource: ``action`` is Add, Modify, Remove, Import…; ``replaces`` True, False or Conditional.
 
-    ``physical`` is its name in AWS, empty for what is added.
+    ``physical``: its name in AWS, empty for a new resource.
     """
 
     action: str
@@ -51,7 +51,7 @@ class ChangeSet:
 
 
 def parameters_of(template: str) -> dict[str, str | None]:
-    """The template's parameters and their defaults, None for those that must be given. Raises ``PipelineError``."""
+    """The template's parameters and their defaults (None: required). Raises ``PipelineError``."""
     with translate_errors("reading the template"):
         summary = clients.client("cloudformation").get_template_summary(TemplateBody=template)
     return {entry["ParameterKey"]: entry.get("DefaultValue") for entry in summary.get("Parameters", [])}
@@ -59,7 +59,7 @@ def parameters_of(template: str) -> dict[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a change set is made of. ``values``: of the parameters; ``take_over``: buckets that it may import."""
+    """The input of a change set. ``values``: of the parameters; ``take_over``: buckets that it may import."""
 
     stack: str
     template: str
@@ -67,11 +67,11 @@ class Proposal:
     new: bool
     tags: Mapping[str, str] = field(default_factory=dict)
     take_over: frozenset[str] = frozenset()
-    service_role: str | None = None  # the ARN of the role that CloudFormation works as
+    service_role: str | None = None  # the ARN of CloudFormation's role
 
 
 def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) -> ChangeSet | None:
-    """Makes a change set and waits for it; None when nothing would change. Raises ``PipelineError``."""
+    """Creates a change set and waits for it; None if nothing would change. Raises ``PipelineError``."""
     client = clients.client("cloudformation")
     stack, new = proposal.stack, proposal.new
     role = {} if proposal.service_role is None else {"RoleARN": proposal.service_role}
@@ -104,7 +104,7 @@ def propose(proposal: Proposal, *, sleep: Callable[[float], None] = time.sleep) 
 
 
 def _only_ours(proposed: ChangeSet, proposal: Proposal) -> None:
-    """ImportExistingResources takes whatever has a name of the template's: nothing but our buckets is to be taken."""
+    """ImportExistingResources imports anything with a name of the template's: only our buckets are allowed."""
     for change in proposed.changes:
         if change.action == "Import" and change.physical not in proposal.take_over:
             discard(proposed.id, proposed.stack_id, new=proposal.new)
@@ -143,9 +143,9 @@ def _changes(client: Any, change_set: str) -> list[Change]:
 
 
 def discard(change_set: str, stack_id: str, *, new: bool) -> None:
-    """Removes a change set that is not carried out, and the empty stack that came with it.
+    """Deletes a change set that is not executed, and the empty stack that it created.
 
-    Not one that somebody else has begun to fill meanwhile.
+    Keeps a stack that somebody else has started to use.
     """
     client = clients.client("cloudformation")
     with translate_errors("removing the change set"):
@@ -155,7 +155,7 @@ def discard(change_set: str, stack_id: str, *, new: bool) -> None:
 
 
 def execute(change_set: ChangeSet) -> None:
-    """Raises ``PipelineError``, also where the stack is no longer what the changes were worked out for."""
+    """Raises ``PipelineError``, also if the stack has changed since the changes were computed."""
     with translate_errors("carrying out the changes"):
         try:
             clients.client("cloudformation").execute_change_set(ChangeSetName=change_set.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from rich.markup import escape
 
 from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, alarms, bucket_names, buckets, changes, inputs, shown, tags
+from pipeline.deploy import account, alarms, bucket_names, buckets, changes, foreign, inputs, shown, tags
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.preflight import preflight
@@ -44,7 +45,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
     of_alarms = alarms.Alarms.beside(wanted.template)
     wanted, given_alarms = _split(wanted, declared, of_alarms)
     values = parameter_values(wanted, declared, existing, console)
-    taken = _inputs(values, declared, here, console)
+    taken = _inputs(stack, values, declared, here, console)
     if not wanted.unchecked:
         defaults = {name: value for name, value in declared.items() if value is not None}
         _preflight(wanted, defaults | values, here, console)
@@ -84,7 +85,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
 
 
 def _is_agreed(
-    wanted: Wanted, proposal: Proposal, proposed: changes.ChangeSet | None, due: Sequence[inputs.InputBucket]
+    wanted: Wanted, proposal: Proposal, proposed: changes.ChangeSet | None, due: Sequence[inputs.ExistingBucket]
 ) -> bool:
     """Whether to go on; a change set that is not agreed to is removed, also where nobody answers (Ctrl-C)."""
     agreed = False
@@ -118,19 +119,38 @@ def _split(
     return replace(wanted, given=given), own
 
 
+def _bucket(
+    bucket: str, stack: str, values: Mapping[str, str], here: account.Account, console: Console, *, is_input: bool
+) -> inputs.ExistingBucket:
+    """One that was there before, and what is said of it. Raises ``PipelineError``."""
+    accounts = re.findall(r"\d{12}", values.get("BucketAccounts", ""))
+    if accounts:
+        wanted = foreign.Policies(bucket, stack, here, values, is_input=is_input)
+        found = foreign.owner(bucket, here, accounts)
+        if found is foreign.UNKNOWN:
+            raise foreign.closed(bucket, wanted)
+        if found is not None:
+            console.print(foreign.describe(bucket, found, wanted), soft_wrap=True)
+            return inputs.ExistingBucket(bucket, {}, account=found)
+    seen = inputs.look(bucket, here, is_input=is_input)
+    for line in inputs.describe(seen) if is_input else ():
+        console.print(line, soft_wrap=True)
+    return seen
+
+
 def _inputs(
-    values: dict[str, str], declared: Mapping[str, str | None], here: account.Account, console: Console
-) -> list[inputs.InputBucket]:
+    stack: str, values: dict[str, str], declared: Mapping[str, str | None], here: account.Account, console: Console
+) -> list[inputs.ExistingBucket]:
     """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
-    found = [inputs.look(bucket, here) for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))]
-    for each in found:
-        for line in inputs.describe(each):
-            console.print(line, soft_wrap=True)
+    found = [
+        _bucket(bucket, stack, values, here, console, is_input=True)
+        for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))
+    ]
     keys = ",".join(dict.fromkeys(each.key for each in found if each.key is not None))
     if keys and "InputKmsKeyArns" in declared and not values.get("InputKmsKeyArns"):
         values["InputKmsKeyArns"] = keys
     if output := values.get("ExistingOutputBucket"):
-        key = inputs.look(output, here, is_input=False).key
+        key = _bucket(output, stack, values, here, console, is_input=False).key
         if key is not None and "OutputKmsKeyArn" in declared and not values.get("OutputKmsKeyArn"):
             values["OutputKmsKeyArn"] = key
             console.print(
@@ -141,7 +161,7 @@ def _inputs(
     return found
 
 
-def _switch(due: list[inputs.InputBucket], values: Mapping[str, str], stack: str, console: Console) -> list[str]:
+def _switch(due: list[inputs.ExistingBucket], values: Mapping[str, str], stack: str, console: Console) -> list[str]:
     """Last, so that a deployment that fails has changed nothing of the buckets. Raises ``PipelineError``."""
     places = []
     for found in due:

@@ -1,4 +1,4 @@
-"""Ends the intake of a stack, and waits until what it has taken is done."""
+"""Stops the intake of a stack, and waits until its work is done."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.queue_names import EVENTS_QUEUE, QUEUES
 
 POLL_S = 10.0
-#: The queues' depths are approximate, so they must be seen empty more than once.
+#: The queues' depths are approximate, so they must be empty in several checks.
 LOOKS = 3
-#: Queues whose messages are work.
+#: Queues with work.
 
 
 def drain(
     prefix: str, inputs: Sequence[str], wait_s: float, console: Console, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Takes no more uploads, and waits until what was taken is done.
+    """Stops the intake of uploads, and waits until the queued work is done.
 
-    ``prefix``: of the queues; ``inputs``: buckets whose uploads send no event meanwhile. Raises ``PipelineError``
-    when it isn't done within ``wait_s``; then uploads are taken again, and the error says which of them were missed.
+    ``prefix``: of the queues; ``inputs``: buckets whose uploads send no event meanwhile. Raises ``PipelineError`` if
+    the work isn't done within ``wait_s``; the intake then continues, and the error says which uploads were missed.
     """
     with translate_errors("ending the intake"):
         url = queues.found_url(prefix + EVENTS_QUEUE)
@@ -41,8 +41,8 @@ def drain(
 
 @contextmanager
 def _no_intake(url: str, inputs: Sequence[str], console: Console) -> Iterator[None]:
-    """The queue's policy is what is taken away, since the queue goes with the stack: the bucket's notification must
-    stay as it is, or a later stack of this name would take over a bucket that sends no events.
+    """Removes the queue's policy, since the queue is deleted with the stack. The bucket's notification must stay, or a
+    later stack of this name would import a bucket that sends no events.
     """
     sqs: Any = clients.sqs()
     since = datetime.now(UTC).replace(microsecond=0)
@@ -84,7 +84,7 @@ def _wait_until_empty(prefix: str, wait_s: float, console: Console, sleep: Calla
 
 
 def depth(name: str) -> int:
-    """Messages in a queue, whatever their state; none when it does not exist. Raises ``PipelineError``."""
+    """All messages in a queue, whatever their state; 0 if it does not exist. Raises ``PipelineError``."""
     with translate_errors(f"looking at queue {name}"):
         url = queues.found_url(name)
     return 0 if url is None else queues.depth(url)

@@ -1,4 +1,4 @@
-"""The settings of a stack's containers: read from the task definitions that run, so nobody has to repeat them."""
+"""The settings of a stack's containers, read from the running task definitions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.deploy import account
 
-#: The later wins: a verb does as the workers do; the bridge alone knows KEY_PREFIX.
+#: The later one wins: commands use the workers' settings; only the bridge has KEY_PREFIX.
 ROLES = ("bridge", "worker")
-#: Variables with which the containers reach AWS; here the caller's own do that.
+#: Variables that connect the containers to AWS; commands use the caller's own.
 _AWS = "AWS_"
 
 
 def of_stack(stack: str) -> dict[str, str]:
-    """The variables of its worker, and those that only its bridge has. Raises ``PipelineError``."""
+    """The variables of the stack's worker, and those that only its bridge has. Raises ``PipelineError``."""
     found = account.describe(stack)
     if found is None:
         raise PipelineError(f"there is no stack {stack} in this region and account: correct --stack or AWS_REGION")
@@ -37,7 +37,7 @@ def of_stack(stack: str) -> dict[str, str]:
 
 
 def worker_vcpus(stack: str) -> float:
-    """Of all the workers that it may have at once. Raises ``PipelineError``."""
+    """The vCPUs of all workers that it may have at once. Raises ``PipelineError``."""
     values = account.parameters_of(account.describe(stack))
     try:
         return int(values["MaxWorkers"]) * int(values["WorkerCpu"]) / 1024

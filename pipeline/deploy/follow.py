@@ -1,4 +1,4 @@
-"""Follows CloudFormation through its events until a stack is at rest."""
+"""Follows CloudFormation's events until an operation on a stack has ended."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.aws.errors import is_passing, translate_errors
 from pipeline.core.errors import PipelineError
 
 POLL_S = 3.0
-#: Within this time CloudFormation has begun.
+#: CloudFormation starts within this time.
 BEGIN_S = 60
-#: A stack that rolls back waits for containers to stop; longer than that it has been forgotten.
+#: A rollback waits for containers to stop; after this time it hangs.
 PATIENCE_S = 90 * 60
 
-#: Looks in a row that may fail, beside the retries of the SDK: several minutes.
+#: Consecutive checks that may fail, in addition to the SDK's retries: several minutes.
 MISSES = 20
 
-#: Texts of resources that failed only because another one did.
+#: Messages of resources that failed only because another one did.
 _CONSEQUENCES = ("cancelled", "canceled")
 
 
@@ -33,7 +33,7 @@ class StackEvent:
     kind: str
     status: str
     reason: str
-    of_stack: bool  # not of one of its resources
+    of_stack: bool  # of the stack, not of a resource
 
     @property
     def failed(self) -> bool:
@@ -45,12 +45,12 @@ class StackEvent:
 
 
 def _passes(cause: BaseException | None) -> bool:
-    """Whether it may be better in a moment, which expired credentials are not."""
+    """Whether a retry may help, which it does not for expired credentials."""
     return is_passing(cause) if isinstance(cause, ClientError) else isinstance(cause, HTTPClientError)
 
 
 class StackFailed(PipelineError):
-    """The stack is at rest, and not as it was to be. ``status``: CloudFormation's."""
+    """The operation has failed. ``status``: CloudFormation's."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -58,19 +58,19 @@ class StackFailed(PipelineError):
 
 
 class Follower:
-    """Remembers which events were there before; ``until_rest`` reports the ones after."""
+    """Remembers the existing events; ``until_rest`` reports the new ones."""
 
     def __init__(self, stack_id: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._stack_id = stack_id
         self._sleep = sleep
-        self._missed = 0  # looks in a row
+        self._missed = 0  # consecutive failed checks
         self._client = clients.client("cloudformation")
         self._seen = {event.id for event in self._events()}
 
     def until_rest(self, report: Callable[[StackEvent], None], meanwhile: Callable[[], None] = lambda: None) -> str:
-        """Reports each event of a resource as it comes, and calls ``meanwhile``; returns the stack's last status.
+        """Reports new events of resources, and calls ``meanwhile``; returns the stack's last status.
 
-        Raises ``PipelineError`` with the first cause when something failed.
+        Raises ``PipelineError`` with the first cause if something failed.
         """
         failures: list[StackEvent] = []
         started = time.monotonic()
@@ -90,7 +90,7 @@ class Follower:
                     failures.append(event)
             meanwhile()
             waited_s = time.monotonic() - started
-            # Right after the call the stack may still be what it was before.
+            # Right after the call the stack may still have its old status.
             if not status.endswith("_IN_PROGRESS") and (begun or waited_s > BEGIN_S):
                 break
             if waited_s > PATIENCE_S:
@@ -103,7 +103,7 @@ class Follower:
         return status
 
     def _look(self) -> tuple[str, str, list[StackEvent]] | None:
-        """None where CloudFormation can't be asked for the moment: throttled, or the network is away."""
+        """None if CloudFormation can't be reached at the moment: throttled, or no network."""
         try:
             found = (*self._status(), self._new())
         except PipelineError as exc:

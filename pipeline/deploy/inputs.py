@@ -23,16 +23,18 @@ _EVENT_BRIDGE = "EventBridgeConfiguration"
 
 
 @dataclass(frozen=True, slots=True)
-class InputBucket:
+class ExistingBucket:
     """A bucket as it is. ``key``: the customer's KMS key that it encrypts with, if any."""
 
     bucket: str
     notifications: Mapping[str, Any]
     key: str | None = None
+    account: str | None = None  # that it is of, if not of this one; then nothing of it is changed
 
     @property
     def is_on(self) -> bool:
-        return _EVENT_BRIDGE in self.notifications
+        """Whether nothing is to be switched on by a deployment."""
+        return self.account is not None or _EVENT_BRIDGE in self.notifications
 
     @property
     def others(self) -> int:
@@ -40,7 +42,7 @@ class InputBucket:
         return sum(len(each) for name, each in self.notifications.items() if name != _EVENT_BRIDGE)
 
 
-def look(bucket: str, here: Account, *, is_input: bool = True) -> InputBucket:
+def look(bucket: str, here: Account, *, is_input: bool = True) -> ExistingBucket:
     """Raises ``PipelineError`` for a bucket that the stack can't take events from, or write to."""
     s3 = clients.client("s3")
     with translate_errors(f"looking at bucket {bucket}"):
@@ -51,7 +53,8 @@ def look(bucket: str, here: Account, *, is_input: bool = True) -> InputBucket:
                 raise PipelineError(f"bucket {bucket} does not exist: correct its name, or make it") from exc
             if is_denied(exc):
                 raise PipelineError(
-                    f"bucket {bucket} is not this account's, or these credentials may not list it (s3:ListBucket)"
+                    f"bucket {bucket} is not this account's, or these credentials may not list it (s3:ListBucket); "
+                    "if it is another account's that you work with, name that: -p BucketAccounts=…"
                 ) from exc
             raise
         if region not in (None, here.region):
@@ -59,7 +62,7 @@ def look(bucket: str, here: Account, *, is_input: bool = True) -> InputBucket:
                 f"bucket {bucket} is in {region}: deploy there, "
                 + ("events do not cross regions by themselves" if is_input else "each rendition would cross regions")
             )
-        return InputBucket(bucket, _notifications(bucket), _key(bucket))
+        return ExistingBucket(bucket, _notifications(bucket), _key(bucket))
 
 
 def _notifications(bucket: str) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _key(bucket: str) -> str | None:
     return None
 
 
-def describe(found: InputBucket) -> Iterator[str]:
+def describe(found: ExistingBucket) -> Iterator[str]:
     """What a deployment changes on it."""
     kept = "" if found.others == 0 else f"; its own {found.others} notifications stay as they are"
     if found.is_on:
@@ -135,6 +138,6 @@ def listed(text: str) -> list[str]:
     return re.findall(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text)
 
 
-def recorded(before: str, inputs: Iterable[InputBucket]) -> str:
+def recorded(before: str, inputs: Iterable[ExistingBucket]) -> str:
     """The parameter EventBridgeSwitchedOn: where it was, or will be, switched on by a deployment."""
     return ",".join(dict.fromkeys([*listed(before), *(found.bucket for found in inputs if not found.is_on)]))

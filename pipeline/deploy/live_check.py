@@ -57,7 +57,7 @@ class Check:
         self.service = outputs.get("WorkerServiceName", "worker")
 
     def run(self) -> list[str]:
-        """Does it all; returns what went wrong."""
+        """Runs the check; returns the problems."""
         dead = self.dead_letters()
         before = self.workers()
         click.echo(f"{self.images} images to s3://{self.input_bucket}/{self.prefix}; {before} workers run.")
@@ -94,7 +94,7 @@ class Check:
             list(pool.map(put, range(self.images)))
 
     def follow(self, started: float) -> dict[str, int]:
-        """Prints a line each poll until all renditions are there, or patience ends; returns how many are."""
+        """Prints a line per poll until all renditions exist, or the time is up; returns how many exist."""
         deadline = time.monotonic() + self.patience_s
         click.echo("     s  events   tasks  workers  resized   thumbs")
         while True:
@@ -112,7 +112,7 @@ class Check:
             time.sleep(self.poll_s)
 
     def wake(self, began: datetime) -> list[str]:
-        """Whether the bridge woke the workers, as the history of its alarm tells."""
+        """Whether the bridge woke the workers, by its alarm's history."""
         if self.first_worker_s is not None:
             click.echo(f"{self.first_worker_s:>6.0f}  the first worker ran, from zero")
         alarm = f"{self.stack}-wake"
@@ -161,7 +161,7 @@ class Check:
                 yield {"Key": entry["Key"], "VersionId": entry["VersionId"]}
 
     def clean_up(self) -> None:
-        """Removes the images and what was made of them; failure records stay, to be looked at."""
+        """Deletes the images and their renditions; keeps failure records, for a person to read."""
         folders = [(self.output_bucket, f"{self.outputs}{kind}/") for kind in ("resized", "thumbs")]
         places = [(self.input_bucket, ""), *folders]
         for bucket, folder in places:
@@ -172,7 +172,7 @@ class Check:
 
 
 def not_woken(alarm: str, history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What speaks against the bridge's having woken workers by this alarm; nothing where it has."""
+    """Problems if the bridge has not woken workers by this alarm."""
     told = [item for item in history if item["HistoryItemType"] == "StateUpdate" and REASON in item["HistoryData"]]
     if not told:
         return [f"the bridge did not set the alarm {alarm}, so workers came by the metrics, minutes later: see its log"]

@@ -1,7 +1,7 @@
-"""Proves that workers start, where an update finds none running: with MinWorkers=0 ECS would not try before work comes.
+"""Proves that workers start when an update finds none running: with MinWorkers=0, ECS starts none without work.
 
-One task of the new definition is run beside the service, whose scaling would stop it at once, until its health check
-says that it makes progress; then it is stopped. Whatever it takes from the queue meanwhile it does, or hands back.
+Runs one task of the new definition outside of the service, whose scaling would stop it at once, until its health check
+reports progress, and then stops it. It processes or releases any messages that it receives meanwhile.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pipeline.core.errors import PipelineError
 from pipeline.deploy import account
 from pipeline.deploy.witness import Witness
 
-#: Until a container is there, and its health check has said so for the first time (start period 60 s).
+#: Seconds until a container runs and its first health check has passed (start period 60 s).
 PATIENCE_S = 600
 POLL_S = 5.0
 
 
 def prove_worker(stack: str, console: Console, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Raises ``PipelineError`` with the reason where a worker does not start; says so where it can't be tried."""
+    """Raises ``PipelineError`` with the reason if a worker does not start; prints a note if it can't be tried."""
     outputs = account.outputs_of(account.describe(stack))
     if not {"ClusterName", "WorkerServiceName"} <= set(outputs):
         return
@@ -34,7 +34,7 @@ def prove_worker(stack: str, console: Console, sleep: Callable[[float], None] = 
     with translate_errors("looking at the workers"):
         found = ecs.describe_services(cluster=cluster, services=[outputs["WorkerServiceName"]])["services"]
     if not found or found[0]["desiredCount"] > 0:
-        return  # then the deployment has waited for them
+        return  # the deployment has waited for them
     try:
         with console.status("No worker runs, so one is started to see whether it can ..."):
             task = _run(ecs, cluster, found[0])
@@ -62,7 +62,7 @@ def prove_worker(stack: str, console: Console, sleep: Callable[[float], None] = 
 
 
 def _run(ecs: Any, cluster: str, service: dict[str, Any]) -> dict[str, Any]:
-    """On demand, so that neither Spot's free machines nor its interruptions decide."""
+    """On demand, so that Spot's capacity and interruptions don't matter."""
     answer = ecs.run_task(
         cluster=cluster,
         taskDefinition=service["taskDefinition"],
@@ -79,7 +79,7 @@ def _run(ecs: Any, cluster: str, service: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(ecs: Any, cluster: str, task: dict[str, Any], sleep: Callable[[float], None]) -> dict[str, Any]:
-    """Until it is healthy, or has stopped, or is neither for too long."""
+    """Waits until it is healthy or has stopped, or the time is up."""
     deadline = time.monotonic() + PATIENCE_S
     while task["lastStatus"] != "STOPPED" and task.get("healthStatus") not in ("HEALTHY", "UNHEALTHY"):
         if time.monotonic() > deadline:

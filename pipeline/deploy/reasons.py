@@ -1,7 +1,7 @@
-"""Why a container of ECS does not run, in plain words, and what to do about it.
+"""Explains why an ECS container does not run, and what to do.
 
 Source: Amazon ECS Developer Guide, "Amazon ECS stopped tasks error messages" and "Service event messages". ECS has
-codes for few of these (``stopCode``), so its texts are searched for the fixed words in them.
+codes for only a few of these (``stopCode``), so this module searches its messages for fixed words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Reason:
     todo: str
 
 
-#: In this order: the narrower first.
+#: The more specific ones come first.
 REASONS = (
     Reason(
         ("exec format error", "does not match the specified platform", "image manifest does not contain descriptor"),
@@ -99,6 +99,6 @@ REASONS = (
 
 
 def find(text: str) -> Reason | None:
-    """The first reason whose words are in what ECS says; None where it says something else."""
+    """The first reason whose words are in ECS's message, or None."""
     lowered = text.lower()
     return next((reason for reason in REASONS if any(word in lowered for word in reason.words)), None)

@@ -1,4 +1,4 @@
-"""What a person sees of a deployment."""
+"""The output of a deployment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.deploy.changes import ChangeSet
 from pipeline.deploy.follow import Follower, StackEvent
 from pipeline.deploy.witness import Witness
 
-#: What the stack of the alarms is called, behind the pipeline's own name.
+#: Suffix of the alarms' stack name.
 ALARMS = "-alarms"
 
 
 def changes(proposed: ChangeSet | None, console: Console) -> None:
-    """A table; what is lost or replaced comes first, in red."""
+    """Prints the changes as a table; removals and replacements come first, in red."""
     if proposed is None:
         console.print("Nothing to change: the stack is as the template says.")
         return
@@ -31,7 +31,7 @@ def changes(proposed: ChangeSet | None, console: Console) -> None:
 
 
 def follow(follower: Follower, total: int | None, console: Console, witness: Witness | None = None) -> None:
-    """Prints a line for each resource that is done or has failed, of so many, and what ``witness`` finds meanwhile.
+    """Prints a line for each resource that is done or has failed, and the problems that ``witness`` finds.
 
     Raises ``PipelineError``.
     """
@@ -64,7 +64,7 @@ def follow(follower: Follower, total: int | None, console: Console, witness: Wit
 
 
 def next_steps(stack: str, console: Console) -> None:
-    """The stack's outputs, and what to try first."""
+    """Prints the stack's outputs and the first steps."""
     found, alarms = account.describe(stack), account.describe(stack + ALARMS)
     outputs = [output for each in (found, alarms) if each is not None for output in each.get("Outputs", [])]
     console.print("\nDone.")

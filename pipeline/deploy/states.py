@@ -1,4 +1,4 @@
-"""What each state of a stack means for a deployment, and the way out of those in which it can't be changed.
+"""What each state of a stack means for a deployment, and how to leave states in which it can't be changed.
 
 Source: CloudFormation User Guide, "Understand CloudFormation stack creation events" (stack status codes) and
 "Continue rolling back an update".
@@ -16,7 +16,7 @@ class StackState(Enum):
     AT_REST = "can be changed"
 
 
-#: A creation that failed; nothing but deleting is possible, and nothing is lost by it.
+#: A failed creation: the stack can only be deleted, and nothing is lost.
 ROLLED_BACK = "ROLLBACK_COMPLETE"
 
 _AT_REST = {
@@ -57,9 +57,9 @@ _STUCK = {
 
 
 def of(stack: str, status: str | None) -> StackState:
-    """``status``: None where there is no stack. Raises ``PipelineError``, with the way out, where it can't change."""
+    """``status``: None if there is no stack. Raises ``PipelineError``, with advice, if it can't be changed."""
     if status is None or status in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
-        return StackState.NEW  # under review: an earlier change set that nobody carried out
+        return StackState.NEW  # under review: an earlier change set that nobody executed
     if status in _AT_REST:
         return StackState.AT_REST
     if status in _STUCK:

@@ -1,4 +1,4 @@
-"""The stack's tags: CloudFormation puts them on everything that it makes."""
+"""The stack's tags: CloudFormation sets them on everything that it creates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.errors import PipelineError
 from pipeline.deploy.buckets import STACK_TAG
 
-#: Of one stack, and of one bucket; characters of a tag.
+#: Limits: tags of a stack and of a bucket, characters of a tag.
 #: Source: CloudFormation API Reference, CreateChangeSet (Tags) and Tag.
 MAX_TAGS, MAX_KEY, MAX_VALUE = 50, 128, 256
 
@@ -18,7 +18,7 @@ def of(existing: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def merged(existing: Mapping[str, str], given: Mapping[str, str], stack: str) -> dict[str, str]:
-    """What the stack has, and those that are new. Raises ``PipelineError`` for one that has another value already."""
+    """The stack's tags and the new ones. Raises ``PipelineError`` for a tag that has another value already."""
     changed = sorted(name for name, value in given.items() if existing.get(name, value) != value)
     if changed:
         name = changed[0]

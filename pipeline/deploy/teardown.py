@@ -1,4 +1,4 @@
-"""``python -m pipeline teardown``: drains, deletes, and leaves nothing behind but what it was told to keep."""
+"""``python -m pipeline teardown``: drains and deletes a stack, and keeps only its data."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ from pipeline.deploy.follow import Follower
 from pipeline.deploy.shown import follow
 from pipeline.sqs.monitoring.names import kind_of
 
-#: Queues that hold what has failed.
-
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """What a stack consists of that deleting it does not remove, or would lose, and what it has changed elsewhere."""
+    """What a stack's deletion does not remove or would lose, and what the stack has changed elsewhere."""
 
     stack: str
-    buckets: tuple[str, ...]  # that it made itself: those that it only uses are none of its
+    buckets: tuple[str, ...]  # that it created, not those that it only uses
     inputs: tuple[str, ...]  # buckets that it takes uploads from
-    switched_on: tuple[str, ...]  # buckets where a deployment has switched EventBridge on
+    switched_on: tuple[str, ...]  # buckets where a deployment switched EventBridge on
 
     @property
     def prefix(self) -> str:
@@ -46,9 +44,9 @@ def teardown(
     console: Console | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Drains the queues, deletes the stack and what its processes left, and with ``delete_data`` the buckets.
+    """Drains the queues, deletes the stack and its processes' queues, and with ``delete_data`` the buckets.
 
-    ``drain_s``: seconds to wait for work to be finished; 0 does not wait. Raises ``PipelineError``.
+    ``drain_s``: maximum seconds to wait for work to finish; 0: don't wait. Raises ``PipelineError``.
     """
     console = Console(highlight=False) if console is None else console
     here = account.current()
@@ -64,7 +62,7 @@ def teardown(
     if drain_s > 0:
         drain.drain(ours.prefix, ours.inputs, drain_s, console, sleep)
     alarms.teardown(stack, console, sleep)
-    _take_back(ours, console)  # while the stack is there, which says where: one who comes again could not know
+    _take_back(ours, console)  # while the stack exists: it records where
     follower = Follower(found["StackId"], sleep=sleep)
     with translate_errors(f"deleting stack {stack}"):
         clients.client("cloudformation").delete_stack(StackName=found["StackId"])
@@ -74,7 +72,7 @@ def teardown(
 
 
 def _clear(ours: Belongings, console: Console, *, delete_data: bool) -> None:
-    """What a stack leaves, once it is gone."""
+    """Removes what a deleted stack has left."""
     for name in _sweep(ours.prefix):
         console.print(f"Removed the queue {name}, which a process had left behind.")
     for bucket, count in buckets.empty(ours.buckets if delete_data else ()).items():
@@ -85,9 +83,9 @@ def _clear(ours: Belongings, console: Console, *, delete_data: bool) -> None:
 
 
 def _finish(stack: str, here: account.Account, console: Console, *, delete_data: bool, yes: bool) -> None:
-    """A teardown that was interrupted after the stack was gone, or one that is to delete now what it had kept.
+    """Continues a teardown that was interrupted after the stack's deletion, or deletes the data that it kept.
 
-    Raises ``PipelineError`` where nothing of such a stack is left.
+    Raises ``PipelineError`` if nothing of such a stack is left.
     """
     named = (f"{stack}-{side}-{here.id}-{here.region}" for side in ("input", "output"))
     kept = tuple(bucket for bucket in named if buckets.owner(bucket, stack) is buckets.Owner.STACK)
@@ -104,7 +102,7 @@ def _finish(stack: str, here: account.Account, console: Console, *, delete_data:
 
 
 def _belongings(stack: str, found: dict[str, Any]) -> Belongings:
-    outputs = account.outputs_of(found)  # none where the creation failed
+    outputs = account.outputs_of(found)  # none if the creation failed
     taken = outputs.get("InputBucketNames", outputs.get("InputBucketName", ""))
     return Belongings(
         stack,
@@ -140,7 +138,7 @@ def _agreed(stack: str, console: Console) -> bool:
 
 
 def _take_back(ours: Belongings, console: Console) -> None:
-    """EventBridge is off again where a deployment switched it on, unless somebody else has come to need it."""
+    """Switches EventBridge off where a deployment switched it on, unless others use it now."""
     for bucket in ours.switched_on:
         try:
             rules = inputs.used_by_others(bucket, ours.stack)
@@ -149,12 +147,12 @@ def _take_back(ours: Belongings, console: Console) -> None:
                 console.print(f"Switched EventBridge off for {bucket} again.")
             else:
                 console.print(f"Left EventBridge on for {bucket}: the rule {rules[0]} may need it.")
-        except PipelineError as exc:  # the rest is to be done all the same
+        except PipelineError as exc:  # continue with the rest
             console.print(f"[red]EventBridge is still on for {bucket}[/]: {exc}", soft_wrap=True)
 
 
 def _sweep(prefix: str) -> Iterator[str]:
-    """Removes the queues of processes that could not do it themselves; their stack is gone, so none is in use."""
+    """Deletes the temporary queues of killed processes; their stack is deleted, so none is in use."""
     sqs = clients.sqs()
     with translate_errors("removing leftover queues"):
         pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1000})

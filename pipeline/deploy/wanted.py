@@ -1,4 +1,4 @@
-"""A deployment as it was asked for, and the values of the template's parameters that follow from it."""
+"""A requested deployment, and the resulting values of the template's parameters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipeline.deploy import account, states
 from pipeline.deploy.compact import MAX_BYTES, compacted
 
 _TEMPLATES = (Path(__file__).parents[2] / "cloudformation", Path(__file__).with_name("templates"))
-#: In a checkout, at its top; in an installed package, which has none there, beside this module.
+#: At the top of a checkout; in an installed package beside this module.
 TEMPLATE = next((folder for folder in _TEMPLATES if folder.is_dir()), _TEMPLATES[0]) / "batch.yaml"
 
-#: Buckets are called after the stack, the account and the region, and S3 takes 63 characters.
+#: Bucket names contain the stack's name, the account and the region, and S3 allows 63 characters.
 MAX_NAME_CHARS = 28
 _NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A deployment as it was asked for. ``given``: values of the template's parameters."""
+    """A requested deployment. ``given``: values of the template's parameters."""
 
     stack: str
     given: Mapping[str, str]
@@ -33,14 +33,14 @@ class Wanted:
     network: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     service_role: str | None = None
-    input_buckets: tuple[str, ...] = ()  # that are there already
+    input_buckets: tuple[str, ...] = ()  # existing ones
     yes: bool = False
     dry_run: bool = False
     unchecked: bool = False  # without the preflight
 
 
 def check_name(stack: str) -> None:
-    """Raises ``PipelineError`` for one that buckets and queues can't be called after."""
+    """Raises ``PipelineError`` for a name that buckets and queues can't contain."""
     if not _NAME.fullmatch(stack):
         raise PipelineError(
             f"{stack!r} can't be the stack's name, since buckets and queues are called after it: "
@@ -49,7 +49,7 @@ def check_name(stack: str) -> None:
 
 
 def read_template(template: Path) -> str:
-    """Its text, without comments. Raises ``PipelineError``, also where CloudFormation would not take it."""
+    """The template's text, without comments. Raises ``PipelineError``, also if CloudFormation would reject it."""
     try:
         text = compacted(template.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -66,7 +66,7 @@ def read_template(template: Path) -> str:
 
 
 def existing_stack(stack: str) -> dict[str, Any] | None:
-    """None where there is none. Raises ``PipelineError`` where it can't be changed."""
+    """The existing stack, or None. Raises ``PipelineError`` if it can't be changed."""
     found = account.describe(stack)
     state = states.of(stack, None if found is None else found["StackStatus"])
     return None if state is states.StackState.NEW else found
@@ -75,7 +75,7 @@ def existing_stack(stack: str) -> dict[str, Any] | None:
 def parameter_values(
     wanted: Wanted, declared: Mapping[str, str | None], existing: dict[str, Any] | None, console: Console
 ) -> dict[str, str]:
-    """What is given, else what the stack has, else the network to be found. Raises ``PipelineError`` for what lacks."""
+    """The parameters: given ones, else the stack's, else the default network. Raises ``PipelineError``."""
     values = dict(wanted.given)
     if wanted.input_buckets:
         values["ExistingInputBuckets"] = ",".join(wanted.input_buckets)

@@ -1,4 +1,4 @@
-"""Watches a deployment's containers, so that why they did not start is known before a rollback removes the evidence."""
+"""Watches a deployment's containers, to record why they did not start before a rollback removes the evidence."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.aws import clients
 from pipeline.deploy import reasons
 
 SERVICES = ("bridge", "worker", "flower")
-#: ECS answers for this many tasks at once.
+#: ECS's limit for one DescribeTasks.
 _TASKS = 100
-#: Of a container that stopped.
+#: Log lines of a stopped container.
 LOG_LINES = 8
-#: ECS is asked at most this often.
+#: Minimum seconds between requests to ECS.
 PAUSE_S = 10.0
-#: Events of a service that say that all is well.
+#: Service events that are no problem.
 _FINE = ("has reached a steady state", "has started", "deployment completed", "registered", "has stopped")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceProblem:
-    """One thing that went wrong with a service, as ECS and the log tell it."""
+    """A problem of a service, from ECS and the log."""
 
     service: str
     said: str
@@ -34,7 +34,7 @@ class ServiceProblem:
     log: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """What a person should read."""
+        """The lines to print."""
         if self.reason is None:
             yield f"{self.service}: {self.said}"
         else:
@@ -46,13 +46,13 @@ class ServiceProblem:
 
 @dataclass(slots=True)
 class Witness:
-    """``look`` returns what is new since the last time, and never raises: it is beside the deployment.
+    """``look`` returns new problems, and never raises, so that it can't disturb the deployment.
 
     Events and stopped containers from before it was made are left out.
     """
 
     stack: str
-    cluster: str | None = None  # one that was there before and is shared; without it the stack's own
+    cluster: str | None = None  # an existing, shared cluster; None: the stack's own
     clock: Callable[[], float] = time.monotonic
     found: list[ServiceProblem] = field(default_factory=list)
     _since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -64,7 +64,7 @@ class Witness:
         return self.stack if self.cluster is None else self.cluster
 
     def _services(self) -> dict[str, str]:
-        """By their names in the cluster; in a shared one those begin with the stack's."""
+        """The services by their names in the cluster; in a shared one those begin with the stack's name."""
         return {name if self.cluster is None else f"{self.stack}-{name}": name for name in SERVICES}
 
     def look(self) -> list[ServiceProblem]:
@@ -74,9 +74,9 @@ class Witness:
         self._asked = now
         try:
             new = [*self._stopped(), *self._events()]
-        except (ClientError, BotoCoreError):  # no cluster yet, none any more, or not allowed
+        except (ClientError, BotoCoreError):  # the cluster does not exist, or access is denied
             return []
-        # Each replacement of a container fails as the one before it did.
+        # Each replacement of a container fails in the same way.
         told = {(each.service, each.reason or each.said) for each in self.found}
         fresh: list[ServiceProblem] = []
         for each in new:
@@ -94,7 +94,7 @@ class Witness:
             return
         for task in ecs.describe_tasks(cluster=self._where, tasks=arns)["tasks"]:
             if task.get("lastStatus") != "STOPPED":
-                continue  # its reason is complete only then
+                continue  # its reason is complete only after it has stopped
             self._seen.add(task["taskArn"])
             service = self._services().get(task.get("group", "").removeprefix("service:"))
             if service is None or task.get("createdAt", self._since) < self._since or _expected(task):
@@ -111,14 +111,14 @@ class Witness:
                 said.append(f"exit code {container['exitCode']}")
         log = self._log(service, task["taskArn"])
         text = "; ".join(dict.fromkeys(part for part in said if part))
-        # A wrong CPU shows in the log alone.
+        # Only the log shows a wrong CPU.
         reason = reasons.find(text)
         if reason is None or "log" in reason.todo:
             reason = reasons.find("\n".join(log)) if "exec format error" in "\n".join(log) else reason
         return ServiceProblem(service, text or "a container stopped", reason, log)
 
     def _log(self, service: str, task_arn: str) -> tuple[str, ...]:
-        """The last lines of a container's log; none where it wrote none."""
+        """The last lines of a container's log."""
         try:
             answer = clients.client("logs").get_log_events(
                 logGroupName=f"/{self.stack}/{service}",
@@ -145,7 +145,7 @@ class Witness:
 
 
 def _expected(task: dict[str, Any]) -> bool:
-    """Stopped by an update or by scaling: no fault."""
+    """Whether an update or scaling stopped it, which is no problem."""
     if task.get("stopCode") not in ("ServiceSchedulerInitiated", "UserInitiated"):
         return False
     return "health check" not in task.get("stoppedReason", "").lower()

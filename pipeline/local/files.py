@@ -1,4 +1,4 @@
-"""Which files a local run takes, and the key that each is uploaded under."""
+"""Finds the files of a local run, and the key of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, its key, and what is wrong with it, if anything is."""
+    """A file, its key, and its problem, if there is one."""
 
     path: Path
     key: str
@@ -29,10 +29,10 @@ class File:
 
 
 def find(paths: Sequence[Path], *, leave_out: Path) -> list[File]:
-    """All files below ``paths``, sorted by key; what lies in ``leave_out`` is not taken.
+    """All files below ``paths``, sorted by key, except those in ``leave_out``.
 
     One folder: keys are relative to it. Several paths: each begins with its path's name.
-    Raises ``PipelineError`` when a path is missing, no file is found, or two files want the same key.
+    Raises ``PipelineError`` if a path is missing, no file is found, or two files would have the same key.
     """
     found: dict[str, File] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Flower in the embedded run: on a free loopback port, with a password that lives as long as the run."""
+"""Flower in the embedded run: on a free loopback port, with a password for this run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_WITHIN_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Flower is. Not as one URL: in a page that was opened as ``http://user:password@…`` its buttons fail."""
+    """Flower's address. Not one URL: in a page opened as ``http://user:password@…`` the buttons fail."""
 
     url: str
     user: str
@@ -29,7 +29,7 @@ class Address:
 def start(stack: LocalStack) -> Address:
     """Starts Flower and waits until it listens to events. Raises ``PipelineError``.
 
-    It has a password because without one it shows no buttons.
+    It has a password, since Flower shows no buttons without one.
     """
     port, password = _free_port(), secrets.token_urlsafe(9)
     stack.start(

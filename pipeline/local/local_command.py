@@ -1,4 +1,4 @@
-"""``python -m pipeline local``: what the person sees."""
+"""``python -m pipeline local``: its output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.local.results import FileResult, FileState
 from pipeline.local.run import Run, prepare
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 
-#: Without a terminal, a line each this many files.
+#: Without a terminal, the number of files per line of progress.
 PLAIN_EVERY = 25
 
 
@@ -40,14 +40,14 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
         stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
         if flower:
             click.echo(f"Flower: {start_flower(stack)}")
-        # A route's rule for the content reads where the usual variables point.
+        # Rules for the content read from the endpoint in the usual variables.
         cleanup.enter_context(_environment(stack.environ()))
         run = Run(stack, out, keep=keep)
         started = time.monotonic()
         results: list[FileResult] = []
         try:
             _collect(run, files, results)
-        finally:  # an interrupted run accounts for what it has done
+        finally:  # an interrupted run also reports what it has done
             seconds = time.monotonic() - started
             page = _write_sheet(out, results, seconds)
             _summary(results, len(files), page, seconds)
@@ -77,7 +77,7 @@ def _write_sheet(out: Path, results: Sequence[FileResult], seconds: float) -> Pa
 
 
 def _collect(run: Run, files: Sequence[File], results: list[FileResult]) -> None:
-    """Runs, and says how it goes: with a bar on a terminal, in lines elsewhere. Adds to ``results`` as they come."""
+    """Processes the files and shows the progress: a bar on a terminal, lines elsewhere. Appends to ``results``."""
     counts = dict.fromkeys(FileState, 0)
     size_bytes, started = 0, time.monotonic()
     with progress("Files", len(files)) as bar:
@@ -96,7 +96,7 @@ def _collect(run: Run, files: Sequence[File], results: list[FileResult]) -> None
 
 
 def _summary(results: Sequence[FileResult], wanted: int, page: Path, seconds: float) -> None:
-    """What became of all files, why some were skipped, and how to go on after an interruption."""
+    """Prints the totals, why files were skipped, and how to continue after an interruption."""
     totals = sheet.totals(results)
     for reason, keys in _skipped(results).items():
         click.echo(printable(f"skipped: {pluralize(len(keys), 'file')}, for example {keys[0]}: {reason}"))
@@ -121,7 +121,7 @@ def _skipped(results: Sequence[FileResult]) -> dict[str, list[str]]:
 
 
 def _stay(stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]) -> None:
-    """Keeps everything running, and collects what a person drops into the input bucket, until Ctrl-C."""
+    """Keeps everything running until Ctrl-C, and collects the renditions of new uploads."""
     variables = stack.write_variables()
     click.echo(
         f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"

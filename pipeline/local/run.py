@@ -1,4 +1,4 @@
-"""The run: files in, renditions out, every file accounted for."""
+"""The local run: uploads files, collects renditions, and accounts for every file."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QU
 from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.s3 import content
 
-#: Files uploaded and not yet finished: bounds what the emulator holds, and its queues' length.
+#: Maximum number of unfinished files: bounds the emulator's memory and its queues.
 WINDOW = 48
-#: Seconds between looks at the dead-letter queues.
+#: Seconds between checks of the dead-letter queues.
 DEAD_LETTER_CHECK_S = 3.0
 
 
-#: Looks at the queues that find nothing in them, one after another, before files that wait are given up.
+#: Consecutive checks that find all queues empty, after which unfinished files have failed.
 IDLE_LOOKS = 2
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A file that is uploaded, and not finished yet."""
+    """An uploaded file that is not finished yet."""
 
     size: int
     etag: str
-    route: Route | None  # None: a rule for its content failed, and a worker tries again
+    route: Route | None  # None: a rule for its content failed, and a worker retries
     arrived: dict[str, str] = field(default_factory=dict)  # names of outputs, by folder
 
     @property
@@ -56,7 +56,7 @@ class _Waiting:
 
 
 class Run:
-    """Uploads files to a running ``LocalStack`` and collects what comes out into a folder."""
+    """Uploads files to a running ``LocalStack``, and writes the renditions into a folder."""
 
     def __init__(self, stack: LocalStack, out: Path, *, keep: bool) -> None:
         self._stack = stack
@@ -68,7 +68,7 @@ class Run:
         self._dead_letter_urls = {name: self._url(PREFIX + name + DEAD_LETTERS) for name in QUEUES}
         self._routes = Routes.load(Settings.from_env(stack.environ()), content.look)
         self._waiting: dict[str, _Waiting] = {}  # by key
-        self._idle = 0  # looks at empty queues in a row
+        self._idle = 0  # consecutive checks that found all queues empty
         self._checked_at = 0.0
 
     def _url(self, name: str) -> str:
@@ -94,7 +94,7 @@ class Run:
                 yield refused
 
     def collect(self) -> Iterator[FileResult]:
-        """One look at what was written since the last one, and at the dead-letter queues."""
+        """Handles new renditions and records once, and checks the dead-letter queues."""
         self._stack.check()
         received = self._sqs.receive_message(
             QueueUrl=self._results_url, MaxNumberOfMessages=MAX_ENTRIES, WaitTimeSeconds=1
@@ -111,11 +111,11 @@ class Run:
             yield from self._given_up(bool(received.get("Messages")))
 
     def _upload(self, file: File) -> FileResult | None:
-        """Puts a file into the input bucket, or tells why not."""
+        """Uploads a file, or returns why it could not."""
         if file.problem is not None:
             return FileResult(file.key, FileState.FAILED, reason=file.problem.reason, advice=file.problem.advice)
         source = Source(INPUT_BUCKET, file.key)
-        skipped = self._routes.skip_reason(source, is_gone=True)  # it is not there yet
+        skipped = self._routes.skip_reason(source, is_gone=True)  # the object does not exist yet
         if skipped is not None:
             return FileResult(file.key, FileState.SKIPPED, reason=skipped)
         try:
@@ -134,7 +134,7 @@ class Run:
         source = Source(INPUT_BUCKET, file.key, etag=answer["ETag"].strip('"'), size=file.path.stat().st_size)
         try:
             route, skipped = self._routes.match(source), self._routes.skip_reason(source)
-        except Exception:  # a rule for the content: the bridge asks it again, and in the end a worker records it
+        except Exception:  # a rule for the content failed: the bridge retries, and finally a worker records it
             route, skipped = None, None
         self._waiting[file.key] = _Waiting(source.size or 0, source.etag or "", route)
         return (
@@ -144,7 +144,7 @@ class Run:
         )
 
     def _arrived(self, name: str) -> FileResult | None:
-        """A failure record or the last output of its route ends a file's journey."""
+        """Handles a new object in the output bucket. A failure record or the last output finishes a file."""
         if name.startswith(FAILED_PREFIX):
             source_key = self._key_of_record(name)
             if source_key not in self._waiting and not self._keep:
@@ -165,7 +165,7 @@ class Run:
         return None if waiting.route is None or waiting.missing else self._done(key, waiting)
 
     def _expect(self, key: str) -> _Waiting | None:
-        """Of what a person has put into the bucket: with all that is stored of it already."""
+        """Starts to wait for an object that a person has uploaded; includes its existing outputs."""
         if not (found := self._head(INPUT_BUCKET, key)):
             return None
         source = Source(INPUT_BUCKET, key, etag=found["ETag"].strip('"'), size=found["ContentLength"])
@@ -188,7 +188,7 @@ class Run:
             width, _, height = metadata.get("pixels", "").partition("x")
             size = (int(width), int(height)) if height else (0, 0)
             written.append(OutputFile(name, folder.rstrip("/"), path.stat().st_size, found["ContentType"], size))
-        if waiting.route is not None:  # in the order in which they are declared
+        if waiting.route is not None:  # in the order of declaration
             order = [output.folder.rstrip("/") for output in waiting.route.outputs]
             written.sort(key=lambda each: order.index(each.folder))
         done = FileResult(
@@ -202,21 +202,21 @@ class Run:
         return self._finish(done, written=list(waiting.arrived.values()))
 
     def _head(self, bucket: str, key: str) -> Any:
-        """What the store says of it; nothing where it is gone."""
+        """What the store says about an object; None if it does not exist."""
         try:
             return self._s3.head_object(Bucket=bucket, Key=key)
         except ClientError:
             return None
 
     def _key_of_record(self, name: str) -> str:
-        """The key of the object that failed; where only the metadata tells it, and it is gone, nothing."""
+        """The key of the object that failed; empty if only the metadata has it, and the record is gone."""
         if not is_shortened(name):
             return name.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
         found = self._head(OUTPUT_BUCKET, name)
         return (found and spelled_key(found["Metadata"].get("source-key"))) or ""
 
     def _download(self, key: str) -> tuple[Path, Any]:
-        """To its place below the output folder; returns that, and what the store says."""
+        """Downloads an output below the output folder; returns its path and what the store says about it."""
         found = self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)
         path = self._out / key
         try:
@@ -227,7 +227,7 @@ class Run:
         return path, found
 
     def _finish(self, result: FileResult, written: list[str]) -> FileResult:
-        """Takes a file off the list; removes its objects, so that the emulator stays small."""
+        """Finishes a file; deletes its objects, so that the emulator stays small."""
         self._waiting.pop(result.key, None)
         if not self._keep:
             self._s3.delete_object(Bucket=INPUT_BUCKET, Key=result.key)
@@ -236,9 +236,9 @@ class Run:
         return result
 
     def _dead_letters(self) -> Iterator[FileResult]:
-        """Files whose message was given up: the worker was lost on each of its deliveries, for example.
+        """Files whose message is a dead letter, for example because the worker was lost on every delivery.
 
-        The letters stay where they are, for a person with ``--keep`` to look at.
+        The letters stay in the queue, for a person who uses ``--keep``.
         """
         for name, url in self._dead_letter_urls.items():
             received = self._sqs.receive_message(
@@ -258,7 +258,7 @@ class Run:
                         yield self._finish(failed, written=[])
 
     def _given_up(self, has_news: bool) -> Iterator[FileResult]:
-        """Files of which nothing is in a queue any more: somebody declared an output that no task writes."""
+        """Unfinished files without messages in any queue: somebody declared an output that no task writes."""
         self._idle = 0 if has_news or not self._waiting or self._is_busy() else self._idle + 1
         if self._idle < IDLE_LOOKS:
             return
@@ -272,7 +272,7 @@ class Run:
             )
 
     def _is_busy(self) -> bool:
-        """Whether any message waits, is delayed, or is being worked on."""
+        """Whether any queue has messages, also delayed or in flight."""
         counts = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
         urls = (*(self._url(PREFIX + name) for name in QUEUES), self._results_url)
         return any(
@@ -283,7 +283,7 @@ class Run:
 
 
 def prepare(out: Path) -> None:
-    """Makes the output folder and tries to write there. Raises ``PipelineError``."""
+    """Creates the output folder and checks that it is writable. Raises ``PipelineError``."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=out):

@@ -1,6 +1,6 @@
-"""The emulator's process: prints its address on one line, and ends when its standard input does.
+"""The emulator's process: prints its address on one line, and exits when its standard input ends.
 
-So it never outlives the process that started it, however that one ended.
+So it never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def main() -> None:
-    # Objects above this many bytes are kept in files, so memory stays bounded.
+    # Larger objects are kept in files, so memory stays bounded.
     os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", "65536")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each such object is an open file
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # its parent ends it, last
+        signal.signal(number, signal.SIG_IGN)  # its parent stops it last
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
     from moto.moto_server import werkzeug_app
@@ -34,20 +34,20 @@ def main() -> None:
     from moto.server import ThreadedMotoServer
 
     class AnyCharacter(RegexConverter):
-        """Takes keys that contain a newline, which the dot of the server's pattern does not match."""
+        """Matches keys with a newline, which the dot in the server's pattern does not match."""
 
         def __init__(self, url_map: object, *items: str) -> None:
             super().__init__(url_map, *(item.replace(".+", r"[\s\S]+") for item in items))
 
     werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[attr-defined]
-    # moto looks whether an object is there, and then writes it: of two first writes in two threads it may take both.
+    # moto checks for an object and then writes it, so it may accept two first writes from two threads.
     S3Response.put_object = one_at_a_time(S3Response.put_object)  # type: ignore[method-assign]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     print(f"http://{host}:{port}", flush=True)
     sys.stdin.read()
-    os._exit(0)  # request threads that still serve a long poll are not worth waiting for
+    os._exit(0)  # don't wait for threads that still serve a long poll
 
 
 def one_at_a_time(call: Callable[P, T]) -> Callable[P, T]:

@@ -17,7 +17,7 @@ NAME = "index.html"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Files by state; bytes of the originals that were done, and of their renditions."""
+    """Files by state; bytes of the processed originals and of their renditions."""
 
     done: int
     failed: int

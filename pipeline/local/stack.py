@@ -1,4 +1,4 @@
-"""What a deployed stack is made of, on one machine: an emulator, buckets, queues, and the real processes."""
+"""The parts of a deployed stack on one machine: an emulator, buckets, queues, and the real processes."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ REGION = "us-east-1"
 PREFIX = "local-"
 INPUT_BUCKET = "local-input"
 OUTPUT_BUCKET = "local-output"
-#: Receives an event for whatever is written to the output bucket, so that nobody has to list it.
+#: Receives an event for each object that is written to the output bucket.
 RESULTS_QUEUE = PREFIX + "results"
-#: Where the emulator's topics are; the account is the emulator's own.
+#: The location of the emulator's topics; the account is the emulator's.
 TOPIC_ARN_PREFIX = f"arn:aws:sns:{REGION}:123456789012:"
 
 #: Deliveries of a message before it is moved to the dead-letter queue.
 MAX_RECEIVES = 5
-#: Seconds a child gets to end by itself after SIGTERM.
+#: Seconds that a child process has to end after SIGTERM.
 GRACE_S = 15
 
 
 @cache
 def _session() -> Any:
-    """One for all clients: each session reads botocore's descriptions of the services anew."""
+    """One session for all clients: each new session would read botocore's service descriptions again."""
     return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)  # noqa: S106
 
 
@@ -52,7 +52,7 @@ class Emulator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if log is None else log,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends this one last
+            start_new_session=True,  # Ctrl-C goes to the parent, which stops this process last
             text=True,
         )
         self._clients: dict[str, Any] = {}
@@ -65,12 +65,12 @@ class Emulator:
         return self._process.pid
 
     def environ(self) -> dict[str, str]:
-        """This process's variables, but for those that say where AWS is."""
+        """This process's environment, with the AWS variables of the emulator."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return inherited | self.variables()
 
     def variables(self) -> dict[str, str]:
-        """What points any AWS client at the emulator, and nowhere else."""
+        """The variables that point any AWS client at the emulator."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "local",
@@ -84,7 +84,7 @@ class Emulator:
         }
 
     def client(self, service: str) -> Any:
-        """The boto3 client of the emulator, whatever this process's own environment says; one for each service."""
+        """The emulator's boto3 client for a service, independent of this process's environment."""
         if service not in self._clients:
             self._clients[service] = _session().client(service, endpoint_url=self.endpoint)
         return self._clients[service]
@@ -104,7 +104,7 @@ class Emulator:
 
 
 def make_resources(emulator: Emulator) -> None:
-    """The buckets, the queues with their dead-letter queues, the topics, and the bucket's notification."""
+    """Creates the buckets, the queues with their dead-letter queues, the topics, and the notifications."""
     s3, sqs, sns = emulator.client("s3"), emulator.client("sqs"), emulator.client("sns")
     for topic in TOPICS.values():
         sns.create_topic(Name=PREFIX + topic)
@@ -132,9 +132,9 @@ def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> str:
 
 
 class LocalStack:
-    """The emulator with its resources, and the processes that production runs, started against it.
+    """The emulator with its resources, and the same processes as in production.
 
-    A context manager: on leaving, whatever was started is ended. ``logs`` is a folder for their output.
+    A context manager, which stops all processes at the end. ``logs``: a folder for their output.
     """
 
     def __init__(self, logs: Path, *, concurrency: int) -> None:
@@ -171,7 +171,7 @@ class LocalStack:
         self.stop()
 
     def environ(self) -> dict[str, str]:
-        """What the processes run under."""
+        """The environment of the processes."""
         return self.emulator.environ() | self.variables()
 
     def variables(self) -> dict[str, str]:
@@ -179,10 +179,10 @@ class LocalStack:
         return self.emulator.variables() | {
             "INPUT_BUCKET": INPUT_BUCKET,
             "OUTPUT_BUCKET": OUTPUT_BUCKET,
-            "OUTPUT_PREFIX": "",  # of the bucket that somebody has
+            "OUTPUT_PREFIX": "",  # instead of the user's own
             "QUEUE_PREFIX": PREFIX,
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
-            "POLL_WAIT_S": "1",  # so that they stop soon after they are told to
+            "POLL_WAIT_S": "1",  # so that they stop quickly
             "HEALTH_FOLDER": str(self.logs),  # one worker and one bridge each
         }
 
@@ -204,18 +204,18 @@ class LocalStack:
             stdin=subprocess.DEVNULL,
             stdout=self._log(name),
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends these in order
+            start_new_session=True,  # Ctrl-C goes to the parent, which then stops these in order
         )
 
     def check(self) -> None:
-        """Raises ``PipelineError`` when one of the processes has ended by itself."""
+        """Raises ``PipelineError`` if one of the processes has ended unexpectedly."""
         for name, child in self._children.items():
             if child.poll() is not None:
                 tail = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()[-5:]
                 raise PipelineError("\n".join([f"the {name} ended by itself (status {child.returncode}):", *tail]))
 
     def stop(self) -> None:
-        """Ends everything: the children first, so that they can still hand back what they hold."""
+        """Stops everything: the children first, so that they can release their messages."""
         for child in self._children.values():
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
@@ -228,7 +228,7 @@ class LocalStack:
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
-    """Waits for a process, then kills what is left of it and of all that it started."""
+    """Waits for a process, then kills it and everything that it started."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
     with contextlib.suppress(ProcessLookupError):

@@ -11,6 +11,9 @@ from PIL import Image, ImageChops, ImageCms
 #: ICC's name of what a profile describes, for each mode that a profile is applied to.
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 
+#: Modes in which samples are what a browser shows.
+_AS_SHOWN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
+
 #: Profiles are applied as Photoshop does by default: whites are mapped to white, and blacks to black.
 #: That matters for CMYK, whose black is not black; plain RGB profiles come out the same either way.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
@@ -47,6 +50,11 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             image = image.convert("RGB")
         image = ImageCms.applyTransform(image, transform) or image
     return image if image.mode == target else image.convert(target)
+
+
+def is_srgb(mode: str, profile: bytes | None) -> bool:
+    """Whether ``to_srgb`` leaves the colours of such a picture as they are."""
+    return mode in _AS_SHOWN and _transform(profile, "L" if mode in ("L", "LA", "1") else "RGB") is None
 
 
 @lru_cache(maxsize=4)  # building one takes about as long as applying it, and photos of one camera share theirs

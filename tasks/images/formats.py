@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageChops
+
+#: What a palette holds; and of greys, what is less than half as many bits as there would be without one.
+_FEW_COLOURS, _FEW_GREYS = 256, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +22,32 @@ class Format:
     effort: int
 
 
-#: The defaults are measured (benchmarks/results/images.md): each lossy format has the quality at which the luma
-#: of a detailed photo comes as close to the original as at JPEG quality 85 (38 dB), and the least effort, since
-#: more costs 2 to 10 times the time for 1 to 16 % of the bytes. PNG effort 3 is half the time of 6, with 6 %
+#: The defaults are measured. JPEG 85 keeps 38 dB of a detailed photo's luma (benchmarks/results/images.md). WebP and
+#: AVIF have the quality at which their SSIM equals that of sharp's defaults (python -m benchmarks.image_ssim): more is
+#: not seen, and costs half as many bytes again. The effort is the least, since more costs 2 to 10 times the time for 1
+#: to 16 % of the bytes; but WebP's 3 costs half the time more for 12 %. PNG effort 3 is half the time of 6, with 6 %
 #: more bytes on photos, and fewer on graphics.
 WRITTEN = {
     "JPEG": Format("JPEG", "image/jpeg", ".jpg", quality=85, effort=0),
     "PNG": Format("PNG", "image/png", ".png", quality=None, effort=3),
-    "WEBP": Format("WEBP", "image/webp", ".webp", quality=80, effort=0),
+    "WEBP": Format("WEBP", "image/webp", ".webp", quality=81, effort=3),
     "GIF": Format("GIF", "image/gif", ".gif", quality=None, effort=0),
-    "AVIF": Format("AVIF", "image/avif", ".avif", quality=67, effort=0),
+    "AVIF": Format("AVIF", "image/avif", ".avif", quality=55, effort=0),
 }
 
 
-def encode(image: Image.Image, written: Format, quality: int | None = None, effort: int | None = None) -> bytes:
-    """The encoded image, without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB."""
+def encode(
+    image: Image.Image,
+    written: Format,
+    quality: int | None = None,
+    effort: int | None = None,
+    *,
+    indexed: bool = False,
+) -> bytes:
+    """The encoded image, without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB.
+
+    ``indexed``: it comes from a palette, or from bits, so it may be smaller as that again; no pixel changes by it.
+    """
     quality = (written.quality or 0) if quality is None else quality
     effort = written.effort if effort is None else effort
     if image.mode == "YCbCr" and written.name != "JPEG":
@@ -46,6 +60,10 @@ def encode(image: Image.Image, written: Format, quality: int | None = None, effo
             image.save(out, "JPEG", quality=quality, optimize=effort >= 5, progressive=effort >= 8)
         case "PNG":
             image.save(out, "PNG", compress_level=effort)
+            if indexed and (palette := exact_palette(image)) is not None:
+                small = io.BytesIO()
+                palette.save(small, "PNG", compress_level=effort)
+                out = min(small, out, key=lambda each: len(each.getbuffer()))
         case "WEBP":
             image.save(out, "WEBP", quality=quality, method=round(effort * 6 / 9))
         case "AVIF":
@@ -53,6 +71,21 @@ def encode(image: Image.Image, written: Format, quality: int | None = None, effo
         case "GIF":
             palette_image(image).save(out, "GIF", optimize=False)
     return out.getvalue()
+
+
+def exact_palette(image: Image.Image) -> Image.Image | None:
+    """The same picture in colours of a palette, of so few bits a pixel as will do; None where they are too many."""
+    most = {"L": _FEW_GREYS, "RGB": _FEW_COLOURS}.get(image.mode, 0)
+    if most == 0 or image.getcolors(most) is None:
+        return None
+    if image.mode == "RGB":
+        indexed = image.quantize(_FEW_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        return None if ImageChops.difference(indexed.convert("RGB"), image).getbbox() else indexed
+    greys = sorted(grey for grey, count in enumerate(image.histogram()) if count)
+    numbers = [greys.index(grey) if grey in greys else 0 for grey in range(256)]
+    indexed = image.point(numbers)
+    indexed.putpalette([sample for grey in greys for sample in (grey, grey, grey)])
+    return indexed
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -19,17 +19,18 @@ from functools import lru_cache
 from PIL import Image
 
 from pipeline.core.errors import TooCostly
-from tasks.images.colour import drop_opaque_alpha, to_srgb
-from tasks.images.decode import FITS, cut_to, decode
+from tasks.images.colour import drop_opaque_alpha, is_srgb, to_srgb
+from tasks.images.decode import FITS, Decoded, cut_to, decode
 from tasks.images.formats import WRITTEN, Format, encode
 from tasks.images.limits import Limits
+from tasks.images.lossless import stripped
 from tasks.images.resample import RESAMPLERS, halve_chroma, resample
 
 __all__ = ["Limits", "Recipe", "Rendition", "render"]
 
 #: Raised by one whenever the same recipe would make visibly other pixels than before:
 #: stored renditions then count as out of date.
-ALGORITHM = 1
+ALGORITHM = 2
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,8 +112,10 @@ def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
         if recipe.fit == "cover":
             image = cut_to(image, recipe.box)
         image = to_srgb(drop_opaque_alpha(image), source.profile)
-        written = _output_format(source.format, image, recipe.format)
-        encoded = encode(image, written, recipe.quality, recipe.effort)
+        written, encoded = _encoded(source, image, recipe)
+        if written.name == source.format and _is_untouched(source, image):
+            kept = stripped(data, source.format)
+            encoded = encoded if kept is None or len(kept) > len(encoded) else kept
     shown = source.size if source.turn < 5 else source.size[::-1]
     return Rendition(
         data=encoded,
@@ -127,9 +130,21 @@ def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
     )
 
 
-def _output_format(source: str, image: Image.Image, forced: str | None) -> Format:
-    if forced is not None:
-        return WRITTEN[forced]
-    if source in WRITTEN:
-        return WRITTEN[source]
-    return WRITTEN["PNG" if image.mode in ("LA", "RGBA") else "JPEG"]
+def _encoded(source: Decoded, image: Image.Image, recipe: Recipe) -> tuple[Format, bytes]:
+    """In the format that is asked for, or the source's; of what browsers don't show, in the smaller of the two that
+    may be: drawings and faxes are smaller as PNG, and sharper."""
+    indexed = source.image.mode in ("1", "P")
+    choice = [recipe.format or source.format]
+    if choice[0] not in WRITTEN:
+        is_opaque = image.mode not in ("LA", "RGBA")
+        choice = (["JPEG"] if is_opaque else []) + (["PNG"] if indexed or not is_opaque else [])
+    made = [
+        (WRITTEN[name], encode(image, WRITTEN[name], recipe.quality, recipe.effort, indexed=indexed)) for name in choice
+    ]
+    return min(made, key=lambda each: len(each[1]))
+
+
+def _is_untouched(source: Decoded, image: Image.Image) -> bool:
+    """Whether the rendition shows the upload as it is: neither resized, turned, cut nor converted, and not damaged."""
+    shown = source.target == source.size == image.size and source.turn == 1
+    return shown and source.salvaged is None and is_srgb(source.image.mode, source.profile)

@@ -172,7 +172,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(monkeypatch: pytest.Mon
             tracemalloc.stop()
 
     peak(1_000)
-    assert peak(12_000) < peak(3_000) * 1.2
+    assert peak(8_000) < peak(2_000) * 1.2
 
 
 class Endless(S3Model):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,26 @@ def test_nothing_is_installed_or_built_in_the_final_image() -> None:
     assert _instructions(FINAL, "COPY") == ["--from=build /opt/pipeline /opt/pipeline", "--from=build /srv /srv"]
     assert "--only-binary :all: --require-hashes" in BUILD
     assert "pip uninstall" in BUILD
+
+
+@pytest.mark.parametrize("before", ["python:3.13-slim-trixie", f"python:3.13-slim-trixie@sha256:{'0' * 64}"])
+@pytest.mark.parametrize("digest", [f"sha256:{'a' * 64}", "ERROR: not found"])
+def test_the_base_is_pinned_to_what_the_registry_says(tmp_path: Path, before: str, digest: str) -> None:
+    """``docker`` is a stand-in: the registry's answer, to the one question that is asked."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\n[ "$4" = python:3.13-slim-trixie ] && echo \'"{digest}"\'\n')
+    docker.chmod(0o755)
+    text = re.sub(r"^ARG BASE=.*$", f"ARG BASE={before}", DOCKERFILE, flags=re.MULTILINE)
+    (tmp_path / "Dockerfile").write_text(text)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    environ = os.environ | {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    run = ["make", "pin-base"]
+    done = subprocess.run(run, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    pinned = (tmp_path / "Dockerfile").read_text()
+    assert (done.returncode == 0) == digest.startswith("sha256:"), done.stderr
+    wanted = f"ARG BASE=python:3.13-slim-trixie@{digest}" if digest.startswith("sha256:") else f"ARG BASE={before}"
+    assert pinned == re.sub(r"^ARG BASE=.*$", wanted, DOCKERFILE, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: str(path.name))

@@ -212,6 +212,10 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _set({"Ref": "OutputBucket"}, *_container("WorkerTask", "Environment", 2, "Value")),
         "containers_are_told_the_buckets",
     ),
+    "events of any account": (
+        _drop(*_properties("UploadsRule", "EventPattern", "account")),
+        "uploads_become_events",
+    ),
     "worker writes beside the prefix": (
         _drop(*_container("WorkerTask", "Environment", -1)),
         "containers_are_told_the_buckets",

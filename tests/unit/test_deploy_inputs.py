@@ -102,7 +102,7 @@ def test_what_follows_from_the_buckets_becomes_parameters(aws: Answers, key: str
     aws.on("s3.GetBucketEncryption", encrypted(key))
     values = {"ExistingInputBuckets": "one,two", "EventBridgeSwitchedOn": "old"}
     declared = dict.fromkeys(("ExistingInputBuckets", "EventBridgeSwitchedOn", "InputKmsKeyArns"), "")
-    _inputs(values, declared, HERE, Console(file=io.StringIO()))
+    _inputs("photos", values, declared, HERE, Console(file=io.StringIO()))
     assert values.get("InputKmsKeyArns", "") == needed
     assert values["EventBridgeSwitchedOn"] == "old,one,two"
 
@@ -111,17 +111,17 @@ def test_an_output_bucket_that_is_there_has_to_be_and_its_key_becomes_a_paramete
     Bucket(aws)
     aws.on("s3.GetBucketEncryption", encrypted(KEY))
     values = {"ExistingOutputBucket": "site"}
-    assert _inputs(values, {"OutputKmsKeyArn": ""}, HERE, Console(file=io.StringIO())) == []
+    assert _inputs("photos", values, {"OutputKmsKeyArn": ""}, HERE, Console(file=io.StringIO())) == []
     assert values["OutputKmsKeyArn"] == KEY
     aws.on("s3.HeadBucket", Refused("404", 404))
     with pytest.raises(PipelineError, match="bucket site does not exist"):
-        _inputs(values, {}, HERE, Console(file=io.StringIO()))
+        _inputs("photos", values, {}, HERE, Console(file=io.StringIO()))
 
 
 def test_what_was_on_before_is_not_recorded_as_ours(aws: Answers) -> None:
     Bucket(aws, EventBridgeConfiguration={})
     values = {"ExistingInputBuckets": "one"}
-    found = _inputs(values, {"EventBridgeSwitchedOn": ""}, HERE, Console(file=io.StringIO()))
+    found = _inputs("photos", values, {"EventBridgeSwitchedOn": ""}, HERE, Console(file=io.StringIO()))
     assert values["EventBridgeSwitchedOn"] == ""
     _switch(found, values, "photos", Console(file=io.StringIO()))
     assert not aws.made("s3.PutBucketNotificationConfiguration")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.__main__ import cli
+from pipeline.cli.deploying import offer
 from pipeline.cli.stack_option import of_stack
 from pipeline.cli.verb_errors import Asking, Group
 from pipeline.core.settings import Settings
@@ -129,3 +130,48 @@ def verbs(group: click.Group, before: str = "") -> dict[str, click.Command]:
 @pytest.mark.parametrize("name", sorted(set(verbs(cli)) - WITHOUT))
 def test_every_verb_takes_a_stack(name: str) -> None:
     assert any("--stack" in parameter.opts for parameter in verbs(cli)[name].params)
+
+
+def test_hours_are_those_of_the_stack_s_own_workers(aws: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = stack(ClusterName="photos")
+    found["Stacks"][0]["Parameters"] = [
+        {"ParameterKey": key, "ParameterValue": value}
+        for key, value in {"MaxWorkers": "50", "WorkerCpu": "512"}.items()
+    ]
+    aws.on("cloudformation.DescribeStacks", found)
+    given: list[float] = []
+    monkeypatch.setattr("pipeline.operations.adopt.adopt_command.adopt", lambda _, *, vcpus, **__: given.append(vcpus))
+    for options in (["--stack", "photos"], ["--stack", "photos", "--vcpus", "3"], []):
+        result = CliRunner().invoke(cli, ["adopt", "s3://uploads", "--dry-run", *options])
+        assert result.exit_code == 0, result.output
+    assert given == [25, 3, 20]
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_what_was_in_the_buckets_before_is_offered_once_the_stack_is_there(
+    aws: Answers, monkeypatch: pytest.MonkeyPatch, agreed: bool
+) -> None:
+    asked_for: list[str] = []
+    adopted: list[str] = []
+    found = stack(ClusterName="photos")
+    found["Stacks"][0]["Parameters"] = [
+        {"ParameterKey": key, "ParameterValue": "1024"} for key in ("MaxWorkers", "WorkerCpu")
+    ]
+    aws.on("cloudformation.DescribeStacks", found)
+
+    def confirm(question: str, **_: Any) -> bool:
+        asked_for.append(question)
+        return agreed
+
+    def adopt(target: str, **_: Any) -> int:
+        assert Settings.from_env().queue_prefix == "photos-"  # those of the stack
+        adopted.append(target)
+        return 0
+
+    monkeypatch.setattr("click.confirm", confirm)
+    monkeypatch.setattr("pipeline.operations.adopt.adopt_command.adopt", adopt)
+    offer(["s3://one/", "s3://two/2026/"], "photos")
+    assert asked_for == [
+        f"Look at what is in {place}, and what to process it would cost?" for place in ("s3://one/", "s3://two/2026/")
+    ]
+    assert adopted == (["s3://one/", "s3://two/2026/"] if agreed else [])

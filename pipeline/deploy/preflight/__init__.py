@@ -1,1 +1,1 @@
-"""What would make a deployment fail, found before it begins: ``python -m pipeline doctor``."""
+"""Checks for problems before a deployment: ``python -m pipeline doctor``."""

@@ -1,4 +1,4 @@
-"""Whether the image is there, and was built for the CPU that it is to run on. Only ECR is asked."""
+"""Checks that the image exists and was built for the right CPU; only for ECR."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ECR = re.compile(
 )
 _INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]
 _MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"]
-#: What the template calls them, by what images call them.
+#: The template's names of CPUs, by the images' names.
 _CPUS = {"amd64": "X86_64", "arm64": "ARM64"}
 _BUILD = {
     "X86_64": "docker build --platform linux/amd64",
@@ -70,7 +70,7 @@ def _architecture(image: str, cpu: str, built_for: set[str]) -> CheckResult:
 
 
 def _built_for(found: re.Match[str]) -> set[str]:
-    """CPUs, in the template's words. Raises ``_Missing``, and what boto3 and urllib raise."""
+    """The image's CPUs, as the template names them. Raises ``_Missing``, and boto3's and urllib's errors."""
     ecr = clients.client("ecr", found["region"])
     repository = {"registryId": found["account"], "repositoryName": found["name"]}
     wanted = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}

@@ -1,4 +1,4 @@
-"""Whether containers in these subnets can reach AWS: by an internet gateway, a NAT gateway, or endpoints."""
+"""Checks that containers in these subnets can reach AWS: by an internet gateway, a NAT gateway, or endpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.aws import clients
 from pipeline.aws.errors import code, describe_error
 from pipeline.operations.check_results import CheckResult, bad, ok, unknown, warning
 
-#: What the containers call, by the last part of the endpoint's name; S3 may be a gateway or an interface.
+#: The services that containers call, by the last part of the endpoint's name; S3 may be a gateway or an interface.
 NEEDED = ("s3", "sqs", "ecr.api", "ecr.dkr", "logs")
-#: And with Flower: events and control, its password, the port-forward, ages of the queues.
+#: Additionally for Flower: events and control, its password, the port-forward, the queues' ages.
 WITH_FLOWER = ("sns", "secretsmanager", "ssmmessages", "monitoring")
-#: Addresses that a deployment needs beside the workers: a bridge and Flower, and their successors in an update.
+#: Addresses that a deployment needs in addition to the workers': bridge and Flower, and their replacements.
 _SPARE = 4
 _EVERYWHERE = ("0.0.0.0/0",)
 
@@ -89,7 +89,7 @@ def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[Ch
 
 
 def _way(subnet: str, tables: list[dict[str, Any]]) -> str | None:
-    """By which its default route leaves; None where there is none. A subnet without a table has the VPC's main one."""
+    """The target of the default route, or None. A subnet without a table uses the VPC's main one."""
 
     def of(table: dict[str, Any], *, main: bool) -> bool:
         entries = table.get("Associations", [])
@@ -103,7 +103,7 @@ def _way(subnet: str, tables: list[dict[str, Any]]) -> str | None:
             return "internet gateway"
         if "NatGatewayId" in route:
             return "nat"
-        return "another way"  # a transit gateway, an appliance: what is behind it is not ours to know
+        return "another way"  # a transit gateway, an appliance: what is behind it is unknown
     return None
 
 

@@ -1,4 +1,4 @@
-"""Whether the caller may do what a deployment calls: IAM simulates it, where it may be asked."""
+"""Checks the caller's permissions for a deployment: IAM simulates them, if it is allowed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 
 #: In the folder of the templates.
 DEPLOYER, SERVICE = "deployer-policy.json", "service-role-policy.json"
-#: Statements for what not every deployment does.
+#: Statements that not every deployment needs.
 _OPTIONAL = {"SwitchOnEventsOfYourBuckets", "OnlyForDeleteData", "ProveAWorker", "HandToItsWorker"}
 _WITH_SERVICE_ROLE = {"HandToCloudFormation"}
-#: Denied actions that are named.
+#: Maximum number of denied actions to list.
 _NAMED = 5
 _WHAT = "permissions"
 
 
 def check(here: Account, stack: str, folder: Path, *, service_role: str | None) -> CheckResult:
-    """With a service role CloudFormation's own calls are that role's; without one they are the caller's."""
+    """With a service role, CloudFormation's calls use that role; without one, the caller's."""
     names = [DEPLOYER] if service_role is not None else [DEPLOYER, SERVICE]
     skipped = _OPTIONAL | (set() if service_role is not None else _WITH_SERVICE_ROLE)
     try:
@@ -40,7 +40,7 @@ def check(here: Account, stack: str, folder: Path, *, service_role: str | None) 
         if who is None:
             return ok(_WHAT, f"{here.arn} may do all")
         denied = [action for statement in statements for action in _denied(who, statement, here, stack)]
-    except (ClientError, BotoCoreError, ResponseParserError) as exc:  # the last one: an endpoint without IAM
+    except (ClientError, BotoCoreError, ResponseParserError) as exc:  # ResponseParserError: an endpoint without IAM
         return unknown(
             _WHAT, f"IAM could not be asked: {describe_error(exc)}", "iam:SimulatePrincipalPolicy on yourself allows it"
         )
@@ -49,7 +49,7 @@ def check(here: Account, stack: str, folder: Path, *, service_role: str | None) 
     if not denied:
         return ok(_WHAT, f"{who} may do all that a deployment calls")
     more = "" if len(denied) <= _NAMED else f" and {len(denied) - _NAMED} more"
-    # A warning, since a simulation with patterns for resources is denied where a policy names each of them.
+    # A warning, since a simulation with resource patterns is denied if a policy names single resources.
     return warning(
         _WHAT,
         f"by IAM's simulation {who} may not {', '.join(denied[:_NAMED])}{more}",
@@ -58,7 +58,7 @@ def check(here: Account, stack: str, folder: Path, *, service_role: str | None) 
 
 
 def _principal(arn: str) -> str | None:
-    """What IAM knows a caller by; None for the root user, who may do all. A session is simulated as its role."""
+    """The caller's ARN in IAM; None for the root user, who may do anything. A session is simulated as its role."""
     kind, _, name = arn.rsplit(":", 1)[1].partition("/")
     if kind == "root":
         return None
@@ -67,7 +67,7 @@ def _principal(arn: str) -> str | None:
     role = name.split("/")[0]
     try:
         found: str = clients.client("iam").get_role(RoleName=role)["Role"]["Arn"]
-    except ClientError:  # its path is not known then; most have none
+    except ClientError:  # the path is unknown then; most roles have none
         account, partition = arn.split(":")[4], arn.split(":")[1]
         return f"arn:{partition}:iam::{account}:role/{role}"
     return found
@@ -92,7 +92,7 @@ def _denied(who: str, statement: dict[str, Any], here: Account, stack: str) -> I
     )
     allowed: dict[str, bool] = {}
     for result in (result for page in pages for result in page["EvaluationResults"]):
-        # An action knows one kind of resource of a statement; for the others it is denied.
+        # An action applies to one kind of resource of a statement; for the others it is denied.
         name = result["EvalActionName"]
         allowed[name] = allowed.get(name, False) or result["EvalDecision"] == "allowed"
     yield from (name for name in actions if not allowed.get(name, False))

@@ -1,4 +1,4 @@
-"""All checks of a deployment, in the order in which they would stop it."""
+"""All checks of a deployment, in the order in which problems would occur."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.operations.check_results import CheckResult, Level
 
 
 def on_paper(values: Mapping[str, str]) -> list[CheckResult]:
-    """Of the parameters alone; nothing is asked of AWS. ``values``: of all parameters, the defaults among them."""
+    """Checks the parameters without calling AWS. ``values``: of all parameters, including defaults."""
     return list(parameters.check(values))
 
 
 def in_account(
     values: Mapping[str, str], here: Account, stack: str, folder: Path, service_role: str | None
 ) -> Iterator[CheckResult]:
-    """What the account has to say; each costs a request or two, and changes nothing. ``folder``: of the templates."""
+    """Checks the account, with one or two requests each; changes nothing. ``folder``: of the templates."""
     yield permissions.check(here, stack, folder, service_role=service_role)
     if "Image" in values:
         yield image.check(values["Image"], values.get("CpuArchitecture", "X86_64"))
@@ -28,5 +28,5 @@ def in_account(
 
 
 def wrong(results: list[CheckResult]) -> list[CheckResult]:
-    """Those that a deployment would fail by."""
+    """The results that would make a deployment fail."""
     return [result for result in results if result.level is Level.BAD]

@@ -1,4 +1,4 @@
-"""Whether the account may run as many vCPUs on Fargate as the workers may take."""
+"""Checks that the account's Fargate quota allows the vCPUs of all workers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.operations.check_results import CheckResult, ok, unknown, warning
 #: Quotas of Fargate: its on-demand and its Spot vCPU resource count.
 #: Source: AWS General Reference, "Amazon ECS endpoints and quotas", AWS Fargate service quotas.
 ON_DEMAND, SPOT = "L-3032A538", "L-36FBB829"
-#: A bridge and Flower, on demand.
+#: vCPUs of a bridge and Flower, on demand.
 _BESIDE_VCPUS = 0.5
 
 
 def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Whatever is left of a quota by others in the account is not known here."""
+    """Compares with the whole quota: other users of the account are unknown."""
     if not {"MaxWorkers", "WorkerCpu", "OnDemandWeight", "SpotWeight"} <= set(values):
         return
     workers = int(values["MaxWorkers"]) * int(values["WorkerCpu"]) / 1024
@@ -54,6 +54,6 @@ def _value(quota: str) -> float:
     try:
         return float(client.get_service_quota(**asked)["Quota"]["Value"])
     except ClientError as exc:
-        if code(exc) != "NoSuchResourceException":  # an account that has never asked for more has only AWS's own
+        if code(exc) != "NoSuchResourceException":  # an account without increases has only AWS's defaults
             raise
     return float(client.get_aws_default_service_quota(**asked)["Quota"]["Value"])

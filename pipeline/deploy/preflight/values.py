@@ -1,4 +1,4 @@
-"""Parameters that contradict each other; nothing is asked of AWS."""
+"""Checks the parameters for contradictions, without calling AWS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.settings_list import WORKED_ON, listed
 from pipeline.operations.check_results import CheckResult, bad, ok, warning
 
-#: Memory in MiB (from, to, step) that Fargate takes with these CPU units.
+#: Memory in MiB (from, to, step) that Fargate allows with these CPU units.
 #: Source: Amazon ECS Developer Guide, "Task CPU and memory" of Fargate task definitions.
 MEMORY = {
     256: (512, 2048, 512),
@@ -21,14 +21,14 @@ MEMORY = {
     8192: (16384, 61440, 4096),
     16384: (32768, 122880, 8192),
 }
-#: The one memory of the smallest CPU that is not on its steps.
+#: The smallest CPU's only memory size that is not on its steps.
 _NOT_TAKEN = {(256, 1536)}
 
-#: registry/path:tag@digest; the registry is what has a dot, a port, or is localhost.
+#: registry/path:tag@digest; the registry has a dot or a port, or is localhost.
 _IMAGE = re.compile(
     r"(?P<registry>[\w.-]+(:\d+)?/)?(?P<path>[a-z0-9._/-]+)(:(?P<tag>[\w.-]{1,128}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-#: Which settings the template's own parameters become.
+#: The settings that the template's own parameters become.
 _SETTINGS = {
     "ResizeBox": "RESIZE_BOX",
     "ThumbBox": "THUMB_BOX",
@@ -40,7 +40,7 @@ _SETTINGS = {
 
 
 def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
-    """``values``: of all parameters, the defaults among them; what is not there is not looked at."""
+    """``values``: of all parameters, including defaults; skips checks of missing ones."""
     if "Image" in values:
         yield _image(values["Image"])
     if {"WorkerCpu", "WorkerMemory"} <= set(values):

@@ -29,6 +29,7 @@ EXISTING = {
     "EventBridgeSwitchedOn": "their-photos",
     "ExistingOutputBucket": "their-site",
     "OutputPrefix": "previews/",
+    "BucketAccounts": "210987654321",
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bound",
     "RolePath": "/photos/",
     "ExistingCluster": "shared",

@@ -76,6 +76,7 @@ def _the_rule_sends(stack: Stack, queue: str) -> Iterator[str]:
     prefix = stack.parameters["KeyPrefix"]
     pattern = {
         "source": ["aws.s3"],
+        "account": [account, *stack.parameters["BucketAccounts"]],
         "detail-type": ["Object Created", "Object Deleted"],
         "detail": {"bucket": {"name": stack.parameters["ExistingInputBuckets"]}}
         | ({"object": {"key": [{"prefix": prefix}]}} if prefix else {}),
