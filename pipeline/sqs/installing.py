@@ -132,6 +132,7 @@ def transport_options(settings: BrokerSettings, time_limit_s: float | None) -> d
         "control_queue_ttl_s": settings.control_queue_ttl_s,
         "visibility_timeout_s": settings.message_visibility_timeout_s,
         "prefetch_s": settings.prefetch_s,
+        "go_on_in_place": settings.go_on_in_place,
         "max_delay_s": settings.max_delay_days * 86400,
     }
     if time_limit_s is not None:

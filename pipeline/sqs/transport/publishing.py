@@ -130,6 +130,21 @@ def active_producer(app: Celery) -> Any:
     return active.producer
 
 
+#: Decides whether a task's message, for a queue by its name, is kept instead of sent.
+Keep = Callable[[str, PublishEntry], bool]
+_keep: ContextVar[Keep | None] = ContextVar("pipeline_keep", default=None)
+
+
+@contextmanager
+def kept_by(keep: Keep) -> Iterator[None]:
+    """What this thread publishes inside the block is sent unless ``keep`` takes it."""
+    token = _keep.set(keep)
+    try:
+        yield
+    finally:
+        _keep.reset(token)
+
+
 class PublishBatch:
     """A session of ``Producer.batch``: what is published is gathered for each queue.
 
@@ -233,6 +248,9 @@ class Publisher:
             self._sqs().send_message(QueueUrl=self._url_of(queue), **sent)
             return
         entry = _entry(headers, sent)
+        keep = _keep.get()
+        if keep is not None and batch is None and keep(queue, entry):
+            return
         try:
             entry = replace(entry, url=self._url_of(queue))
             if batch is None:
