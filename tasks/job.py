@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.core.errors import MessageError
 from pipeline.core.source import Source
 from pipeline.enqueue import CHECK_EXISTING
+from tasks import handover
+from tasks.handover import Handover
 from tasks.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class Job:
     check_existing: bool  # look at what is stored before working: this may not be the first try
     is_repeated: bool  # an earlier try of this very message may have written
     is_last: bool  # of its chain
+    handover: Handover | None  # what the task before has stored, where that was in this process
+    leave: Callable[..., None]  # leaves what is stored now to the next task: see ``tasks.handover``
 
     @classmethod
     def parse(cls, task: ObjectTask, argument: Any, *, check_existing: bool = False) -> Self:
@@ -58,6 +63,8 @@ class Job:
             check_existing=check_existing or bool(known.get(CHECK_EXISTING)) or task.is_repeated,
             is_repeated=task.is_repeated,
             is_last=not task.request.chain,
+            handover=handover.found(task),
+            leave=partial(handover.leave, task),
         )
 
 

@@ -165,7 +165,12 @@ def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
     # From before the reading: a write is judged by how long ago the object was seen.
     freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
     path = None if folder is None else folder / f"object{_local_ending(job.source.key)}"
-    stored = storage.read(wanted, check_bytes=partial(_check_bytes, job.app.settings, path is not None), into=path)
+    check_bytes = partial(_check_bytes, job.app.settings, path is not None)
+    if plan.previous is not None and path is None and job.handover is not None and job.handover.is_of(wanted):
+        stored, freshness.seen_at = job.handover.stored, job.handover.seen_at
+        check_bytes(stored.found.size)
+    else:
+        stored = storage.read(wanted, check_bytes=check_bytes, into=path)
     found = stored.found
     if plan.previous is None:
         source = replace(job.source, etag=found.etag, version_id=found.version_id, size=found.size)
@@ -183,6 +188,7 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
     source = original.source
     bucket = job.app.settings.required("output_bucket")
     name = plan.output.stored(source.key, artifact.suffix)
+    made = replace(original.provenance, recipe=plan.output.current_recipe, key_suffix=artifact.suffix)
     outcome, etag = write_newest(
         bucket,
         name,
@@ -190,12 +196,16 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         content_type=artifact.content_type,
         cache_control=job.app.settings.cache_control,
         source=source,
-        made=replace(original.provenance, recipe=plan.output.current_recipe, key_suffix=artifact.suffix),
+        made=made,
         facts=artifact.metadata,
         freshness=original.freshness,
     )
     is_sized = "width" in artifact.facts
     data = artifact.data
+    if outcome is Outcome.DONE and isinstance(data, bytes) and not job.is_last:
+        metadata = made.metadata() | name.metadata() | dict(artifact.metadata)
+        seen_at = original.freshness.seen_at
+        job.leave(bucket, name.name, etag, data, content_type=artifact.content_type, metadata=metadata, seen_at=seen_at)
     data_bytes = data.stat().st_size if isinstance(data, Path) else len(data)
     size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{data_bytes} bytes"
     logger.info(

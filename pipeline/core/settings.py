@@ -182,8 +182,12 @@ class Settings(BrokerSettings):
         description="Megabytes that decoding one image may take beside what its process has anyway; raise it with "
         "`MAX_PIXELS` and `MAX_BYTES`.",
     )
-    max_cpu_s: int = Field(
-        60, ge=1, le=3600, description="Seconds of CPU time that one image may take; a file that takes more is refused."
+    max_cpu_s: int | None = Field(
+        None,
+        ge=1,
+        le=3600,
+        description="Seconds of CPU time that one image may take; a file that takes more is refused. Unset: half of "
+        "`SOFT_TIME_LIMIT_S`.",
     )
 
     # Convergence: what happens to the renditions of objects that change.
@@ -214,6 +218,11 @@ class Settings(BrokerSettings):
             raise ValueError(
                 f"HARD_TIME_LIMIT_S={self.hard_time_limit_s} must be above SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, "
                 "so that a task can clean up before it is killed"
+            )
+        if self.max_cpu_s is not None and self.max_cpu_s >= self.soft_time_limit_s:
+            raise ValueError(
+                f"MAX_CPU_S={self.max_cpu_s} must be below SOFT_TIME_LIMIT_S={self.soft_time_limit_s}, or an image "
+                "that takes too long is tried again instead of being refused"
             )
         if self.renditions is None and any(
             small > large for small, large in zip(self.thumb_box, self.resize_box, strict=True)

@@ -132,6 +132,7 @@ def transport_options(settings: BrokerSettings, time_limit_s: float | None) -> d
         "control_queue_ttl_s": settings.control_queue_ttl_s,
         "visibility_timeout_s": settings.message_visibility_timeout_s,
         "prefetch_s": settings.prefetch_s,
+        "go_on_in_place": settings.go_on_in_place,
         "max_delay_s": settings.max_delay_days * 86400,
     }
     if time_limit_s is not None:
@@ -162,7 +163,8 @@ def _send_task(app: Any) -> Callable[..., Any]:
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            return send(name, *args, **options)
+            with forking.loading():
+                return send(name, *args, **options)
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(

@@ -84,6 +84,11 @@ class BrokerSettings(BaseModel):
         description="Seconds that a received message stays hidden from other workers; extended while it is in flight, "
         "so this is how long work waits that was lost with its process.",
     )
+    go_on_in_place: bool = Field(
+        True,
+        description="Whether the next task of a chain is begun by the worker that did the one before, under the same "
+        "message; off: each is published.",
+    )
     prefetch_s: int = Field(
         5,
         ge=0,

@@ -260,7 +260,7 @@ def _process_killed(run: _Run, attempt: Attempt) -> None:
 
 def _taken_for_dead(run: _Run, attempt: Attempt) -> None:
     """Another worker gets its message, while it is still at work."""
-    run.model.lose_lease(attempt)
+    run.model.expire_visibility(attempt)
     other = run.model.receive(attempt.message)
     while other is not None and not other.finished:
         run.model.go(other)

@@ -296,7 +296,7 @@ class PipelineModel:
             if attempt.error is not None:
                 raise attempt.error
 
-    def lose_lease(self, attempt: Attempt) -> None:
+    def expire_visibility(self, attempt: Attempt) -> None:
         """Its message is visible again, though it is still at work."""
         if attempt.message.holder is attempt:
             attempt.message.holder = None

@@ -46,7 +46,7 @@ class Limits:
             settings.max_bytes,
             settings.max_frames,
             settings.max_memory_mb,
-            settings.max_cpu_s,
+            settings.max_cpu_s if settings.max_cpu_s is not None else max(1, settings.soft_time_limit_s // 2),
         )
 
     def check_bytes(self, size: int) -> None:

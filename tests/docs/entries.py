@@ -84,6 +84,7 @@ ENTRIES: tuple[Entry, ...] = (
     Stay("python -m bridge", ready="bridge: polling"),
     Stay("celery -A pipeline worker.*", ready=" ready"),
     Stay("celery -A pipeline flower", ready="Visit me at"),
+    Look("celery -A tasks (worker|flower)", "tests/acceptance/test_shop.py runs them", looks.nothing),
     Run(r"python -m pipeline health( \[worker\|bridge\])?", says="healthy: the"),
     # An operator's verbs. One of the objects lacks its thumbnail until `audit --repair`.
     Run("python -m pipeline explain .*", says="verdict: +Done"),

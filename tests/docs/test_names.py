@@ -27,6 +27,7 @@ FOREIGN = {
     "AWS_ENDPOINT_URL": "any AWS client's",
     "AWS_REGION": "any AWS client's",
     "CAPABILITY_IAM": "CloudFormation's",
+    "HTTPS_PROXY": "any program's",
     "DEPLOYMENT_BLOCKED": "an answer of ECS",
     "FARGATE_SPOT": "a capacity provider of ECS",
     "PIPELINE_SETTINGS": "many settings in one",

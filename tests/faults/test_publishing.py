@@ -12,7 +12,7 @@ TRIES = 4
 
 
 def test_a_chain_goes_on_after_its_next_task_could_not_be_published(stage: Stage) -> None:
-    with stage.worker("-c", "2") as worker:
+    with stage.worker("-c", "2", GO_ON_IN_PLACE="false") as worker:
         worker.wait_ready()
         stage.server.fault("SendMessage", queue=stage.queue, times=TRIES)
         steps = stage.app.signature("tiny.note", ["first"]), stage.app.signature("tiny.follow", ["second"])

@@ -24,7 +24,7 @@ EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "25"))
 PHASES = [Phase.generate, *([Phase.shrink] if "CONVERGENCE_SHRINK" in os.environ else [])]
 
 
-TROUBLE = ["crash", "lease", "fault", "interrupt", "outage", "wait", "delete", "undo", "repeat"]
+TROUBLE = ["crash", "expiry", "fault", "interrupt", "outage", "wait", "delete", "undo", "repeat"]
 
 
 def check(model: PipelineModel, key: str, *, faults: bool) -> None:
@@ -99,7 +99,7 @@ class Convergence(RuleBasedStateMachine):
             is_slow = attempt.serial % 2 == 0 and attempt.at.startswith(("Put", "Delete", "publish"))
             moves += [partial(model.go, attempt)] * (1 if is_slow else 40)
             moves += [partial(model.go, attempt, "crash")] * ("crash" in trouble)
-            moves += [partial(model.lose_lease, attempt)] * ("lease" in trouble)
+            moves += [partial(model.expire_visibility, attempt)] * ("expiry" in trouble)
             moves += [partial(self.fault, attempt, "fail"), partial(self.fault, attempt, "lose")] * ("fault" in trouble)
             if "interrupt" in trouble:
                 moves += [partial(self.fault, attempt, order) for order in INTERRUPTS]

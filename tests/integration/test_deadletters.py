@@ -56,7 +56,7 @@ def url(name: str, prefix: str = PREFIX) -> str:
     return clients.sqs().get_queue_url(QueueName=prefix + name)["QueueUrl"]
 
 
-def bury(name: str, body: str, reason: str | None = None, prefix: str = PREFIX, **attributes: str) -> str:
+def dead_letter(name: str, body: str, reason: str | None = None, prefix: str = PREFIX, **attributes: str) -> str:
     named = attributes | ({} if reason is None else {"reason": reason})
     return clients.sqs().send_message(
         QueueUrl=url(f"{name}-dlq", prefix),
@@ -67,11 +67,11 @@ def bury(name: str, body: str, reason: str | None = None, prefix: str = PREFIX, 
 
 def fill(prefix: str = PREFIX) -> None:
     for n in range(13):
-        bury("tasks", task(f"s3://in/{n}.jpg"), prefix=prefix)
+        dead_letter("tasks", task(f"s3://in/{n}.jpg"), prefix=prefix)
     for n in range(4):
-        bury("tasks", task(f"s3://in/x{n}.jpg"), f"s3://in/x{n}.jpg: could not be stored", prefix)
+        dead_letter("tasks", task(f"s3://in/x{n}.jpg"), f"s3://in/x{n}.jpg: could not be stored", prefix)
     for n in range(3):
-        bury("events", "{" * (n + 1), f"the message is not JSON: (char {n})", prefix)
+        dead_letter("events", "{" * (n + 1), f"the message is not JSON: (char {n})", prefix)
 
 
 def invoke(*arguments: str, answer: str | None = None) -> tuple[int, str, str]:
@@ -222,7 +222,7 @@ def test_reading_ends_though_what_sqs_counts_never_comes(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("server")
 def test_one_is_shown_whole() -> None:
     fill()
-    message_id = bury("tasks", task({"bucket": "in", "key": "ü.jpg"}), "because")
+    message_id = dead_letter("tasks", task({"bucket": "in", "key": "ü.jpg"}), "because")
     status, out, _ = invoke("show", message_id[:13])
     shown = json.loads(out)
     assert (status, shown["message_id"], shown["reason"]) == (0, message_id, "because")
@@ -242,7 +242,7 @@ def test_sqs_sends_all_of_them_back_by_itself(server: AwsServer) -> None:
 
 def test_some_of_them_are_sent_back_one_by_one_without_their_reason(server: AwsServer) -> None:
     fill()
-    bury("tasks", task("s3://in/y.jpg"), "could not be stored", other="kept")
+    dead_letter("tasks", task("s3://in/y.jpg"), "could not be stored", other="kept")
     status, _, err = invoke("redrive", "--only", "could not be stored")
     assert status == 0
     assert err == "5 dead letters sent back to queue tasks.\n"
@@ -283,7 +283,7 @@ def test_what_sqs_refuses_stays(server: AwsServer) -> None:
 
 def test_it_is_sent_before_it_is_deleted(server: AwsServer) -> None:
     """When the delete fails there are two, and never none."""
-    bury("tasks", task("s3://in/a.jpg"), "x")
+    dead_letter("tasks", task("s3://in/a.jpg"), "x")
     server.fault("DeleteMessageBatch", status=400, code="InternalError", times=9)
     assert invoke("redrive", "--only", "x")[0] == 1
     assert (ready("tasks")[0], sum(ready("tasks-dlq"))) == (1, 1)

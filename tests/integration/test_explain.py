@@ -54,7 +54,7 @@ def fail(etag: str) -> None:
     )
 
 
-def bury(body: str, reason: str) -> None:
+def dead_letter(body: str, reason: str) -> None:
     clients.sqs().send_message(
         QueueUrl=url("local-tasks-dlq"),
         MessageBody=body,
@@ -126,8 +126,8 @@ def test_missing(settings: Settings) -> None:
 
 def test_given_up(settings: Settings) -> None:
     upload()
-    bury(task({"bucket": INPUT_BUCKET, "key": KEY}), "the disk was full")
-    bury(task({"bucket": INPUT_BUCKET, "key": "another.jpg"}), "something else")
+    dead_letter(task({"bucket": INPUT_BUCKET, "key": KEY}), "the disk was full")
+    dead_letter(task({"bucket": INPUT_BUCKET, "key": "another.jpg"}), "something else")
     status, out, _ = explain()
     assert status == 1
     assert "something else" not in out

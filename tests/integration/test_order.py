@@ -96,7 +96,7 @@ def test_a_repeated_event_writes_nothing(model: PipelineModel) -> None:
 def test_a_message_delivered_again_reads_no_original(model: PipelineModel) -> None:
     up(model, "red")
     first = until(model, started(model), "settle the message")
-    model.lose_lease(first)
+    model.expire_visibility(first)
     requests(model)
     again = model.receive(first.message)
     until(model, again, "settle the message")

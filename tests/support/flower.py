@@ -36,9 +36,16 @@ class Flower:
     """``celery -A <app> flower`` on a free port, ended at the end of the ``with`` block."""
 
     def __init__(
-        self, log_path: Path, env: Mapping[str, str], *options: str, app: str = "tests.support.tiny", port: int = 0
+        self,
+        log_path: Path,
+        env: Mapping[str, str],
+        *options: str,
+        app: str = "tests.support.tiny",
+        port: int = 0,
+        cwd: Path = ROOT,
     ) -> None:
         self.log_path = log_path
+        self._cwd = cwd
         self._env = {**os.environ, **env}
         self._command = [sys.executable, "-m", "celery", "-A", app, "flower", f"--port={port}", *options]
         self.url = ""
@@ -47,7 +54,12 @@ class Flower:
         with self.log_path.open("a") as log:
             already = log.tell()
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self._command,
+                cwd=self._cwd,
+                env=self._env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         wait_until(lambda: "Visit me at" in self.log()[already:] or self._ended(), "Flower listens")
         found = re.search(r"Visit me at (http://\S+)", self.log()[already:])

@@ -135,8 +135,8 @@ class _Batch:
             self._account.trouble[order, attempt.at.partition(" ")[0]] += 1
         model.go(attempt, order)
         if not attempt.finished and rng.random() < 0.01:
-            model.lose_lease(attempt)
-            self._account.trouble["lost lease", attempt.at.partition(" ")[0]] += 1
+            model.expire_visibility(attempt)
+            self._account.trouble["expired visibility", attempt.at.partition(" ")[0]] += 1
 
     def _order(self, attempt: Attempt) -> str:
         rng = self._rng

@@ -30,7 +30,9 @@ class Worker:
         app: str = "tests.support.tiny",
         env: Mapping[str, str] | None = None,
         name: str = "worker",
+        cwd: Path = ROOT,
     ) -> None:
+        self._cwd = cwd
         self.trace_path = folder / "trace"
         self.log_path = folder / f"{name}.log"
         self._env = {
@@ -46,7 +48,12 @@ class Worker:
     def __enter__(self) -> Self:
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self._command,
+                cwd=self._cwd,
+                env=self._env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         return self
 

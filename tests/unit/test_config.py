@@ -48,6 +48,7 @@ def test_settings_are_frozen() -> None:
         ({"QUEUE_PREFIX": "a b"}, r"QUEUE_PREFIX='a b'"),
         ({"SUFFIXES": " , "}, r"SUFFIXES=.*at least 1"),
         ({"SOFT_TIME_LIMIT_S": "200"}, r"HARD_TIME_LIMIT_S=150 must be above SOFT_TIME_LIMIT_S=200"),
+        ({"MAX_CPU_S": "120"}, r"MAX_CPU_S=120 must be below SOFT_TIME_LIMIT_S=120"),
         ({"THUMB_BOX": "2000x100"}, r"THUMB_BOX=2000x100 must fit in RESIZE_BOX=1024x768"),
     ],
 )

@@ -52,6 +52,9 @@ def by_name(found: Any) -> dict[str, CheckResult]:
         ({"SoftTimeLimit": "10", "HardTimeLimit": "15"}, "settings", Level.OK),
         ({"Settings": "OUTPUT_PREFIX=a/"}, "settings", Level.BAD),
         ({"OutputPrefix": "a/", "Settings": "QUALITY=80"}, "settings", Level.OK),
+        ({"Settings": "RENDITIONS=thumbs=192"}, "settings", Level.BAD),
+        ({"Settings": "RENDITIONS=thumbs=9x9,medium=99x99:webp", "OwnFolder": ""}, "settings", Level.BAD),
+        ({"Settings": "RENDITIONS=thumbs=9x9,own/medium=99x99", "OwnFolder": "own/"}, "settings", Level.OK),
     ],
     ids=str,
 )

@@ -230,6 +230,8 @@ def test_recipe_and_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatc
     thumbs = Settings(renditions="thumbs=10x20")
     assert recipe(thumbs, declared(thumbs)[0]) == Recipe((10, 20))
     assert Limits.from_settings(Settings()) == Limits()
+    assert Limits.from_settings(Settings.from_env({"SOFT_TIME_LIMIT_S": "30"})).max_cpu_s == 15
+    assert Limits.from_settings(Settings.from_env({"MAX_CPU_S": "99"})).max_cpu_s == 99
 
 
 @pytest.mark.parametrize(

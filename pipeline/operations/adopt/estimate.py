@@ -17,9 +17,9 @@ STORED_GB_MONTH = 0.023
 #: Approximate discount of Fargate Spot; it changes hourly.
 SPOT_DISCOUNT = 0.7
 
-#: Requests for one manually enqueued image: two renditions written; the original and the resized one read; and two
-#: checks of each rendition before.
-PUTS, GETS, MESSAGES = 2, 6, 4
+#: Requests for each rendition of a manually enqueued image: it is written; the original or another one is read, and two
+#: checks come before; its message is sent, received and deleted, about.
+PUTS, GETS, MESSAGES = 1, 3, 2
 #: A worker of the template: GB per vCPU, and the largest share of a vCPU that its processes use.
 GB_PER_VCPU, BUSIEST = 2.0, 0.95
 
@@ -53,7 +53,8 @@ def estimate(objects: int, sample: Sequence[Tried], vcpus: float) -> Estimate | 
     size = sum(sum(each.sizes) for each in made) / len(made) if made else 0.0
     cpu_hours = good * cpu_s / 3600
     compute = cpu_hours / BUSIEST * (VCPU_HOUR + GB_PER_VCPU * GB_HOUR)
-    requests = objects * (PUTS * PUT + GETS * GET + MESSAGES * SQS_REQUEST)
+    renditions = max((len(each.sizes) for each in made), default=0)
+    requests = objects * renditions * (PUTS * PUT + GETS * GET + MESSAGES * SQS_REQUEST)
     return Estimate(
         objects,
         failing,

@@ -11,6 +11,10 @@ from pipeline.sqs.transport.delays import DUE_WITHIN_S, remaining_s
 from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.receiver import Received, in_flight
+from pipeline.sqs.transport.visibility import MAX_HIDDEN_S
+
+#: How long after its receive a message may become that of another task, which may take its time limit more.
+GOES_ON_WITHIN_S = MAX_HIDDEN_S / 2
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +89,21 @@ class Delivery:
                     extra={"action": "message_failed", "queue": queue},
                 )
                 self._not_delivered(message["ReceiptHandle"], exc)
+
+    def go_on(self, queue: str, message: InFlightMessage) -> None:
+        """Hands the consumer the next task of a chain, under the message of the one before.
+
+        Where nobody consumes the queue now, or SQS can hide the message for only some hours more, it is published.
+        """
+        consumer = self._consumer_of(queue)
+        if consumer is None or self._is_closed or time.monotonic() - message.received_at > GOES_ON_WITHIN_S:
+            self._parts.settlement.defer(message, 0)
+            return
+        try:
+            self._deliver_one(queue, message.url, message.message, consumer)
+        except Exception as exc:
+            logger.exception("A chain could not go on in place", extra={"action": "message_failed", "queue": queue})
+            self._not_delivered(message.handle, exc)
 
     def _admitted(self, received: Received) -> list[Message]:
         """What a poll that was open when the gate closed still brings goes back, as new."""

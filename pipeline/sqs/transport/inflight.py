@@ -16,6 +16,12 @@ class InFlightMessage:
     message: dict[str, Any]  # as ReceiveMessage returned it
     received_at: float = 0.0
     hidden_until: float = 0.0
+    is_successor: bool = False  # the text is of the next task of a chain, and SQS has that of the one before
+
+    def go_on(self, body: str) -> None:
+        """From now on this is the next task's message, as SendMessage would have taken it; its handle stays."""
+        self.is_successor = True
+        self.message = {**self.message, "Body": body, "MessageAttributes": {}}
 
     @property
     def handle(self) -> str:

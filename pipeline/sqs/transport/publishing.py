@@ -20,6 +20,7 @@ from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import describe_error
 from pipeline.aws.plain_errors import PlainError, TransientError
+from pipeline.sqs import forking
 from pipeline.sqs.transport.batcher import BatchFailure, failed_entries
 from pipeline.sqs.transport.text import escaped_once, to_text
 
@@ -98,7 +99,9 @@ def batched(app: Celery) -> Iterator[None]:
     if _is_here(active, app) and not active.has_ended:
         yield
         return
-    with app.producer_pool.acquire(block=True) as producer:
+    with forking.loading():
+        pool = app.producer_pool
+    with pool.acquire(block=True) as producer:
         batch = _Batch(app, producer)
         token = _active.set(batch)
         try:
@@ -127,6 +130,21 @@ def active_producer(app: Celery) -> Any:
     return active.producer
 
 
+#: Decides whether a task's message, for a queue by its name, is kept instead of sent.
+Keep = Callable[[str, PublishEntry], bool]
+_keep: ContextVar[Keep | None] = ContextVar("pipeline_keep", default=None)
+
+
+@contextmanager
+def kept_by(keep: Keep) -> Iterator[None]:
+    """What this thread publishes inside the block is sent unless ``keep`` takes it."""
+    token = _keep.set(keep)
+    try:
+        yield
+    finally:
+        _keep.reset(token)
+
+
 class PublishBatch:
     """A session of ``Producer.batch``: what is published is gathered for each queue.
 
@@ -143,6 +161,10 @@ class PublishBatch:
         self.channel.basic_publish(message, _publish_batch=self, **kwargs)
 
     def add(self, entry: PublishEntry) -> None:
+        if entry.size_bytes > MAX_BATCH_BYTES:  # SQS would refuse the whole call, and the others of it
+            reason = f"it has {entry.size_bytes:,} bytes, and SQS takes {MAX_BATCH_BYTES:,}"
+            self._refused.append(BatchFailure(entry, reason, final=True))
+            return
         gathered = self._gathered.setdefault(entry.url, [])
         if gathered and sum(known.size_bytes for known in gathered) + entry.size_bytes > MAX_BATCH_BYTES:
             self._send(entry.url)
@@ -226,6 +248,9 @@ class Publisher:
             self._sqs().send_message(QueueUrl=self._url_of(queue), **sent)
             return
         entry = _entry(headers, sent)
+        keep = _keep.get()
+        if keep is not None and batch is None and keep(queue, entry):
+            return
         try:
             entry = replace(entry, url=self._url_of(queue))
             if batch is None:

@@ -97,8 +97,12 @@ class Settlement:
     def fail(self, message: InFlightMessage, reason: str, *, is_outage: bool = False) -> Effect:
         """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more.
 
-        ``is_outage``: a service failed, so the receives are to last for hours.
+        ``is_outage``: a service failed, so the receives are to last for hours. The next task of a chain, which went on
+        under the message of the one before, is published then.
         """
+        if message.is_successor:
+            self.defer(message, OUTAGE_RELEASES_S[1] if is_outage else RETRY_BACKOFF.ceiling_s(1), was_begun=True)
+            return Effect.DEFER
         if self._redrive.is_last_receive(message.url, message.receives):
             self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}")
             return Effect.DEAD_LETTER

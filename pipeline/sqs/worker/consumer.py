@@ -10,6 +10,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
@@ -20,6 +21,7 @@ from celery.worker.state import maybe_shutdown
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.errors import describe_error
 from pipeline.sqs.transport.parts import Parts
+from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.request import Request
 
 #: The request class that a task names unless it has one of its own.
@@ -48,6 +50,11 @@ logging.getLogger("celery.worker.consumer.consumer").addFilter(_is_needed)
 class Consumer(consumer.Consumer):
     _losses = 0
     _lost_at = float("-inf")
+
+    def __init__(self, on_task_request: Callable[[Any], None], *args: Any, **kwargs: Any) -> None:
+        super().__init__(on_task_request, *args, **kwargs)
+        if in_place.is_on(self.app, self.pool):
+            self.on_task_request = partial(in_place.begin, self.controller)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Also what a worker comes to that can't reach SQS when it starts: here, connecting costs nothing and proves

@@ -20,6 +20,7 @@ from pipeline.sqs.settled import Decision, Effect, Service, on_raise, on_return,
 from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
+from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.gate import Gate, State
 from pipeline.sqs.worker.patience import Patience
 
@@ -51,6 +52,12 @@ class Request(request.Request):
         """Celery makes a subclass for each task, whose own ``on_success`` acknowledges what it has not looked at."""
         super().__init_subclass__(**kwargs)
         cls.on_success = Request.on_success  # type: ignore[method-assign]
+        cls.execute_using_pool = Request.execute_using_pool  # type: ignore[method-assign]
+
+    def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
+        if in_place.is_on(self._app, pool):
+            pool = in_place.Pool(pool)
+        return super().execute_using_pool(pool, **kwargs)
 
     # How a task can end, as Celery tells it.
 
@@ -58,6 +65,8 @@ class Request(request.Request):
         failed, result, runtime = failed__retval__runtime
         if failed:
             self.on_failure(result, return_ok=True)
+        elif isinstance(result, in_place.Successor):
+            self._go_on(result, runtime)
         elif self._settle(on_return, result) is Effect.DELETE:
             task_ready(self, successful=True)
             self.send_event("task-succeeded", result=result, runtime=runtime)
@@ -76,6 +85,26 @@ class Request(request.Request):
         if not soft:
             self._settle(Decision, Effect.RELEASE, f"it took longer than its hard time limit, {timeout:g} s")
         super().on_timeout(soft, timeout)
+
+    def _go_on(self, successor: in_place.Successor, runtime: float) -> None:
+        """The task is done, and its message becomes the next one's. Nothing in here deletes it."""
+        channel = self.message.channel
+        parts: Parts = channel.parts
+        message = parts.in_flight.find(self.message.delivery_tag)
+        if self.acknowledged or message is None:
+            self.acknowledged = True
+            task_ready(self)
+            return
+        self.acknowledged = True
+        try:
+            channel.gate.worked(self.name)
+            task_ready(self, successful=True)
+            message.go_on(successor.body)
+            self.send_event("task-succeeded", result=successor.shown, runtime=runtime)
+            channel.delivery.go_on(self.delivery_info["routing_key"], message)
+        except BaseException:
+            parts.in_flight.take(message)  # nobody has it: SQS delivers it again when its time-out is over
+            raise
 
     # What becomes of the message.
 

@@ -10,6 +10,7 @@ from celery import bootsteps
 
 from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.settled import carry_proofs
+from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.task_queues import check_task_queue
 
 logger = logging.getLogger(__name__)
@@ -19,13 +20,15 @@ POOLS = ("prefork", "solo", "thread")
 
 
 class Proofs(bootsteps.StartStopStep):
-    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled.
+    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled, or
+    the next task of its chain.
 
     Also loads the remote control commands of this layer.
     """
 
     def __init__(self, parent: Any, **options: Any) -> None:
         carry_proofs()
+        in_place.connect()
         import_module("pipeline.sqs.monitoring.commands")
         super().__init__(parent, **options)
 

@@ -1,0 +1,39 @@
+"""What a task leaves in its process for the next one of its chain, which may run there: see ``worker.in_place``.
+
+One value a process, of one task: the last. The next task does not depend on it. Nothing is kept in a process that is
+not a worker's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.sqs.worker import in_place
+
+#: Largest value that is kept, in bytes.
+MAX_BYTES = 8_000_000
+
+
+@dataclass(slots=True)
+class _Kept:
+    task_id: str | None = None
+    value: Any = None
+
+
+_kept = _Kept()
+
+
+def carry(task: Any, value: Any, size_bytes: int) -> None:
+    """For the body of a bound task: leaves ``value`` for the next task of its chain, if that may go on in place."""
+    _kept.task_id = _kept.value = None
+    if size_bytes <= MAX_BYTES and in_place.may_go_on(task.request.id):
+        _kept.task_id, _kept.value = task.request.id, value
+
+
+def carried(task: Any) -> Any:
+    """For the body of a bound task: what the task before it in its chain has left in this process, once; or None."""
+    if _kept.task_id is None or _kept.task_id != task.request.parent_id:
+        return None
+    value, _kept.task_id, _kept.value = _kept.value, None, None
+    return value

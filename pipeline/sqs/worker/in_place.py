@@ -1,0 +1,165 @@
+"""A chain goes on in place: its next task is begun by the worker that has done the one before, under the same message.
+
+Between two tasks of a chain lie a SendMessage, a receive, a delete and another wait in the queue. Where the next task
+is one that this worker has, on the same queue, none of that is needed: what would have been published goes to the
+worker with the result, and the worker hands it to its consumer as if it had been received. So the next task has its own
+id, events, time limits, result and log lines, and is revoked, retried and rejected as any other.
+
+    in the pool's process                         in the worker
+    ─────────────────────                         ─────────────
+    the task returns                              the message stays in flight, and is now the next task's:
+    Celery sends the next one: it is kept    ──▶  its text takes the place of the one that is done
+    the result and the kept text go back          the consumer gets it
+
+The message is deleted when the last task that went on under it has settled. Whatever happens before, SQS delivers it
+again: the tasks that are done find that they are. What a worker can't hand on, since it shuts down or its
+consumer was cancelled, is published as ever, and then the message is deleted.
+
+Published as ever from the start: what has a delay, an ETA, attributes or a group of SQS of its own, what belongs to
+another queue, what is part of a Celery group or chord, a task that this worker does not have, and one that says
+``in_place = False``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from celery import signals
+from celery.canvas import Signature
+from celery.concurrency.prefork import TaskPool
+
+from pipeline.sqs.transport.publishing import PublishEntry, kept_by
+
+#: What makes a task part of more than its chain.
+_OF_A_GROUP = ("chord", "group_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A task's result, as it is shown, and the message of the next task, which is not published.
+
+    It is no string, so whoever does not know it takes it for no result: then the message is delivered again.
+    """
+
+    shown: str
+    body: str  # as SendMessage takes it
+
+
+@dataclass(slots=True)
+class _Run:
+    """One task that a process runs."""
+
+    task_id: str
+    queue: str = ""  # that its message came from
+    body: str | None = None
+
+    def keep(self, queue: str, entry: PublishEntry) -> bool:
+        """Whether a message is kept instead of sent: it is plain, and for the same queue."""
+        if self.body is not None or queue != self.queue or set(entry.message) != {"MessageBody"}:
+            return False
+        self.body = entry.message["MessageBody"]
+        return True
+
+
+_run: ContextVar[_Run | None] = ContextVar("pipeline_in_place", default=None)
+
+
+def trace(traced: Callable[..., tuple[int, Any, float]], *args: Any, **options: Any) -> tuple[int, Any, float]:
+    """Runs Celery's ``traced`` in a pool's process; a ``Successor`` is the result where the chain can go on."""
+    with _running(str(args[1])) as run:
+        failed, result, runtime = traced(*args, **options)
+    if failed or run.body is None:
+        return failed, result, runtime
+    return failed, Successor(result, run.body), runtime
+
+
+@contextmanager
+def _running(task_id: str) -> Iterator[_Run]:
+    run = _Run(task_id)
+    token = _run.set(run)
+    try:
+        yield run
+    finally:
+        _run.reset(token)
+
+
+class Next(Signature):
+    """The next task of a chain, which Celery applies when the one before has returned."""
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, route_name: Any = None, **options: Any) -> Any:
+        run = _run.get()
+        if run is None or any(name in _OF_A_GROUP for name in (*self.options, *options)):
+            return super().apply_async(args, kwargs, route_name, **options)
+        with kept_by(run.keep):
+            return super().apply_async(args, kwargs, route_name, **options)
+
+
+def prepare(sender: Any = None, task_id: str = "", **_: Any) -> None:
+    """Celery's ``task_prerun``: the next task of the chain is one that may go on in place, if the worker has it."""
+    run, request = _run.get(), sender.request
+    if run is None or run.task_id != task_id or not request.chain or request.chord or request.group:
+        return
+    following = request.chain[-1]
+    task = sender.app.tasks.get(following.get("task"))
+    if task is None or following.get("subtask_type") is not None:
+        return
+    if getattr(task, "in_place", True) and getattr(sender, "in_place", True):
+        run.queue = (request.delivery_info or {}).get("routing_key", "")
+        request.chain[-1] = Next(following, app=sender.app)
+
+
+def may_go_on(task_id: str) -> bool:
+    """Whether the task that runs here has a next one which may go on in place."""
+    run = _run.get()
+    return run is not None and run.task_id == task_id and bool(run.queue)
+
+
+def connect() -> None:
+    """To be called in a worker, before its processes are forked."""
+    signals.task_prerun.connect(prepare, weak=False)
+
+
+class Pool:
+    """A pool whose processes run ``trace`` around Celery's own, for Celery's request to be executed by."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def apply_async(self, traced: Any, args: Any, **options: Any) -> Any:
+        return self._pool.apply_async(trace, args=(traced, *args), **options)
+
+
+def is_on(app: Any, pool: Any) -> bool:
+    """Of Celery's pools, it is the one of processes whose results come back to an event loop."""
+    return isinstance(pool, TaskPool) and bool(app.conf.broker_transport_options.get("go_on_in_place", True))
+
+
+def begin(worker: Any, request: Any) -> None:
+    """Hands a request to the pool: the next task of a chain before those that wait, in the process that is free.
+
+    That is the one which has done the task before, and may still have what the next one needs. When a task ends, its
+    place is given to the first that waits before anybody hears of it; so a task that goes on in place takes the next
+    place that is given, and that other task, which no process has begun, the one after.
+    """
+    semaphore = getattr(worker, "semaphore", None)
+    outbound = getattr(getattr(worker.pool, "_pool", None), "outbound_buffer", None)
+    waiting = getattr(semaphore, "_waiting", None)
+    if not waiting or outbound is None or not _goes_on(request):
+        worker._process_task_sem(request)
+        return
+    waiting.appendleft((_pass, (), {}))
+    worker._process_task(request)
+    outbound.rotate(1)
+
+
+def _pass() -> None:
+    """Takes a place that is taken already."""
+
+
+def _goes_on(request: Any) -> bool:
+    message = request.message.channel.parts.in_flight.find(request.message.delivery_tag)
+    return message is not None and message.is_successor

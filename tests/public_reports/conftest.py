@@ -1,0 +1,3 @@
+from tests.support.stage import aws_server
+
+__all__ = ["aws_server"]

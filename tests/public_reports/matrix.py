@@ -1,0 +1,76 @@
+"""What a worker is started with, and what of it is tried by which test; a table of docs/celery-on-sqs.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BEGINS, ENDS = "<!-- matrix: python -m tests.public_reports -->\n", "<!-- end of matrix -->\n"
+
+
+@dataclass(frozen=True)
+class Cell:
+    what: str
+    how: str
+    test: str = ""  # path::name; empty: no test runs it
+
+    @property
+    def row(self) -> str:
+        by = f"`{self.test.rpartition('/')[2]}`" if self.test else "no test"
+        return f"| {self.what} | {self.how} | {by} |"
+
+
+SHOP, CASES, WORKER = (
+    "tests/acceptance/test_shop.py",
+    "tests/public_reports/",
+    "tests/integration/test_broker_worker.py",
+)
+CELLS = (
+    Cell("pool prefork", "supported", f"{SHOP}::test_a_day_in_the_shop"),
+    Cell("pool solo", "supported; a task holds up everything else of its worker", f"{SHOP}::test_other_pools"),
+    Cell(
+        "pool threads",
+        "supported; a thread can't be ended, so there is no hard time limit",
+        f"{SHOP}::test_other_pools",
+    ),
+    Cell("pools gevent and eventlet", "refused at the start", f"{CASES}test_receiving.py::test_gevent_is_refused"),
+    Cell("FIFO queues", "refused", f"{CASES}test_install.py::test_a_fifo_queue_is_refused"),
+    Cell("several queues", "supported", f"{SHOP}::test_a_day_in_the_shop"),
+    Cell("queues chosen (-Q)", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("autoscale", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("max-tasks-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("max-memory-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("beat in the worker (-B)", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("celery multi", "as Celery does it"),
+    Cell(
+        "a proxy (`HTTPS_PROXY`)",
+        "supported",
+        "tests/integration/test_trust.py::test_a_proxy_is_used_but_for_the_hosts_that_need_none",
+    ),
+    Cell(
+        "an own authority (`AWS_CA_BUNDLE`)",
+        "supported",
+        "tests/integration/test_trust.py::test_an_own_ca_is_trusted_where_aws_is_told_to",
+    ),
+    Cell("a session token", "supported", f"{CASES}test_sending.py::test_the_session_token_is_sent"),
+    Cell("a profile, container and web identity credentials, IPv6", "as boto3 does it"),
+    Cell(
+        "a program that forks while its threads publish",
+        "supported once it has published",
+        f"{SHOP}::test_children_of_a_program_whose_threads_publish_publish_too",
+    ),
+)
+
+
+def table() -> str:
+    rows = ["| what | how | tried by |", "|---|---|---|", *(cell.row for cell in CELLS)]
+    return "\n".join(rows) + "\n"
+
+
+def with_table(page: str) -> str:
+    before, begins, rest = page.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    assert begins, "the page has no place for the matrix"
+    assert ends, "the page has no end of the matrix"
+    return before + begins + table() + ends + after
