@@ -207,7 +207,9 @@ class Settings(BrokerSettings):
 
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
-    max_retries: int = Field(5, ge=0, le=20, description="Tries after the first one when a service fails.")
+    max_retries: int = Field(
+        5, ge=0, le=20, description="Tries after the first one when a service fails one object; an outage uses up none."
+    )
     retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
 
     @model_validator(mode="after")

@@ -51,6 +51,21 @@ def test_an_outage_costs_time_and_nothing_else(tmp_path: Path, fault: str) -> No
         assert lines(made, "released") == []
 
 
+def test_objects_that_are_denied_hold_up_no_good_ones(tmp_path: Path) -> None:
+    """They are in front, more than it takes to close the gate, and each ends as its own record."""
+    with chain(tmp_path, s3_proxy=True, MAX_RETRIES="1", RETRY_BACKOFF_S="1") as (made, proxy):
+        assert proxy is not None
+        proxy.fault(action="GET", queue="denied-", status=403, code="AccessDenied", times=-1)
+        keys = [f"denied-{number}.jpg" for number in range(25)] + [f"good-{number}.jpg" for number in range(5)]
+        made.notify([made.upload(key, picture(number), 1) for number, key in enumerate(keys)])
+        made.start_bridge()
+        made.start_worker()
+        wait_until(lambda: len(made.outputs("thumbs")) == 5, "the good ones are done")
+        wait_until(lambda: len(made.outputs("failed")) == 25, "the others have records")
+        assert lines(made, "service_unavailable") == []
+        assert made.dead() == 0
+
+
 def test_it_ends_at_once_while_it_waits(tmp_path: Path) -> None:
     with chain(tmp_path, s3_proxy=True) as (made, proxy):
         assert proxy is not None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker import state
 
 from pipeline.sqs import BatchEnded, ConfigError, batched, install
+from pipeline.sqs.worker import shutdown
 from tests.public_reports.test_sending import Side, made_app, sides
 
 __all__ = ["sides"]
@@ -96,3 +99,21 @@ def test_another_thread_with_this_one_s_context_publishes_by_itself(sides: tuple
             assert ours.depth()[0] == 1
 
     asyncio.run(program())
+
+
+def test_threads_that_exceed_the_shutdown_time_out_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "should_stop", None)
+    running = [SimpleNamespace(name="t", id="1")]
+    monkeypatch.setattr(shutdown, "requests_in_pool", lambda: running)
+    pool = type("TaskPool", (), {"__module__": "celery.concurrency.thread"})
+    settings = SimpleNamespace(shutdown_timeout_s=0)
+    worker = SimpleNamespace(app=SimpleNamespace(sqs=SimpleNamespace(settings=settings)), pool_cls=pool)
+    step = shutdown.GracefulShutdown(worker)
+    step._deadline = 0.0  # long over
+    step._check()
+    assert state.should_stop is None
+    running.clear()
+    step._check()
+    assert state.should_stop == 0
+    step._woken.close()
+    step._waker.close()

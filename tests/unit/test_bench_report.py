@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import readme, report
+from benchmarks import outage, readme, record, report
 from benchmarks.contenders import contenders
 from benchmarks.report import PAGE, Results
 
@@ -25,6 +25,15 @@ def test_the_readme_has_the_same_numbers():
     assert readme.renewed(page) == page, "renew it: python -m benchmarks.readme"
     with pytest.raises(ValueError, match="0 rows"):
         readme.renewed("# Another page\n")
+
+
+def test_the_table_of_outages_is_what_its_results_make_it():
+    page = outage.PAGE.read_text()
+    assert outage.renewed(page) == page, "renew it: python -m benchmarks.outage"
+    for title, found in record.load(outage.RESULT)["outages"].items():
+        assert (found["failed"], found["dead"]) == (0, 0), title
+    with pytest.raises(ValueError, match="0 tables"):
+        outage.renewed("# Another page\n")
 
 
 def set_cpu(results: Results, **cpu_s: list[float]) -> None:

@@ -24,7 +24,7 @@ from kombu import pools
 from pipeline.aws import clients
 from pipeline.celery import make_app
 from pipeline.core.settings import Settings
-from pipeline.sqs.settled import Decision, Defer, Effect, carry, carry_proofs, on_raise, on_return, settled
+from pipeline.sqs.settled import Decision, Defer, Effect, Unavailable, carry, carry_proofs, on_raise, on_return, settled
 from pipeline.sqs.transport import batcher
 from tests.support.injection import Injection
 from tests.support.scripted import URL, scripted_channel
@@ -43,7 +43,14 @@ REFUSED: list[BaseException] = [
     EndpointConnectionError(endpoint_url="sqs"),
 ]
 PUBLISHING = ("sqs/settled.py", "transport/publishing.py", "transport/channel.py", "celery/app/trace.py")
-SETTLING = ("sqs/settled.py", "worker/request.py", "transport/settlement.py", "transport/inflight.py")
+SETTLING = (
+    "sqs/settled.py",
+    "worker/request.py",
+    "transport/settlement.py",
+    "transport/inflight.py",
+    "worker/gate.py",
+    "worker/patience.py",
+)
 
 
 # --- in the pool's process: what is in place when the worker is told that it is done ---
@@ -229,6 +236,7 @@ ENDINGS: dict[str, tuple[tuple[Any, ...], int, bool | None]] = {
     "raised on the last delivery": ((1, info(ValueError("bad")), 0.1), 5, True),
     "rejected": ((1, info(Reject("no object")), 0.1), 1, True),
     "deferred": ((1, info(Defer("S3 is out", 30)), 0.1), 1, True),
+    "unavailable": ((1, info(Unavailable("S3 is out", 30)), 0.1), 1, True),
 }
 
 

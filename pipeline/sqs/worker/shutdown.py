@@ -139,10 +139,15 @@ class GracefulShutdown(bootsteps.StartStopStep):
         if self._deadline is None or state.should_stop is not None:
             return
         running = requests_in_pool()
-        if running and time.monotonic() < self._deadline:
+        if running and (time.monotonic() < self._deadline or self._has_threads()):
             return
         self._release_running(running)
         state.should_stop = EX_OK  # Celery's loop looks at it in each turn
+
+    def _has_threads(self) -> bool:
+        """A thread can't be ended: what it works on stays hidden until it is done, or the process is killed."""
+        module: str = self._worker.pool_cls.__module__
+        return module == "celery.concurrency.thread"
 
     def _release_running(self, running: list[Any]) -> None:
         for request in running:
