@@ -64,9 +64,9 @@ browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install 
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
-referee: $(READY) ## Compare what is rendered with libvips, on a public corpus
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pyvips==3.2.0 pyvips-binary==8.18.7
-	@$(BIN)/python -m benchmarks.referee out/referee
+referee: $(READY) ## Compare what is rendered with libvips and Chromium, on public corpora (apt-get install chromium)
+	@test -d out/referee/judges || $(BIN)/python $(PIP_INSTALL) --target out/referee/judges pyvips==3.2.0 pyvips-binary==8.18.7
+	@PYTHONPATH=out/referee/judges $(BIN)/python -m benchmarks.referee out/referee
 
 check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .

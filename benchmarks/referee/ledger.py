@@ -1,0 +1,33 @@
+"""What follows from the judges, and the list of differences that are accepted, which may only shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: As ``benchmarks/referee/accepted.txt`` has them.
+NEEDS_ACCEPTANCE = ("differs", "refused, and shown whole by both")
+
+
+def verdict_of(agreeing: list[bool]) -> str:
+    """``agreeing``: for each judge that shows the file, whether the picture is the same."""
+    if not agreeing:
+        return "only here"
+    if all(agreeing):
+        return "right"
+    return "right by one judge" if any(agreeing) else "differs"
+
+
+def ledger(listed: Mapping[str, str], needed: set[str]) -> list[str]:
+    """What is wrong with the list of accepted differences: it names just those that there are."""
+    missing = [f"not right, and not accepted: {name}" for name in sorted(needed - set(listed))]
+    return missing + [f"right now, take it out of accepted.txt: {name}" for name in sorted(set(listed) - needed)]
+
+
+def read_accepted(text: str) -> dict[str, str]:
+    """Name and why, of each line; the first one says how many follow. Raises ``ValueError``."""
+    head, *lines = text.splitlines()
+    entries = [line.partition(": ") for line in lines]
+    accepted = {name: why for name, _, why in entries if why}
+    if head != f"{len(accepted)} accepted" or len(accepted) != len(lines) or list(accepted) != sorted(accepted):
+        raise ValueError("accepted.txt: the count, the order, or a reason is wrong")
+    return accepted
