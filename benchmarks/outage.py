@@ -147,7 +147,7 @@ def shown(results: dict[str, Any]) -> list[str]:
         rows.append(
             (
                 title,
-                f"{found['uploads']:,}, {found['seconds'] / 60:g}",
+                f"{found['uploads']:,}, {found['seconds'] / 60:.1f}",
                 *(f"{hour[name]:,.0f}" for name in ("s3", "sqs", "cpu_s")),
                 f"{sum(found['warnings'].values())}",
                 f"{found['failed']}, {found['dead']}",
