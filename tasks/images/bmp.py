@@ -178,12 +178,14 @@ def _read_runs(data: bytes, header: Header) -> Image.Image:
     if unpacked is None:
         raise TruncatedImage("The BMP data ends early: the end of the picture is missing.")
     indices, covered = unpacked
-    image = Image.frombuffer("P", header.size, indices, "raw", "P", 0, -1)
+    # The format forbids runs with the top row first; who writes them means it, and browsers show it.
+    step = 1 if header.top_down else -1
+    image = Image.frombuffer("P", header.size, indices, "raw", "P", 0, step)
     image.putpalette([sample for colour in _palette(data, header) for sample in colour] or [0, 0, 0])
     if covered is None:
         return image
     shown = image.convert("RGB")
-    shown.putalpha(Image.frombuffer("L", header.size, covered, "raw", "L", 0, -1))
+    shown.putalpha(Image.frombuffer("L", header.size, covered, "raw", "L", 0, step))
     return shown
 
 

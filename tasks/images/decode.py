@@ -210,7 +210,6 @@ def _open_jpeg(data: bytes) -> tuple[ImageFile.ImageFile, bytes | None]:
 def _read_png(data: bytes, limits: Limits) -> _Opened:
     file = png.read(data)
     limits.check_pixels(file.size, "PNG")
-    _check_frames("PNG", file.frames, limits)
     with _damage_reported("PNG"), _open("PNG", file.data) as source:
         source.load()
         _fix_transparency_key(source, file.data)

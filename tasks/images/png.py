@@ -16,8 +16,9 @@ from tasks.images.cicp import are_known, profile_of_numbers, profile_of_png
 _MAX_PROFILE_BYTES = 4_000_000
 #: What Pillow is given besides the critical chunks.
 _KEPT = (b"tRNS",)
-#: What is read here.
-_READ_HERE = (b"iCCP", b"eXIf", b"acTL", b"gAMA", b"cHRM", b"sRGB", b"cICP")
+#: What is read here, where it comes before the pixels, as it must (PNG, third edition, 5.6). Not acTL: the frames of an
+#: animation are in chunks that are left out, so however many it says that it has, one picture is decoded.
+_READ_HERE = (b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 #: Where the pixels of Adam7's seven passes begin, and their distance (PNG, 8.2): x, y, dx, dy.
@@ -35,11 +36,6 @@ class PngFile:
     def size(self) -> tuple[int, int]:
         width, height = struct.unpack_from(">II", self.data, 16)
         return width, height
-
-    @property
-    def frames(self) -> int:
-        animation = self.facts.get(b"acTL", b"")
-        return int.from_bytes(animation[:4], "big") if len(animation) == 8 else 1
 
     @property
     def profile(self) -> bytes | None:
@@ -114,7 +110,7 @@ class _Found:
             raise DamagedImage(f"The checksum of the PNG's chunk {_text(name)} is wrong.")
         if not right:
             self.problems.append(f"the checksum of the chunk {_text(name)} is wrong")
-        elif name in _READ_HERE and name not in self.facts:
+        elif name in _READ_HERE and name not in self.facts and not self.pixels:
             self.facts[name] = bytes(body)
         if name == b"IDAT":
             self.pixels.append(body)

@@ -136,6 +136,15 @@ def test_runs_stretches_and_lines() -> None:
     assert pixels(shown(four)) == [[red, blue, green], [green, blue, green]]
 
 
+def test_the_top_row_of_runs_may_come_first_too() -> None:
+    runs = bytes((3, 1, 0, 0)) + bytes((0, 2, 1, 0, 1, 2, 0, 1))
+    image = shown(bmp((3, -2), 8, runs, compression=1, palette=PALETTE)).convert("RGBA")
+    green, blue = (0, 255, 0, 255), (0, 0, 255, 255)
+    assert pixels(image)[0] == [green] * 3
+    assert [pixel[3] for pixel in pixels(image)[1]] == [0, 255, 0]  # type: ignore[index]
+    assert pixels(image)[1][1] == blue
+
+
 def test_pixels_that_runs_leave_out_are_transparent() -> None:
     runs = bytes((1, 1)) + bytes((0, 2, 1, 1)) + bytes((1, 2)) + bytes((0, 1))
     image = shown(bmp((3, 2), 8, runs, compression=1, palette=PALETTE))

@@ -148,7 +148,7 @@ def test_too_many_bytes_are_refused_unread() -> None:
         Limits(max_bytes=10).check_bytes(11)
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "TIFF", "AVIF"])
 def test_too_many_frames_are_refused(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("RGB", (16, 16), (8 * index, 255 - 8 * index, 99)) for index in range(12)]
     options = {"speed": 10} if format == "AVIF" else {}
@@ -157,6 +157,13 @@ def test_too_many_frames_are_refused(format: str, monkeypatch: pytest.MonkeyPatc
     refuse_to_load(monkeypatch)
     with pytest.raises(ImageTooLarge, match=rf"{format} file has more than 11 frames, the limit MAX_FRAMES"):
         render(data, BOX, Limits(max_frames=11))
+
+
+def test_the_frames_of_an_animated_png_are_not_counted_since_none_is_read() -> None:
+    frames = [Image.new("RGB", (16, 16), (8 * index, 0, 99)) for index in range(3)]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    shown = opened(render(data, Recipe((16, 16), "PNG"), Limits(max_frames=2)).data)
+    assert shown.convert("RGB").getpixel((8, 8)) == (0, 0, 99)
 
 
 def test_big_tiff_pages_are_counted_too() -> None:

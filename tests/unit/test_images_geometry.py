@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.images.decode import decode, fit
 from tasks.images.render import Limits, Recipe, render
-from tests.support.pictures import SHOWN, encoded, opened, quadrants, shown_corners
+from tests.support.pictures import SHOWN, encoded, opened, png, quadrants, shown_corners
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -157,3 +157,16 @@ def test_the_edge_of_a_drafted_jpeg_is_where_it_was() -> None:
     row = [rendition.getpixel((x, 5)) for x in range(1000)]
     edge = sum(255 - value for value in row if isinstance(value, (int, float))) / 255
     assert edge == pytest.approx(1281 / 2561 * 1000, abs=0.25)
+
+
+def test_orientation_behind_the_pixels_of_a_png_does_not_turn_it() -> None:
+    """It must come before them (PNG, third edition, 5.6); readers that show a picture as it arrives never see it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    before = png(8, 4, 8, 0, [bytes(8)] * 4, eXIf=exif.tobytes()[6:])
+    at = before.index(b"eXIf") - 4
+    end = before.index(b"IDAT") - 4
+    iend = before.index(b"IEND") - 4
+    behind = before[:at] + before[end:iend] + before[at:end] + before[iend:]
+    assert opened(render(before, Recipe((8, 8), "PNG")).data).size == (4, 8)
+    assert opened(render(behind, Recipe((8, 8), "PNG")).data).size == (8, 4)
