@@ -43,7 +43,11 @@ def _by_number(each: Report) -> list[str | int]:
 
 
 def table() -> str:
-    rows = ["| report | situation | here | stock |", "|---|---|---|---|", *(each.row for each in sorted(REPORTS, key=_by_number))]
+    rows = [
+        "| report | situation | here | stock |",
+        "|---|---|---|---|",
+        *(each.row for each in sorted(REPORTS, key=_by_number)),
+    ]
     return "\n".join(rows) + "\n"
 
 
