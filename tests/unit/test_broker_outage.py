@@ -25,6 +25,7 @@ from pipeline.sqs.transport.settlement import changed
 from pipeline.sqs.worker.gate import FAILURES, Gate, State
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.outage import GateOfChannel, GateStep
+from pipeline.sqs.worker.patience import Patience
 from pipeline.sqs.worker.request import Request
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 from tests.unit.test_broker_endings import Pool, info
@@ -114,6 +115,14 @@ def test_it_costs_a_try_where_others_succeeded_since_it_failed_last(
     worker.end(1, away(1))
     (copy,) = worker.copies
     assert {name: copy[name] for name in ("retries", "deferrals")} == {"retries": 2, "deferrals": 2} | {counted: 3}
+
+
+def test_a_dead_letter_that_is_redriven_is_tried_as_if_it_were_new(worker: Worker) -> None:
+    worker.receive(sqs_message(1, failing_since=5.0, failed_at=9.0, retries=5, deferrals=80), sqs_message(2, retries=3))
+    for number in (1, 2):
+        worker.end(number, Reject("it waited for too long", requeue=False))
+    sent = [json.loads(changed(move.message.message["Body"], move.headers)) for move in worker.channel.moves]
+    assert [Patience.of(letter["headers"]) for letter in sent] == [Patience(), Patience(retries=3)]
 
 
 def test_while_a_service_fails_for_everybody_nothing_is_received(worker: Worker) -> None:

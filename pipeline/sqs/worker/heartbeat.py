@@ -30,6 +30,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         settings = worker.app.sqs.settings
         self._stale_s = settings.health_stale_s
         self._heartbeat = Heartbeat(Path(settings.health_folder), "worker", settings.health_stale_s)
+        self._has_stopped = False
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.use_eventloop)
@@ -39,12 +40,15 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._heartbeat.touch()
 
     def stop(self, worker: Any) -> None:
+        self._has_stopped = True  # steps that stop later may run the loop
         self._heartbeat.remove()
 
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
 
     def _look(self, worker: Any) -> None:
+        if self._has_stopped:
+            return
         consumer = worker.consumer.task_consumer
         if worker.graceful_shutdown.draining or (
             consumer is not None and is_consuming(consumer.channel, self._stale_s)
