@@ -22,7 +22,7 @@ from pipeline.sqs.transport.inflight import receives
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.transport.publishing import PublishEntry, PublishError
 from pipeline.sqs.transport.settlement import changed
-from pipeline.sqs.worker.gate import FAILURES, Gate, State
+from pipeline.sqs.worker.gate import FAILURES, Gate, GateState
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.outage import GateOfChannel, GateStep
 from pipeline.sqs.worker.patience import Patience
@@ -127,7 +127,7 @@ def test_a_dead_letter_that_is_redriven_is_tried_as_if_it_were_new(worker: Worke
 
 def test_while_a_service_fails_for_everybody_nothing_is_received(worker: Worker) -> None:
     worker.fail(*range(FAILURES))
-    assert worker.channel.gate.state is State.CLOSED
+    assert worker.channel.gate.state is GateState.CLOSED
     worker.receive()  # the poll that was open brings nothing
     assert worker.channel.asked == []
     poll = worker.channel.poller.polls["tasks"]
@@ -189,7 +189,7 @@ def test_a_failure_that_is_recorded_closes_nothing(worker: Worker) -> None:
         worker.receive(sqs_message(number))
         worker.running[str(number)].callback((1, info(away(number), Settled("failed", "record")), 0.1))
         worker.channel.hub.run_soon()
-    assert worker.channel.gate.state is State.OPEN
+    assert worker.channel.gate.state is GateState.OPEN
     assert worker.copies == []
 
 
@@ -199,14 +199,14 @@ def test_what_can_t_be_published_keeps_its_receives_for_hours_and_closes_the_gat
         worker.receive(sqs_message(number, receives=min(number + 1, 4)))
         worker.end(number, shown(unpublished()))
     assert [release.after_s for release in worker.channel.releases] == [2, 32, 512, 8192, 8192]
-    assert worker.channel.gate.state is State.CLOSED
+    assert worker.channel.gate.state is GateState.CLOSED
 
 
 def test_what_sqs_refuses_for_what_it_is_closes_nothing(worker: Worker) -> None:
     for number in range(3 * FAILURES):
         worker.receive(sqs_message(number))
         worker.end(number, unpublished(is_refusal=True))
-    assert worker.channel.gate.state is State.OPEN
+    assert worker.channel.gate.state is GateState.OPEN
 
 
 def test_what_no_process_has_begun_goes_back_as_new_and_is_not_begun(

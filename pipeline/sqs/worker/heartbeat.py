@@ -11,7 +11,7 @@ from celery import bootsteps
 from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
-from pipeline.sqs.worker.gate import State
+from pipeline.sqs.worker.gate import GateState
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
@@ -53,7 +53,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if worker.graceful_shutdown.draining or (
             consumer is not None and is_consuming(consumer.channel, self._stale_s)
         ):
-            is_open = consumer is None or consumer.channel.gate.state is State.OPEN
+            is_open = consumer is None or consumer.channel.gate.state is GateState.OPEN
             self._heartbeat.touch("" if is_open else WAITING)
 
 

@@ -21,7 +21,7 @@ from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
-from pipeline.sqs.worker.gate import Gate, State
+from pipeline.sqs.worker.gate import Gate, GateState
 from pipeline.sqs.worker.patience import Patience
 
 #: What Celery's request raises for a body that is not built as its protocol says.
@@ -128,7 +128,7 @@ class Request(request.Request):
             parts.in_flight.take(message)
             self.acknowledged = True  # Celery's own decision, which comes after this one, has no effect
         if effect is not Effect.DELETE:
-            is_one_of_many = decision.service is Service.FAILS and gate.state is not State.OPEN
+            is_one_of_many = decision.service is Service.FAILS and gate.state is not GateState.OPEN
             self._tell(effect, decision.reason, logging.DEBUG if is_one_of_many else logging.WARNING)
         return effect
 
