@@ -55,7 +55,7 @@ _HELD: Final = "ApproximateNumberOfMessagesNotVisible"
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Wake:
     workers: int  # to be asked for; 0: none
     look_again_s: float
 
@@ -79,7 +79,7 @@ class WakePolicy:
         self._is_published, self._late = True, list(LATE_S)
         return SETTLE_S
 
-    def decide(self, now: float, waiting: int, held: int) -> Decision:
+    def decide(self, now: float, waiting: int, held: int) -> Wake:
         """By one look at the queue: how many tasks wait for a worker, and how many a worker holds."""
         if waiting and not held:
             return self._wake(now, waiting)
@@ -89,25 +89,25 @@ class WakePolicy:
             return self._ask(waiting)
         self._asked = 0
         if held == 0 and self._late:
-            return Decision(0, self._late.pop(0))
+            return Wake(0, self._late.pop(0))
         if held or self._is_published:  # or what was published has gone: somebody took it
             self._awake_until = now + IDLE_S
         self._is_published = False
-        return Decision(0, IDLE_S)
+        return Wake(0, IDLE_S)
 
-    def _wake(self, now: float, waiting: int) -> Decision:
+    def _wake(self, now: float, waiting: int) -> Wake:
         if not self._is_waiting:
             self._is_waiting = True
-            return Decision(0, WAITING_S)
+            return Wake(0, WAITING_S)
         if now - self._woken_at >= AGAIN_S:
             self._woken_at, self._asked = now, 0
         return self._ask(waiting)
 
-    def _ask(self, waiting: int) -> Decision:
+    def _ask(self, waiting: int) -> Wake:
         needed = math.ceil(waiting / self._backlog_per_worker)
         more = needed if needed > self._asked else 0
         self._asked = max(needed, self._asked)
-        return Decision(more, WAITING_S)
+        return Wake(more, WAITING_S)
 
 
 class WakeAlarm:

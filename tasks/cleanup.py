@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Reconciled:
     """What ``reconcile`` found and left behind."""
 
     current: Found | None  # the source
@@ -43,7 +43,7 @@ class State:
         return self.current is not None and not (self.is_complete or self.has_failed)
 
 
-def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> State:
+def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Reconciled:
     """Removes what the output bucket holds of an object and should not: see the module's text.
 
     ``thorough``: also under the names that it has with other settings or routes, and also where the object is gone
@@ -64,7 +64,7 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Stat
     )
     if wrong:
         storage.delete(bucket, wrong)
-    return State(current, is_complete, has_failed, tuple(wrong))
+    return Reconciled(current, is_complete, has_failed, tuple(wrong))
 
 
 def _held(settings: Settings, source: Source, names: Iterable[StoredName]) -> dict[str, Provenance]:
@@ -109,7 +109,7 @@ def classify(
 
 def reconcile_now(
     app: PipelineApp, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False
-) -> State:
+) -> Reconciled:
     """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
 
     ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object

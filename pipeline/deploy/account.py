@@ -24,6 +24,11 @@ class Account:
     region: str
     arn: str  # of the caller
 
+    @property
+    def partition(self) -> str:
+        """``aws``, ``aws-cn`` …"""
+        return self.arn.split(":")[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Network:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from pipeline.core.console import pluralize
 from pipeline.core.errors import PipelineError
-from pipeline.deploy import account, alarms, bucket_names, buckets, changes, foreign, inputs, shown, tags
+from pipeline.deploy import account, alarms, bucket_names, buckets, changes, foreign, inputs, shown, tags, written
 from pipeline.deploy.carrying_out import carry_out, remove_failed
 from pipeline.deploy.changes import Proposal
 from pipeline.deploy.preflight import preflight
@@ -50,6 +50,9 @@ def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
         defaults = {name: value for name, value in declared.items() if value is not None}
         _preflight(wanted, defaults | values, here, console)
     rendered = bucket_names.rendered(text, values, stack=stack, account=here.id, region=here.region)
+    output = values.get("ExistingOutputBucket") or rendered.buckets.get("OutputBucketName")
+    if output is not None and written.PARAMETER in declared:
+        values[written.PARAMETER] = written.arns(values, bucket=output, partition=here.partition)
     made = {
         parameter: name for parameter, name in rendered.buckets.items() if not values.get(_INSTEAD.get(parameter, ""))
     }

@@ -16,11 +16,12 @@ from botocore.exceptions import ClientError
 from pipeline.aws import clients
 from pipeline.aws.errors import is_denied, status, translate_errors
 from pipeline.core.errors import PipelineError
+from pipeline.deploy import written
 from pipeline.deploy.account import Account
 
 #: The owner of a bucket that may not be looked at.
 UNKNOWN = "unknown"
-#: Folders below OutputPrefix that workers keep, beside OwnFolder.
+#: Folders below OutputPrefix that workers keep, beside OwnFolder and further renditions'.
 FOLDERS = ("resized/", "thumbs/", "failed/")
 
 
@@ -62,7 +63,7 @@ class Policies:
     def __init__(self, bucket: str, stack: str, here: Account, values: Mapping[str, str], *, is_input: bool) -> None:
         self._bucket, self._stack, self._here, self._is_input = bucket, stack, here, is_input
         self._values = values
-        self._partition = here.arn.split(":")[1]
+        self._partition = here.partition
 
     def text(self) -> str:
         """All of it, as lines for the owner."""
@@ -81,7 +82,8 @@ class Policies:
         else:
             actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
             own = self._values.get("OwnFolder", "")
-            resources = [f"{arn}/{prefix}{folder}*" for folder in (*FOLDERS, *([own] if own else []))]
+            more = [*written.other_folders(self._values), *([own] if own else [])]
+            resources = [f"{arn}/{prefix}{folder}*" for folder in (*FOLDERS, *more)]
         look = {"Effect": "Allow", "Principal": self._account(), "Action": ["s3:ListBucket"], "Resource": [arn]}
         return [self._allow("Objects", actions, resources), {"Sid": f"{_sid(self._stack)}Look", **look}]
 

@@ -22,7 +22,7 @@ from pipeline.aws import clients
 from pipeline.aws.errors import translate_errors
 from pipeline.core.errors import PipelineError
 from pipeline.core.queue_names import DEAD_LETTER_QUEUES, EVENTS_QUEUE, QUEUES, TASKS_QUEUE
-from pipeline.deploy import account
+from pipeline.deploy import account, written
 
 COUNTS = ("", "NotVisible", "Delayed")
 
@@ -49,6 +49,7 @@ class Check:
         self.input_bucket, self.output_bucket = outputs["InputBucketName"], outputs["OutputBucketName"]
         self.prefix = f"{parameters.get('KeyPrefix', '')}{self.run_id}/"
         self.outputs = parameters.get("OutputPrefix", "")
+        self.folders = written.folders(parameters)
         self.minimum = int(parameters.get("MinWorkers", "0"))
         self.s3, self.sqs = clients.client("s3"), clients.client("sqs")
         queues = {name: f"{outputs['QueuePrefix']}{name}" for name in (*QUEUES, *DEAD_LETTER_QUEUES)}
@@ -67,7 +68,9 @@ class Check:
             click.echo(f"Uploaded after {time.monotonic() - started:.0f} s.")
             made = self.follow(started)
             wrong = [
-                f"{self.images - count} of {kind} are missing" for kind, count in made.items() if count < self.images
+                f"{self.images - count} of {folder} are missing"
+                for folder, count in made.items()
+                if count < self.images
             ]
             if lost := self.dead_letters() - dead:
                 wrong.append(f"{lost} messages are in the dead-letter queues")
@@ -96,16 +99,20 @@ class Check:
     def follow(self, started: float) -> dict[str, int]:
         """Prints a line per poll until all renditions exist, or the time is up; returns how many exist."""
         deadline = time.monotonic() + self.patience_s
-        click.echo("     s  events   tasks  workers  resized   thumbs")
+        names = ("events", "tasks", "workers", *(folder.rstrip("/") for folder in self.folders))
+        click.echo("     s" + "".join(f" {name:>8}" for name in names))
         while True:
-            made = {kind: self.count(f"{kind}/") for kind in ("resized", "thumbs")}
+            made = {folder: self.count(folder) for folder in self.folders}
             workers = self.workers()
             self.peak = max(self.peak, workers)
-            numbers = [self.depth(EVENTS_QUEUE), self.depth(TASKS_QUEUE), workers, made["resized"], made["thumbs"]]
+            numbers = [self.depth(EVENTS_QUEUE), self.depth(TASKS_QUEUE), workers, *made.values()]
             elapsed = time.monotonic() - started
             if workers and self.first_worker_s is None:
                 self.first_worker_s = elapsed
-            click.echo(f"{elapsed:>6.0f}" + "".join(f"{number:>9}" for number in numbers))
+            click.echo(
+                f"{elapsed:>6.0f}"
+                + "".join(f" {number:>{max(8, len(name))}}" for name, number in zip(names, numbers, strict=True))
+            )
             finished = all(count >= self.images for count in made.values())
             if finished or self.count("failed/") or time.monotonic() > deadline:
                 return made
@@ -162,8 +169,7 @@ class Check:
 
     def clean_up(self) -> None:
         """Deletes the images and their renditions; keeps failure records, for a person to read."""
-        folders = [(self.output_bucket, f"{self.outputs}{kind}/") for kind in ("resized", "thumbs")]
-        places = [(self.input_bucket, ""), *folders]
+        places = [(self.input_bucket, ""), *((self.output_bucket, self.outputs + each) for each in self.folders)]
         for bucket, folder in places:
             found = list(self.keys(bucket, folder + self.prefix))
             for start in range(0, len(found), 1000):

@@ -7,8 +7,8 @@ bridge and the real tasks, one step at a time, on modelled S3 and SQS.
 
 from __future__ import annotations
 
-from pipeline.testing.conformance import Broken, check_routes
+from pipeline.testing.conformance import BrokenRoute, check_routes
 from pipeline.testing.model import PipelineModel
 from pipeline.testing.s3 import S3Model
 
-__all__ = ["Broken", "PipelineModel", "S3Model", "check_routes"]
+__all__ = ["BrokenRoute", "PipelineModel", "S3Model", "check_routes"]

@@ -22,7 +22,7 @@ from pipeline.testing.patches import Patches
 LATE_S = 61
 
 
-class Broken(AssertionError):
+class BrokenRoute(AssertionError):
     """What a route does not hold to, in which scenario, at which step."""
 
 
@@ -40,7 +40,7 @@ Scenario = Callable[["_Run", int], bool]
 def check_routes(
     modules: str, uploads: Mapping[str, Sequence[bytes]], *, settings: Mapping[str, str] | None = None
 ) -> int:
-    """Raises ``Broken``, with what broke; returns how many runs held.
+    """Raises ``BrokenRoute``, with what broke; returns how many runs held.
 
     ``modules``: as ROUTES names them. ``uploads``: by key, the contents that it has one after another, at least two;
     bad ones too, which are to end as failure records. ``settings``: other variables.
@@ -87,26 +87,28 @@ def _undisturbed(env: Mapping[str, str], key: str, data: bytes) -> Made:
             routes = Routes.load(model.settings, look)
             route = routes.match(Source(INPUT, key))
             if route is None:
-                raise Broken(f"{key}: no route takes it: {routes.skip_reason(Source(INPUT, key))}")
+                raise BrokenRoute(f"{key}: no route takes it: {routes.skip_reason(Source(INPUT, key))}")
             stored = model.stored()
             failed = model.settings.failed_folder
             record = next((each for name, each in stored.items() if name.startswith(failed)), None)
             if record is not None:
                 reason = str(json.loads(record.data or b"{}").get("reason"))
                 if reason == TransientError.reason:
-                    raise Broken(f"{key}: {json.loads(record.data or b'{}').get('message')}")
+                    raise BrokenRoute(f"{key}: {json.loads(record.data or b'{}').get('message')}")
                 found.append(Made({}, reason))
                 continue
             if not route.complete(key, stored):
                 missing = [output.name(key) for output in route.outputs if output.name(key) not in stored]
-                raise Broken(f"{key}: all tasks of route {route.name} have ended, and {', '.join(missing)} is missing")
+                raise BrokenRoute(
+                    f"{key}: all tasks of route {route.name} have ended, and {', '.join(missing)} is missing"
+                )
             strange = set(stored) - route.complete(key, stored)
             if strange:
-                raise Broken(f"{key}: {', '.join(sorted(strange))} is no output of route {route.name}")
+                raise BrokenRoute(f"{key}: {', '.join(sorted(strange))} is no output of route {route.name}")
             found.append(Made({name: (each.data, each.content_type) for name, each in stored.items()}))
     first, second = found
     if first.outputs.keys() != second.outputs.keys() or first.reason != second.reason:
-        raise Broken(f"{key}: the same object is stored under other names each time, or fails only sometimes")
+        raise BrokenRoute(f"{key}: the same object is stored under other names each time, or fails only sometimes")
     same = {
         name: (data if second.outputs[name][0] == data else None, kind) for name, (data, kind) in first.outputs.items()
     }
@@ -142,7 +144,7 @@ class _Run:
                 yield attempt
 
     def come_to_rest(self) -> None:
-        """Raises ``Broken``."""
+        """Raises ``BrokenRoute``."""
         try:
             self.model.settle()
         except Exception as exc:  # whatever the model or the task raises outside of a task's own ways to end
@@ -150,8 +152,8 @@ class _Run:
         self._check_stored()
         self._check_audit()
 
-    def broken(self, what: str) -> Broken:
-        return Broken(f"{self.key}: {self.scenario}, at {self.at or 'the end'}: {what}")
+    def broken(self, what: str) -> BrokenRoute:
+        return BrokenRoute(f"{self.key}: {self.scenario}, at {self.at or 'the end'}: {what}")
 
     def _check_stored(self) -> None:
         stored, source = self.model.stored(), self.model.s3.buckets[INPUT].current(self.key)

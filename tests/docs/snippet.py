@@ -30,7 +30,8 @@ def main() -> None:
     tree = ast.fix_missing_locations(_Shown().visit(ast.parse(sys.stdin.read())))
     exec(compile(tree, "snippet", "exec"), {"keys": KEYS, "shown": values.append})  # noqa: S102
     for value in values:
-        print(value.get(timeout=DEADLINE_S)["outcome"] if isinstance(value, AsyncResult) else value)
+        if value is not None:
+            print(value.get(timeout=DEADLINE_S)["outcome"] if isinstance(value, AsyncResult) else value)
 
 
 if __name__ == "__main__":

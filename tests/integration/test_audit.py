@@ -407,7 +407,7 @@ def test_what_can_t_be_looked_at_is_named_and_counted_and_the_others_go_on(world
         (Status.UNREADABLE, "archived"): 2,
         (Status.UNREADABLE, "unavailable"): 2,
         (Status.UNREADABLE, "internal-error"): 1,
-        (Status.MISSING, "only a part of it"): 2,
+        (Status.MISSING, "only a part of it: no thumbs/"): 2,
         (Status.STALE, "the object is newer"): 1,
     }
     assert report.examples[Status.UNREADABLE, "archived"] == ["10.jpg", "11.jpg"]

@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.testing import Broken, check_routes
+from pipeline.testing import BrokenRoute, check_routes
 from tests.support import own_route
 
 
@@ -43,7 +43,7 @@ def test_the_images_pass() -> None:
     ],
 )
 def test_what_breaks_is_told(key: str, says: str) -> None:
-    with pytest.raises(Broken, match=says) as told:
+    with pytest.raises(BrokenRoute, match=says) as told:
         check_routes("tests.support.broken_routes", {key: [b"one", b"two"]})
     print(told.value)
 

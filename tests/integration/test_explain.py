@@ -120,7 +120,7 @@ def test_missing(settings: Settings) -> None:
     clients.sqs().send_message(QueueUrl=url("local-tasks"), MessageBody="x")
     status, out, _ = explain()
     assert status == 1
-    assert "Missing (only a part of it)" in out
+    assert "Missing (only a part of it: no thumbs/)" in out
     assert "queues:     1 message waiting; it may be among them" in out
 
 

@@ -156,6 +156,8 @@ def test_at_every_line(
         if decision.effect is Effect.DELETE:
             assert is_in_place(model, message), f"line {at}: deleted, and nothing follows from it"
         elif at <= interrupt.count:
-            assert decision.effect is Effect.RELEASE, f"line {at}: {decision} {exc!r}"
-    assert outcomes == {Effect.DELETE, Effect.RELEASE}, "it was interrupted, and in the end it was not"
+            # One that may be S3's is taken for a service that fails: then a copy takes the message's place.
+            kept = (Effect.RELEASE, Effect.DEFER) if kind is OSError else (Effect.RELEASE,)
+            assert decision.effect in kept, f"line {at}: {decision} {exc!r}"
+    assert outcomes - {Effect.DEFER} == {Effect.DELETE, Effect.RELEASE}, "it was interrupted, and in the end it was not"
     assert at > 20, "the lines were not seen"

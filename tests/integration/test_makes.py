@@ -19,7 +19,7 @@ from pipeline.core.outputs import Output
 from pipeline.core.routes import Route, Routes
 from pipeline.operations.audit.audit import Audit
 from pipeline.operations.audit.classify import Status
-from pipeline.sqs.worker.startup import RouteCheck
+from pipeline.route_check import RouteCheck
 from pipeline.testing.model import INPUT, OUTPUT, PipelineModel
 from tasks import makes, makes_file
 

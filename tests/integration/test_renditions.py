@@ -7,17 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery.events.state import State
+from click.testing import CliRunner
 from PIL import Image
 
 from pipeline import enqueue
+from pipeline.__main__ import cli
 from pipeline.celery import app
 from pipeline.core.errors import PipelineError
 from pipeline.core.routes import Routes
 from pipeline.core.source import Source
+from pipeline.core.task_result import FACTS
 from pipeline.operations.audit.audit import Audit, Repair
 from pipeline.operations.audit.classify import Status
 from pipeline.operations.explain import as_dict, collect
-from pipeline.testing.model import INPUT, OUTPUT, PipelineModel
+from pipeline.sqs.flower.options import DEFAULTS
+from pipeline.sqs.monitoring import task_result
+from pipeline.sqs.settled import Decision
+from pipeline.testing.model import INPUT, OUTPUT, PipelineModel, TaskMessage
 
 FIVE = (
     "resized=1024x768, thumbs=192x192:cover, medium=640x480:webp:q80, large@2x=2048x1536, tall<resized=x300, "
@@ -177,7 +184,9 @@ def test_explain_knows_all_of_them(model: PipelineModel, monkeypatch: pytest.Mon
     assert {each["key"].partition("/scan")[0] for each in report["renditions"]} == set(FOLDERS)
     assert all(each["by_the_current_recipe"] for each in report["renditions"])
     model.s3.remove(OUTPUT, "medium/scan.tiff.webp")
-    assert as_dict(collect(Source(INPUT, "scan.tiff"), app.routes, 10), app.routes)["status"] == "missing"
+    report = as_dict(collect(Source(INPUT, "scan.tiff"), app.routes, 10), app.routes)
+    assert report["status"] == "missing"
+    assert "only a part of it: no medium/" in str(report)
 
 
 def test_what_audit_finds_it_repairs(model: PipelineModel) -> None:
@@ -193,6 +202,50 @@ def test_what_audit_finds_it_repairs(model: PipelineModel) -> None:
     after = model.stored()
     assert set(after) == {name for name in before if "scan" not in name} | {"medium/drawing.png.webp"}
     assert all(after[name] == before[name] for name in set(after) & set(before))  # nothing was made twice
+
+
+def test_a_backfill_makes_all_of_them_of_what_was_there_before(
+    model: PipelineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.operations.backfill.make_app", lambda _: app)
+    monkeypatch.setattr("pipeline.operations.backfill.queues.depth", lambda _: len(model.tasks))
+    for name, value in {"INPUT_BUCKET": INPUT, "OUTPUT_BUCKET": OUTPUT, "RENDITIONS": FIVE}.items():
+        monkeypatch.setenv(name, value)
+    for key, data in UPLOADS.items():
+        model.s3.put(INPUT, key, data)
+    upload(model, "turned.jpg")  # one of them is done, and stays as it is
+    before = model.stored()
+    assert len(before) == len(FOLDERS)
+    assert audited(model, full=True) == {Status.MISSING: set(UPLOADS) - {"turned.jpg"}}
+    result = CliRunner().invoke(cli, ["backfill", f"s3://{INPUT}"])
+    assert (result.exit_code, result.stderr) == (0, f"{len(UPLOADS)} objects enqueued, 0 skipped.\n")
+    model.settle()
+    for full in (False, True):
+        assert audited(model, full=full) == {}
+    after = model.stored()
+    assert len(after) == len(UPLOADS) * len(FOLDERS)
+    assert {name: after[name] for name in before} == before
+
+
+def test_flower_shows_of_which_object_and_which_rendition_a_task_was(model: PipelineModel) -> None:
+    """By what a worker's events say: each comes into Flower's state as Celery fills it."""
+    run, shown = model.run, State()
+
+    def told(message: TaskMessage) -> tuple[Decision, BaseException | None]:
+        texts = {"args": message.headers["argsrepr"], "kwargs": message.headers["kwargsrepr"]}
+        event = {"type": "task-received", "uuid": message.headers["id"], "name": message.name, **texts}
+        where = {"hostname": "w", "timestamp": 0, "local_received": 0, "clock": 1}
+        shown.event(task_result.shape({**event, **where}, FACTS))
+        return run(message)
+
+    model.run = told  # type: ignore[method-assign]
+    upload(model, "scan.tiff")
+    columns = [name for name in DEFAULTS["tasks_columns"].split(",") if name in ("name", "args", "kwargs")]
+    rows = [tuple(getattr(task, column) for column in columns) for task in shown.tasks.values()]
+    key = f"{INPUT}/scan.tiff"
+    named = [("tasks.resize", key, "{}"), ("tasks.thumbnail", key, "{}")]
+    further = (name for name in FOLDERS if name not in ("resized", "thumbs"))
+    assert sorted(rows) == sorted([*named, *(("tasks.rendition", key, f"{{'name': '{name}'}}") for name in further)])
 
 
 def test_they_are_replaced_and_go_with_the_object(model: PipelineModel) -> None:

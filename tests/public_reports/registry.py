@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,17 @@ def report(numbers: str, situation: str, ours: str, stock: str = "") -> Callable
     return lambda test: test
 
 
+def _by_number(each: Report) -> list[str | int]:
+    """By project, then number; in whatever order the modules were imported."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", each.numbers)]
+
+
 def table() -> str:
-    rows = ["| report | situation | here | stock |", "|---|---|---|---|", *(each.row for each in REPORTS)]
+    rows = [
+        "| report | situation | here | stock |",
+        "|---|---|---|---|",
+        *(each.row for each in sorted(REPORTS, key=_by_number)),
+    ]
     return "\n".join(rows) + "\n"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deploy import written
 from tests.stack.cloud import Cloud
 from tests.stack.iam import Call, grants
 from tests.stack.rules.base import EXISTING, KEYS
@@ -21,6 +22,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 ROLES = {"bridge": "BridgeRole", "worker": "WorkerRole"}
 PHOTOS, SCANS = EXISTING["ExistingInputBuckets"].split(",")
 SITE, PREFIX = EXISTING["ExistingOutputBucket"], EXISTING["OutputPrefix"]
+RENDITIONS = ("resized", "thumbs", "sizes/medium")
 PHOTOS_KEY, SCANS_KEY = KEYS["InputKmsKeyArns"].split(",")
 
 
@@ -34,7 +36,8 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("existing")
-    parameters = EXISTING | {"Flower": "no"}
+    parameters = EXISTING | {"Flower": "no", "Renditions": "resized=1024x768,thumbs=192x192,sizes/medium=640x480"}
+    parameters[written.PARAMETER] = written.arns(parameters, bucket=SITE, partition="aws")
     stack = Stack(load(), parameters)
     cloud = Cloud(stack, folder)
     try:
@@ -54,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         s3.put_object(Bucket=PHOTOS, Key="a b/one.jpg", Body=photo)
         s3.put_object(Bucket=SCANS, Key="two.jpg", Body=photo)
         s3.put_object(Bucket=SCANS, Key="broken.jpg", Body=photo[:1000])
-        wanted = {f"{PREFIX}{kind}/{key}" for kind in ("resized", "thumbs") for key in ("a b/one.jpg", "two.jpg")}
+        wanted = {f"{PREFIX}{kind}/{key}" for kind in RENDITIONS for key in ("a b/one.jpg", "two.jpg")}
         wanted.add(f"{PREFIX}failed/broken.jpg.json")
         try:
             wait_until(lambda: wanted <= cloud.outputs(), "every upload's end")
@@ -90,7 +93,7 @@ def test_each_key_is_used_for_its_own_bucket_and_purpose(run: Run) -> None:
 
 def test_only_the_output_bucket_is_written_and_only_in_the_pipeline_s_folders(run: Run) -> None:
     written = {call.resource for _, call in run.calls if call.action in ("s3:PutObject", "s3:DeleteObject")}
-    folders = tuple(f"arn:aws:s3:::{SITE}/{PREFIX}{folder}/" for folder in ("resized", "thumbs", "failed"))
+    folders = tuple(f"arn:aws:s3:::{SITE}/{PREFIX}{folder}/" for folder in (*RENDITIONS, "failed"))
     assert written
     assert [arn for arn in written if not arn.startswith(folders)] == []
 

@@ -393,6 +393,19 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         _in_statement("KeepOutput", {"Fn::Sub": "${OutputBucket.Arn}/*"}, "Resource", *_WORKER_POLICY),
         "own_tasks_have_their_folder_and_no_more",
     ),
+    "no folders for further renditions": (
+        _in_statement(
+            "KeepOutput",
+            [{"Fn::Sub": f"${{OutputBucket.Arn}}/${{OutputPrefix}}{folder}/*"} for folder in ("resized", "failed")],
+            "Resource",
+            *_WORKER_POLICY,
+        ),
+        "further_renditions_have_their_folders_and_no_more",
+    ),
+    "bridge not told of further renditions": (
+        _set("", *_container("BridgeTask", "Environment", -2, "Value")),
+        "further_renditions_have_their_folders_and_no_more",
+    ),
     "bridge may not look inside": (
         _in_statement("LookInside", [{"Fn::Sub": "${InputBucket.Arn}/*"}], "Resource", *_properties("BridgeRole")),
         "own_tasks_have_their_folder_and_no_more",

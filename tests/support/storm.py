@@ -128,9 +128,9 @@ class _Storm:
         if name == "bridge":
             self.made.start_bridge()
         else:
-            self.made.start(
-                name, "-m", "celery", "-A", "tests.support.brisk", "worker", "-c", "1", "-n", f"{name}@test"
-            )
+            command = ("-m", "celery", "-A", "tests.support.brisk", "worker", "-c", "1", "-n", f"{name}@test")
+            # One goes on with a chain in place, the other publishes its next task.
+            self.made.start(name, *command, env={"GO_ON_IN_PLACE": str(name == "worker-a").lower()})
 
     def is_over(self) -> bool:
         """Looks, and does what is due. Whatever has ended is begun again, as ECS does."""
@@ -152,8 +152,11 @@ class _Storm:
         return False
 
     def _strike(self, blow: str) -> None:
-        if blow == "GetQueueUrl":
+        if blow == "GetQueueUrl":  # of a process that has not published yet
             self.made.server.fault("GetQueueUrl", queue=f"{self.made.prefix}tasks", status=500, times=TRIES)
+            for process in _children(self.made.processes["worker-b"].pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         elif blow == "soft limit":
             for name in WORKERS:
                 for process in _children(self.made.processes[name].pid):

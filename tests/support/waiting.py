@@ -9,7 +9,7 @@ from pathlib import Path
 #: Between two looks: short at first, as most conditions are true soon, and looking costs something too.
 STEP_S, MOST_S = 0.01, 0.1
 #: Long: it ends a test that hangs, and is no bound on what is tested. A busy machine may be ten times as slow.
-DEADLINE_S = 180.0
+DEADLINE_S = 300.0
 
 
 def wait_until(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:

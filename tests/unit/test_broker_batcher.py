@@ -20,7 +20,7 @@ class Sender:
         self.failing: dict[str, int] = {}  # item: how often
         self.final: set[str] = set()
         self.lost: list[BatchFailure[str]] = []
-        self.error: Exception | None = None
+        self.errors: list[Exception] = []  # what the next calls raise
         self.gate = threading.Event()
         self.gate.set()
         self.batcher = Batcher("test", send=self.send, give_up=self.lost.append, key=lambda item: item[0])
@@ -28,8 +28,8 @@ class Sender:
     def send(self, items: Sequence[str]) -> list[BatchFailure[str]]:
         self.gate.wait(10)
         self.batches.append(list(items))
-        if self.error is not None:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop()
         failures = []
         for item in items:
             if item in self.final or self.failing.get(item, 0) > 0:
@@ -43,7 +43,6 @@ def sender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
     monkeypatch.setattr(batcher, "BACKOFF", Backoff(0.01, 0.01))
     made = Sender()
     yield made
-    made.error = None
     made.gate.set()
     made.batcher.close()
 
@@ -103,11 +102,10 @@ def test_what_cannot_succeed_is_given_up_at_once(sender: Sender) -> None:
 
 
 def test_an_exception_fails_the_whole_batch_and_the_thread_lives_on(sender: Sender) -> None:
-    sender.error = RuntimeError("no network")
+    sender.errors = [RuntimeError("no network")] * 2
     sender.batcher.put("a0")
-    wait_until(lambda: len(sender.batches) >= 2, "it is tried again")
-    sender.error = None
     wait_until(lambda: not len(sender.batcher), "it is sent in the end")
+    assert sender.batches == [["a0"]] * 3
     assert sender.lost == []
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.aws.backoff import Backoff
-from pipeline.sqs.worker.gate import BACKOFF, FAILURES, MOST_S, Gate, State
+from pipeline.sqs.worker.gate import BACKOFF, FAILURES, MOST_S, Gate, GateState
 from pipeline.sqs.worker.patience import Patience
 
 NO_JITTER = Backoff(8, 32)
@@ -34,7 +34,7 @@ class Stand:
 
     def close(self) -> None:
         self.fail("a", "b", "c")
-        assert self.gate.state is State.CLOSED
+        assert self.gate.state is GateState.CLOSED
 
     def probe(self, name: str = "probe") -> None:
         self.now += NO_JITTER.most_s
@@ -52,7 +52,7 @@ def test_an_open_gate_lets_everything_through(stand: Stand) -> None:
     assert stand.gate.room(7) == 7
     assert stand.gate.admit(["a", "b"]) == 2
     stand.fail("a", "b")
-    assert (stand.gate.state, stand.gate.room(7)) == (State.OPEN, 7)
+    assert (stand.gate.state, stand.gate.room(7)) == (GateState.OPEN, 7)
 
 
 def test_it_closes_when_different_work_fails_in_a_row_and_says_so_once(
@@ -77,14 +77,14 @@ def test_it_closes_when_different_work_fails_in_a_row_and_says_so_once(
 def test_one_object_s_trouble_never_closes_it(stand: Stand) -> None:
     stand.fail(*["a"] * 100)
     stand.fail("b")
-    assert stand.gate.state is State.OPEN
+    assert stand.gate.state is GateState.OPEN
 
 
 def test_any_number_of_bad_objects_among_good_ones_does_not_close_it(stand: Stand) -> None:
     for number in range(100):
         stand.fail(f"{number}", f"{number}b")
         stand.gate.worked(TASK)
-    assert (stand.gate.state, stand.closings) == (State.OPEN, 0)
+    assert (stand.gate.state, stand.closings) == (GateState.OPEN, 0)
 
 
 def test_it_probes_with_growing_pauses_and_opens_at_the_first_success(
@@ -96,17 +96,17 @@ def test_it_probes_with_growing_pauses_and_opens_at_the_first_success(
         stand.now += pause_s - 1
         assert stand.gate.room(1) == 0
         stand.now += 1
-        assert stand.gate.state is State.PROBING
+        assert stand.gate.state is GateState.PROBING
         assert stand.gate.admit(["probe"]) == 1
         stand.gate.failed("any", "S3 is away", "probe")
         stand.gate.ended("probe")
-        assert stand.gate.state is State.CLOSED
+        assert stand.gate.state is GateState.CLOSED
     stand.probe()
     stand.gate.worked(TASK)
     stand.gate.ended("probe")
-    assert (stand.gate.state, stand.gate.room(10)) == (State.OPEN, 10)
+    assert (stand.gate.state, stand.gate.room(10)) == (GateState.OPEN, 10)
     stand.fail("a", "b")
-    assert stand.gate.state is State.OPEN, "it begins to count anew"
+    assert stand.gate.state is GateState.OPEN, "it begins to count anew"
 
 
 def test_what_began_before_it_closed_counts_only_where_it_succeeds(stand: Stand) -> None:
@@ -114,9 +114,9 @@ def test_what_began_before_it_closed_counts_only_where_it_succeeds(stand: Stand)
     stand.fail("late")
     stand.probe()
     stand.gate.failed("late too", "S3 is away", "began before")
-    assert stand.gate.state is State.PROBING
+    assert stand.gate.state is GateState.PROBING
     stand.gate.worked(TASK)
-    assert stand.gate.state is State.OPEN
+    assert stand.gate.state is GateState.OPEN
 
 
 def test_a_probe_that_tells_nothing_makes_room_for_the_next_and_some_of_them_open_it(stand: Stand) -> None:
@@ -128,9 +128,9 @@ def test_a_probe_that_tells_nothing_makes_room_for_the_next_and_some_of_them_ope
         assert stand.gate.room(10) == 1
         assert stand.gate.admit([f"{number}"]) == 1
     stand.gate.ended("no probe at all")
-    assert stand.gate.state is State.PROBING
+    assert stand.gate.state is GateState.PROBING
     stand.gate.ended("2")
-    assert stand.gate.state is State.OPEN
+    assert stand.gate.state is GateState.OPEN
 
 
 def test_a_hundred_bad_objects_in_front_delay_a_good_one_by_so_many_probes(stand: Stand) -> None:
@@ -142,7 +142,7 @@ def test_a_hundred_bad_objects_in_front_delay_a_good_one_by_so_many_probes(stand
         stand.gate.failed(f"{number}", "503", f"{number}")
     stand.probe("good")
     stand.gate.worked(TASK)
-    assert stand.gate.state is State.OPEN
+    assert stand.gate.state is GateState.OPEN
     assert stand.now - began < 3600
 
 
@@ -152,12 +152,12 @@ def test_an_outage_without_an_end_opens_it_until_the_next_success(
     """Or the messages would wait until their queue drops them."""
     stand.close()
     stand.now += MOST_S - 1
-    assert stand.gate.state is State.PROBING
+    assert stand.gate.state is GateState.PROBING
     stand.now += 2
-    assert (stand.gate.state, stand.gate.room(10)) == (State.OPEN, 10)
+    assert (stand.gate.state, stand.gate.room(10)) == (GateState.OPEN, 10)
     assert caplog.records[-1].action == "service_given_up"  # type: ignore[attr-defined]
     stand.fail(*map(str, range(100)))
-    assert stand.gate.state is State.OPEN
+    assert stand.gate.state is GateState.OPEN
     stand.gate.worked(TASK)
     stand.close()
 

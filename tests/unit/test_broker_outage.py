@@ -22,9 +22,10 @@ from pipeline.sqs.transport.inflight import receives
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.transport.publishing import PublishEntry, PublishError
 from pipeline.sqs.transport.settlement import changed
-from pipeline.sqs.worker.gate import FAILURES, Gate, State
+from pipeline.sqs.worker.gate import FAILURES, Gate, GateState
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.outage import GateOfChannel, GateStep
+from pipeline.sqs.worker.patience import Patience
 from pipeline.sqs.worker.request import Request
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 from tests.unit.test_broker_endings import Pool, info
@@ -116,9 +117,17 @@ def test_it_costs_a_try_where_others_succeeded_since_it_failed_last(
     assert {name: copy[name] for name in ("retries", "deferrals")} == {"retries": 2, "deferrals": 2} | {counted: 3}
 
 
+def test_a_dead_letter_that_is_redriven_is_tried_as_if_it_were_new(worker: Worker) -> None:
+    worker.receive(sqs_message(1, failing_since=5.0, failed_at=9.0, retries=5, deferrals=80), sqs_message(2, retries=3))
+    for number in (1, 2):
+        worker.end(number, Reject("it waited for too long", requeue=False))
+    sent = [json.loads(changed(move.message.message["Body"], move.headers)) for move in worker.channel.moves]
+    assert [Patience.of(letter["headers"]) for letter in sent] == [Patience(), Patience(retries=3)]
+
+
 def test_while_a_service_fails_for_everybody_nothing_is_received(worker: Worker) -> None:
     worker.fail(*range(FAILURES))
-    assert worker.channel.gate.state is State.CLOSED
+    assert worker.channel.gate.state is GateState.CLOSED
     worker.receive()  # the poll that was open brings nothing
     assert worker.channel.asked == []
     poll = worker.channel.poller.polls["tasks"]
@@ -180,7 +189,7 @@ def test_a_failure_that_is_recorded_closes_nothing(worker: Worker) -> None:
         worker.receive(sqs_message(number))
         worker.running[str(number)].callback((1, info(away(number), Settled("failed", "record")), 0.1))
         worker.channel.hub.run_soon()
-    assert worker.channel.gate.state is State.OPEN
+    assert worker.channel.gate.state is GateState.OPEN
     assert worker.copies == []
 
 
@@ -190,14 +199,14 @@ def test_what_can_t_be_published_keeps_its_receives_for_hours_and_closes_the_gat
         worker.receive(sqs_message(number, receives=min(number + 1, 4)))
         worker.end(number, shown(unpublished()))
     assert [release.after_s for release in worker.channel.releases] == [2, 32, 512, 8192, 8192]
-    assert worker.channel.gate.state is State.CLOSED
+    assert worker.channel.gate.state is GateState.CLOSED
 
 
 def test_what_sqs_refuses_for_what_it_is_closes_nothing(worker: Worker) -> None:
     for number in range(3 * FAILURES):
         worker.receive(sqs_message(number))
         worker.end(number, unpublished(is_refusal=True))
-    assert worker.channel.gate.state is State.OPEN
+    assert worker.channel.gate.state is GateState.OPEN
 
 
 def test_what_no_process_has_begun_goes_back_as_new_and_is_not_begun(

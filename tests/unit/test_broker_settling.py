@@ -258,6 +258,15 @@ def test_the_copy_of_what_was_begun_says_so(sqs: Sqs, was_begun: bool, receives:
     assert envelope["headers"]["id"] == "1"
 
 
+def test_a_dead_letter_may_have_other_headers(sqs: Sqs) -> None:
+    settlement, message = made(sqs)
+    settlement.dead_letter(message, "why", headers={"retries": 0})
+    settlement.close()
+    envelope = json.loads(sqs.calls[0][1]["MessageBody"])
+    assert (envelope["headers"]["retries"], envelope["headers"]["id"]) == (0, "1")
+    assert "redelivered" not in envelope["properties"]["delivery_info"]
+
+
 @pytest.mark.parametrize("body", ["hello", "[]", '{"properties": 5}', "{}"])
 def test_what_is_no_task_message_is_copied_as_it_is(body: str) -> None:
     assert changed(body, {"retries": 1}) == body

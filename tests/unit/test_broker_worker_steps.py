@@ -229,3 +229,24 @@ def test_the_places_in_celery_that_stopping_is_fastened_to() -> None:
     held.clear()
     held.release()
     assert ran == ["first"]
+
+
+def test_a_look_after_the_worker_has_stopped_leaves_no_heartbeat(tmp_path: Path) -> None:
+    worker: Any = SimpleNamespace(
+        app=SimpleNamespace(
+            sqs=SimpleNamespace(settings=SimpleNamespace(health_stale_s=60, health_folder=str(tmp_path)))
+        ),
+        graceful_shutdown=SimpleNamespace(draining=True),
+        consumer=SimpleNamespace(task_consumer=None),
+        use_eventloop=True,
+    )
+    step = heartbeat.HeartbeatStep(worker)
+    looks: list[Any] = []
+    step.register_with_event_loop(worker, SimpleNamespace(call_repeatedly=lambda _s, *call: looks.append(call)))
+    ((look, *arguments),) = looks
+    look(*arguments)
+    assert check(tmp_path, Role.WORKER) < 60
+    step.stop(worker)
+    look(*arguments)
+    with pytest.raises(Unhealthy):
+        check(tmp_path, Role.WORKER)

@@ -47,6 +47,9 @@ def test_that_of_an_output_bucket_names_the_folders_below_the_prefix() -> None:
         for verb in ("Get", "Put", "Delete"):
             assert allows(statements, f"s3:{verb}Object", f"arn:aws:s3:::site/previews/{folder}/a")
     assert not allows(statements, "s3:PutObject", "arn:aws:s3:::site/resized/a")
+    medium = "s3:PutObject", "arn:aws:s3:::site/previews/medium/a"
+    more = Policies("site", "photos", HERE, VALUES | {"Renditions": "thumbs=9x9,medium=99x99"}, is_input=False)
+    assert (allows(statements, *medium), allows(more.of_bucket(), *medium)) == (False, True)
     assert not allows(statements, "s3:PutObject", "arn:aws:s3:::site/previews/index.html")
     (key,) = wanted.of_key()
     assert key["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]

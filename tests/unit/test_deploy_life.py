@@ -87,6 +87,26 @@ def test_buckets_that_were_kept_are_taken_over_with_all_that_is_in_them(account:
     assert "Nothing to change" in run(template)
 
 
+def test_the_workers_may_write_what_the_renditions_need_and_no_more(account: Account, template: Path) -> None:
+    def arns(**given: str) -> str:
+        assert "Done." in run(template, **given)
+        (*_, sent) = account.aws.made("cloudformation.CreateChangeSet")
+        return {each["ParameterKey"]: each["ParameterValue"] for each in sent["Parameters"]}["RenditionArns"]
+
+    account.buckets["site"] = Bucket()
+    assert arns() == ""
+    made = f"arn:aws:s3:::{OUTPUT}"
+    five = "thumbs=192x192:cover,medium=640x480:webp,large@2x=2048x1536,sizes/tiny<thumbs=32x32"
+    assert arns(Renditions=five) == f"{made}/large@2x/*,{made}/medium/*,{made}/sizes/tiny/*"
+    assert arns(MaxWorkers="5") == f"{made}/large@2x/*,{made}/medium/*,{made}/sizes/tiny/*"  # as the stack has them
+    assert arns(OwnFolder="sizes/") == f"{made}/large@2x/*,{made}/medium/*"  # that one is granted already
+    assert arns(Settings="RENDITIONS=thumbs=9x9,small=99x99") == f"{made}/small/*"  # it wins over the parameter
+    below = "arn:aws:s3:::site/previews/medium/*"
+    elsewhere = {"Settings": "", "ExistingOutputBucket": "site", "OutputPrefix": "previews/"}
+    assert arns(**elsewhere, Renditions="medium=99x99") == below
+    assert arns(Renditions="") == ""
+
+
 def test_an_update_takes_over_what_an_earlier_update_left(account: Account, template: Path) -> None:
     """From the stack's own bucket to one that was there, and back."""
     account.buckets["mine"] = Bucket()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 from pipeline.core.settings_list import WORKED_ON, listed
-from pipeline.images.renditions import declared
+from pipeline.deploy import written
 from pipeline.operations.check_results import CheckResult, bad, ok, warning
 
 #: Memory in MiB (from, to, step) that Fargate allows with these CPU units.
@@ -29,17 +29,6 @@ _NOT_TAKEN = {(256, 1536)}
 _IMAGE = re.compile(
     r"(?P<registry>[\w.-]+(:\d+)?/)?(?P<path>[a-z0-9._/-]+)(:(?P<tag>[\w.-]{1,128}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-#: Renditions whose folders the workers may always write to.
-_WRITTEN = frozenset({"resized", "thumbs"})
-#: The settings that the template's own parameters become.
-_SETTINGS = {
-    "ResizeBox": "RESIZE_BOX",
-    "ThumbBox": "THUMB_BOX",
-    "SoftTimeLimit": "SOFT_TIME_LIMIT_S",
-    "HardTimeLimit": "HARD_TIME_LIMIT_S",
-    "Settings": "PIPELINE_SETTINGS",
-    "OutputPrefix": "OUTPUT_PREFIX",
-}
 
 
 def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
@@ -87,20 +76,18 @@ def _size(cpu: int, memory: int) -> CheckResult:
 
 
 def _settings(values: Mapping[str, str]) -> CheckResult:
-    environ = {variable: values[name] for name, variable in _SETTINGS.items() if values.get(name)}
+    environ = written.environ(values)
     try:
         entries = listed(environ, [name.upper() for name in Settings.model_fields])
         if moved := sorted(WORKED_ON & set(entries)):
             return bad("settings", f"Settings has {', '.join(moved)}", "the roles know only the parameter for it")
-        renditions = declared(Settings.from_env(environ))
+        denied = written.other_folders(values)
     except ConfigError as exc:
         return bad("settings", str(exc), "correct the parameter of that name")
-    own = values.get("OwnFolder", "")
-    denied = [each.name for each in renditions if each.name not in _WRITTEN and not (own and each.name.startswith(own))]
-    if denied and "OwnFolder" in values:
+    if denied and "OwnFolder" in values and written.PARAMETER not in values:
         return bad(
             "settings",
-            f"RENDITIONS has {', '.join(denied)}, and the workers may not write there",
-            f"name it own/{denied[0]}, and let OwnFolder be own/",
+            f"RENDITIONS has {', '.join(denied)}, and this template's workers may not write there",
+            f"name it own/{denied[0].rstrip('/')}, and let OwnFolder be own/; or deploy a newer template",
         )
     return ok("settings", "they go together")

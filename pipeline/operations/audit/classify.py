@@ -7,7 +7,7 @@ recipe is known (``RecipeTimeline``), without a failure record and without anyth
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -54,20 +54,24 @@ class Facts:
     orphans: list[str] = field(default_factory=list)  # names of renditions of objects that don't exist
 
 
-def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> list[dict[str, str]]:
-    """What a complete object on this route has: for each output its possible names, with the recipe."""
-    return [{each.name: recipes[output.folder] for each in output.names(key)} for output in route.outputs]
+def wanted(route: Route, key: str, recipes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What a complete object on this route has: for each output's folder its possible names, with the recipe."""
+    return {
+        output.folder: {each.name: recipes[output.folder] for each in output.names(key)} for output in route.outputs
+    }
 
 
-def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) -> list[Finding]:
+def classify(facts: Facts, named: Source, outputs: Mapping[str, Mapping[str, str]]) -> list[Finding]:
     """The object's status, and findings about anything else that is stored. ``outputs``: see ``wanted``."""
     etag = facts.source.etag
-    current = [[name for name in names if name in facts.made and facts.made[name].etag == etag] for names in outputs]
+    current = [
+        [name for name in names if name in facts.made and facts.made[name].etag == etag] for names in outputs.values()
+    ]
     if all(current):
         # Of several names, prefer the one made by the current recipe.
         pairs = [
             (names, sorted(found, key=lambda name: facts.made[name].recipe != names[name])[0])
-            for names, found in zip(outputs, current, strict=True)
+            for names, found in zip(outputs.values(), current, strict=True)
         ]
         outdated = [name for names, name in pairs if facts.made[name].recipe != names[name]]
         status = Finding(Status.STALE, named, "made by another recipe") if outdated else Finding(Status.DONE, named)
@@ -78,10 +82,12 @@ def classify(facts: Facts, named: Source, outputs: Sequence[Mapping[str, str]]) 
     else:
         # Processing the object removes the rest.
         beside = False
-        if all(facts.made.keys() & names.keys() for names in outputs):
+        lacking = [folder for folder, names in outputs.items() if not facts.made.keys() & names.keys()]
+        if not lacking:
             status = Finding(Status.STALE, named, "the object is newer")
         else:
-            status = Finding(Status.MISSING, named, "only a part of it" if facts.made else "")
+            partly = f"only a part of it: no {', '.join(lacking)}"
+            status = Finding(Status.MISSING, named, partly if facts.made else "")
     orphans = [Finding(Status.ORPHANED, Source(named.bucket, key)) for key in facts.orphans]
     return [status, *([Finding(Status.LEFTOVER, named)] if beside else []), *orphans]
 

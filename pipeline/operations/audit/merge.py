@@ -19,7 +19,7 @@ _LAST = ".\U0010ffff"
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredOutput:
     """A listed object with a name that an output may have."""
 
     output: Output
@@ -38,7 +38,7 @@ class MergedEntry:
     key: str
     source: Found | None = None
     record: Found | None = None
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredOutput] = field(default_factory=list)
     ambiguous: bool = False  # another object may own some of it: both claim the same name
 
 
@@ -117,7 +117,7 @@ class _Table:
             for suffix in output.suffixes:
                 found = stored.get(stem + suffix)
                 if found is not None:
-                    done.stored.append(Stored(output, suffix, found))
+                    done.stored.append(StoredOutput(output, suffix, found))
                     done.ambiguous = done.ambiguous or found.key in claimed or self._is_wanted(output, found.key, key)
                     claimed.add(found.key)
         return done
@@ -140,7 +140,7 @@ class _Table:
             if name in claimed:
                 claimed.discard(name)
             else:
-                orphan.stored.append(Stored(output, "", found))
+                orphan.stored.append(StoredOutput(output, "", found))
         if orphan.stored:
             yield orphan
 

@@ -41,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "purge_offline_workers": 600,
     "max_tasks": 10_000,
     "state_save_interval": 60_000,
-    "tasks_columns": "name,args,state,result,runtime,received,worker,uuid",
+    "tasks_columns": "name,args,kwargs,state,result,runtime,received,worker,uuid",
     "task_runtime_metric_buckets": list(BUCKETS),
     "inspect_timeout": 1000.0,
 }

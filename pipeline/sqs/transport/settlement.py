@@ -94,17 +94,24 @@ class Settlement:
         """Not now, or not here: SQS delivers it again."""
         return self._settle(message, self.releases, Release(message, after_s))
 
-    def fail(self, message: InFlightMessage, reason: str, *, is_outage: bool = False) -> Effect:
+    def fail(
+        self,
+        message: InFlightMessage,
+        reason: str,
+        *,
+        is_outage: bool = False,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Effect:
         """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more.
 
         ``is_outage``: a service failed, so the receives are to last for hours. The next task of a chain, which went on
-        under the message of the one before, is published then.
+        under the message of the one before, is published then. ``headers``: of a dead letter, as ``dead_letter`` says.
         """
         if message.is_successor:
             self.defer(message, OUTAGE_RELEASES_S[1] if is_outage else RETRY_BACKOFF.ceiling_s(1), was_begun=True)
             return Effect.DEFER
         if self._redrive.is_last_receive(message.url, message.receives):
-            self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}")
+            self.dead_letter(message, f"delivered {message.receives} times, at last: {reason}", headers=headers)
             return Effect.DEAD_LETTER
         after_s = int(RETRY_BACKOFF.ceiling_s(message.receives))
         if is_outage:
@@ -112,9 +119,9 @@ class Settlement:
         self.release(message, after_s)
         return Effect.RELEASE
 
-    def dead_letter(self, message: InFlightMessage, reason: str) -> bool:
-        """Never: moves it to its dead-letter queue, with the reason."""
-        return self._settle(message, self.moves, Move(message, reason))
+    def dead_letter(self, message: InFlightMessage, reason: str, *, headers: Mapping[str, Any] | None = None) -> bool:
+        """Never: moves it to its dead-letter queue, with the reason. ``headers``: what the letter has else than it."""
+        return self._settle(message, self.moves, Move(message, reason, headers=headers or {}))
 
     def defer(
         self,
@@ -182,7 +189,10 @@ class Settlement:
                 sent["MessageBody"] = changed(sent["MessageBody"], item.headers, redelivered=redelivered)
             self._sqs().send_message(QueueUrl=message.url, DelaySeconds=whole_delay_s(item.delay_s), **sent)
             return
-        self._sqs().send_message(QueueUrl=self._redrive.of(message.url).url, **with_reason(message, item.reason))
+        letter = with_reason(message, item.reason)
+        if item.headers:
+            letter["MessageBody"] = changed(letter["MessageBody"], item.headers, redelivered=False)
+        self._sqs().send_message(QueueUrl=self._redrive.of(message.url).url, **letter)
         logger.error(
             "Message %s of %s is in the dead-letter queue now: %s",
             message.message_id,

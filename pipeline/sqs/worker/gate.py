@@ -33,7 +33,7 @@ MOST_S = 2.5 * 86400
 logger = logging.getLogger(__name__)
 
 
-class State(Enum):
+class GateState(Enum):
     OPEN = "open"
     CLOSED = "closed"
     PROBING = "probing"
@@ -63,7 +63,7 @@ class Gate:
         self._most_s = most_s
         self._clock = clock
         self._lock = threading.RLock()
-        self._state = State.OPEN
+        self._state = GateState.OPEN
         self._failing: set[str] = set()  # subjects, since the last success
         self._worked_at: dict[str, float] = {}  # Unix time of each task's last success
         self._closed_at = 0.0
@@ -79,10 +79,10 @@ class Gate:
         """A service failed, and may fail for everything. ``subject``: what for; ``message``: its receipt handle."""
         with self._lock:
             state = self._now()
-            if state is State.PROBING and message in self._probes:
+            if state is GateState.PROBING and message in self._probes:
                 self._close()
                 return
-            if state is not State.OPEN or self._has_given_up:
+            if state is not GateState.OPEN or self._has_given_up:
                 return  # that began before it closed
             self._failing.add(subject)
             if len(self._failing) < self._needed:
@@ -103,7 +103,7 @@ class Gate:
             self._worked_at[task] = time.time()
             self._failing.clear()
             self._has_given_up = False
-            if self._state is not State.OPEN:
+            if self._state is not GateState.OPEN:
                 self._recover()
 
     def has_worked_since(self, task: str, since: float) -> bool:
@@ -113,7 +113,7 @@ class Gate:
     # What may be started.
 
     @property
-    def state(self) -> State:
+    def state(self) -> GateState:
         with self._lock:
             return self._now()
 
@@ -121,16 +121,16 @@ class Gate:
         """How many of the wanted messages to receive now."""
         with self._lock:
             match self._now():
-                case State.OPEN:
+                case GateState.OPEN:
                     return wanted
-                case State.CLOSED:
+                case GateState.CLOSED:
                     return 0
             return 0 if self._probes else min(wanted, 1)
 
     def admit(self, messages: Sequence[str]) -> int:
         """How many of these messages, which have been received, may be started: the first ones."""
         with self._lock:
-            if self._now() is State.OPEN:
+            if self._now() is GateState.OPEN:
                 return len(messages)
             admitted = self.room(len(messages))
             self._probes.update(messages[:admitted])
@@ -149,12 +149,12 @@ class Gate:
     def is_waiting(self, late_s: float) -> bool:
         """Whether it is closed, and its next probe has been due for no longer than so many seconds."""
         with self._lock:
-            return self._state is not State.OPEN and self._clock() <= self._probe_at + late_s
+            return self._state is not GateState.OPEN and self._clock() <= self._probe_at + late_s
 
-    def _now(self) -> State:
-        if self._state is State.CLOSED and self._clock() >= self._probe_at:
-            self._state, self._untold = State.PROBING, 0
-        if self._state is not State.OPEN and self._clock() - self._closed_at > self._most_s:
+    def _now(self) -> GateState:
+        if self._state is GateState.CLOSED and self._clock() >= self._probe_at:
+            self._state, self._untold = GateState.PROBING, 0
+        if self._state is not GateState.OPEN and self._clock() - self._closed_at > self._most_s:
             self._has_given_up = True
             logger.error(
                 "A service has failed for everybody for %.1f days: work is started all the same",
@@ -166,7 +166,7 @@ class Gate:
 
     def _close(self) -> None:
         self._rounds += 1
-        self._state = State.CLOSED
+        self._state = GateState.CLOSED
         self._probes.clear()
         self._probe_at = self._clock() + self._backoff.pause_s(self._rounds)
 
@@ -180,6 +180,6 @@ class Gate:
         self._open()
 
     def _open(self) -> None:
-        self._state = State.OPEN
+        self._state = GateState.OPEN
         self._failing.clear()
         self._probes.clear()

@@ -11,7 +11,7 @@ from celery import bootsteps
 from pipeline.sqs.health import Heartbeat
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
-from pipeline.sqs.worker.gate import State
+from pipeline.sqs.worker.gate import GateState
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.
@@ -30,6 +30,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         settings = worker.app.sqs.settings
         self._stale_s = settings.health_stale_s
         self._heartbeat = Heartbeat(Path(settings.health_folder), "worker", settings.health_stale_s)
+        self._has_stopped = False
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.use_eventloop)
@@ -39,17 +40,20 @@ class HeartbeatStep(bootsteps.StartStopStep):
         self._heartbeat.touch()
 
     def stop(self, worker: Any) -> None:
+        self._has_stopped = True  # steps that stop later may run the loop
         self._heartbeat.remove()
 
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
 
     def _look(self, worker: Any) -> None:
+        if self._has_stopped:
+            return
         consumer = worker.consumer.task_consumer
         if worker.graceful_shutdown.draining or (
             consumer is not None and is_consuming(consumer.channel, self._stale_s)
         ):
-            is_open = consumer is None or consumer.channel.gate.state is State.OPEN
+            is_open = consumer is None or consumer.channel.gate.state is GateState.OPEN
             self._heartbeat.touch("" if is_open else WAITING)
 
 

@@ -15,7 +15,7 @@ from celery.worker import state
 
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.pool import waiting_requests
-from pipeline.sqs.worker.gate import Gate, State
+from pipeline.sqs.worker.gate import Gate, GateState
 
 #: How often a closed gate is looked at.
 LOOK_EVERY_S = 0.5
@@ -42,7 +42,7 @@ class GateStep(bootsteps.StartStopStep):
 
     def _look(self) -> None:
         """Nothing else begins the receive that brings a probe."""
-        if self._worker.gate.state is not State.CLOSED:
+        if self._worker.gate.state is not GateState.CLOSED:
             consumer = getattr(self._worker.consumer, "task_consumer", None)
             if consumer is not None:
                 consumer.channel.poller.resume()

@@ -46,6 +46,11 @@ class Patience:
         counted = {"retries": self.retries + 1} if costs_a_try else {DEFERRALS: self.deferrals + 1}
         return {**counted, SINCE: now if self.since is None else self.since, FAILED_AT: now}
 
+    @property
+    def forgotten(self) -> dict[str, Any]:
+        """The headers of its dead letter, where they are to be others: who redrives it wants it tried anew."""
+        return {} if self.since is None else {"retries": 0, DEFERRALS: 0, SINCE: None, FAILED_AT: None}
+
 
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -21,7 +21,7 @@ from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
-from pipeline.sqs.worker.gate import Gate, State
+from pipeline.sqs.worker.gate import Gate, GateState
 from pipeline.sqs.worker.patience import Patience
 
 #: What Celery's request raises for a body that is not built as its protocol says.
@@ -128,7 +128,7 @@ class Request(request.Request):
             parts.in_flight.take(message)
             self.acknowledged = True  # Celery's own decision, which comes after this one, has no effect
         if effect is not Effect.DELETE:
-            is_one_of_many = decision.service is Service.FAILS and gate.state is not State.OPEN
+            is_one_of_many = decision.service is Service.FAILS and gate.state is not GateState.OPEN
             self._tell(effect, decision.reason, logging.DEBUG if is_one_of_many else logging.WARNING)
         return effect
 
@@ -147,18 +147,29 @@ class Request(request.Request):
                 headers = self._after_failure() if decision.service is Service.FAILS else None
                 settlement.defer(message, decision.delay_s, was_begun=True, headers=headers)
             case Effect.DEAD_LETTER:
-                settlement.dead_letter(message, f"rejected by {self.name}: {decision.reason}")
+                settlement.dead_letter(
+                    message, f"rejected by {self.name}: {decision.reason}", headers=self._patience.forgotten
+                )
             case Effect.RELEASE:
                 is_outage = decision.service is Service.FAILS
-                return settlement.fail(message, f"{self.name}: {decision.reason}", is_outage=is_outage)
+                return settlement.fail(
+                    message,
+                    f"{self.name}: {decision.reason}",
+                    is_outage=is_outage,
+                    headers=self._patience.forgotten,
+                )
         return decision.effect
 
     def _after_failure(self) -> dict[str, Any]:
         """Headers of the next try, after a service failed. It costs a try if others succeed where this one fails."""
-        patience = Patience.of(self.message.headers)
+        patience = self._patience
         gate: Gate = self.message.channel.gate
         last = patience.failed_at
         return patience.after(time.time(), costs_a_try=last is not None and gate.has_worked_since(self.name, last))
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience.of(self.message.headers)
 
     def _tell(self, effect: Effect, reason: str, level: int) -> None:
         self.send_event("task-rejected", requeue=effect is not Effect.DEAD_LETTER)

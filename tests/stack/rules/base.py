@@ -65,6 +65,7 @@ def variants(template: Template) -> list[Stack]:
         Stack(template, {"Flower": "no", "SpotWeight": 0}),
         Stack(template, EXISTING),
         Stack(template, EXISTING | {"OwnFolder": "own/", "KeyPrefix": "in/"}),
+        Stack(template, EXISTING | {"RenditionArns": "arn:aws:s3:::their-site/previews/medium/*"}),
         Stack(template, {"DistributionArn": DISTRIBUTION, "CorsOrigins": "https://a.example,https://b.example"} | KEYS),
         Stack(template, EXISTING, {"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1"}),
         Stack(template, EXISTING, {"AWS::Partition": "aws-us-gov", "AWS::Region": "us-gov-west-1"}),

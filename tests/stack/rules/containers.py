@@ -20,6 +20,7 @@ PARAMETER_OF_SETTING = {
     "ROUTES": "Routes",
     "RESIZE_BOX": "ResizeBox",
     "THUMB_BOX": "ThumbBox",
+    "RENDITIONS": "Renditions",
     "SOFT_TIME_LIMIT_S": "SoftTimeLimit",
     "HARD_TIME_LIMIT_S": "HardTimeLimit",
     "METRICS_NAMESPACE": "MetricsNamespace",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.deploy import written
 from tests.stack.iam import Call, grants
 from tests.stack.rules.base import EXISTING, KEYS, Template, rule
 from tests.stack.template import Stack
@@ -61,6 +62,31 @@ def own_tasks_have_their_folder_and_no_more(template: Template) -> Iterator[str]
         elsewhere = Call("s3:PutObject", f"{outputs}/else/a")
         if any(grant.allows(elsewhere) for grant in grants(stack, "WorkerRole")):
             yield f"WorkerRole with OwnFolder={folder!r} writes to other folders"
+
+
+@rule
+def further_renditions_have_their_folders_and_no_more(template: Template) -> Iterator[str]:
+    """The ARNs are those that ``deploy`` makes; the containers are told of the same renditions."""
+    given = {"Renditions": "thumbs=192x192,medium=640x480:webp,sizes/large=2048x", "OutputPrefix": "previews/"}
+    bucket = "photos-output-123456789012-us-east-1"
+    for existing in ({}, {"ExistingOutputBucket": "their-site"}):
+        name = existing.get("ExistingOutputBucket", bucket)
+        filled = {"RenditionArns": written.arns(given, bucket=name, partition="aws")}
+        for parameters in (given | existing, given | existing | filled):
+            stack = Stack(template, parameters)
+            worker = grants(stack, "WorkerRole")
+            may = filled["RenditionArns"] == stack.parameters["RenditionArns"]
+            for verb in ("Get", "Put", "Delete"):
+                for folder in ("resized", "failed", "medium", "sizes/large", "sizes", "other"):
+                    call = Call(f"s3:{verb}Object", f"arn:aws:s3:::{name}/previews/{folder}/a")
+                    wanted = folder in ("resized", "failed") or (may and folder in ("medium", "sizes/large"))
+                    if any(grant.allows(call) for grant in worker) != wanted:
+                        yield f"WorkerRole with {parameters}: {call} is {'refused' if wanted else 'allowed'}"
+            for task in ("BridgeTask", "WorkerTask"):
+                (container,) = stack.properties(task)["ContainerDefinitions"]
+                variables = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
+                if variables.get("RENDITIONS") != given["Renditions"]:
+                    yield f"{task} is not told of the renditions"
 
 
 @rule

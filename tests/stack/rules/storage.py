@@ -177,6 +177,8 @@ def browsers_and_cloudfront_get_what_they_need_and_no_more(template: Template) -
         yield "any page may upload"
     both = {"CorsOrigins": "https://a.example", "DistributionArn": DISTRIBUTION}
     stack, below = Stack(template, both), Stack(template, both | {"OutputPrefix": "previews/"})
+    medium = f"{_OUTPUT}/previews/medium/*"
+    more = Stack(template, both | {"OutputPrefix": "previews/", "RenditionArns": medium})
     (cors,) = stack.properties("InputBucket").get("CorsConfiguration", {}).get("CorsRules", [{}])
     if cors.get("AllowedOrigins") != ["https://a.example"] or "POST" not in cors.get("AllowedMethods", []):
         yield f"pages of the origin can't upload: {cors}"
@@ -186,6 +188,7 @@ def browsers_and_cloudfront_get_what_they_need_and_no_more(template: Template) -
         (plain, []),
         (stack, [_of_the_distribution("")]),
         (below, [_of_the_distribution("previews/")]),
+        (more, [_of_the_distribution("previews/", medium)]),
     ):
         document = each.properties("OutputBucketPolicy")["PolicyDocument"]
         allowed = [statement for statement in document["Statement"] if statement["Effect"] == "Allow"]
@@ -196,13 +199,13 @@ def browsers_and_cloudfront_get_what_they_need_and_no_more(template: Template) -
 _OUTPUT = "arn:aws:s3:::photos-output-123456789012-us-east-1"
 
 
-def _of_the_distribution(prefix: str) -> dict[str, Any]:
+def _of_the_distribution(prefix: str, *more: str) -> dict[str, Any]:
     """Not failed/: a record tells the names of objects, and the reasons of failures."""
     return {
         "Sid": "Distribution",
         "Effect": "Allow",
         "Principal": {"Service": "cloudfront.amazonaws.com"},
         "Action": "s3:GetObject",
-        "Resource": [f"{_OUTPUT}/{prefix}resized/*", f"{_OUTPUT}/{prefix}thumbs/*"],
+        "Resource": [f"{_OUTPUT}/{prefix}resized/*", f"{_OUTPUT}/{prefix}thumbs/*", *more],
         "Condition": {"StringEquals": {"AWS:SourceArn": DISTRIBUTION}},
     }
