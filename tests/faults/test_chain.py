@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from tests.support.chain import Chain, chain, picture
-from tests.support.storm import TRIES, storm
+from tests.support.storm import TRIES, WORKERS, storm
 from tests.support.waiting import wait_until
 
 #: What S3 does to requests for one object: as often as botocore tries, so that the task has to try again.
@@ -66,5 +66,6 @@ def test_a_small_storm_of_blows_loses_nothing(tmp_path: Path) -> None:
     account = storm(tmp_path, images=40, blow_every=6)
     assert account.is_clean, str(account)
     assert account.blows["soft limit"] >= 1, str(account)
+    assert len(account.limited) <= account.blows["soft limit"] * len(WORKERS), str(account)
     assert sum(number for name, number in account.blows.items() if name.startswith("kill")) >= 2, str(account)
     assert account.failed_look_ups >= TRIES, str(account)

@@ -135,6 +135,11 @@ class Chain:
                 found[item["Key"].partition("/")[2]] = item["ETag"].strip('"')
         return found
 
+    def record(self, key: str) -> str:
+        """What the failure record of that name below ``failed/`` says."""
+        text: str = self.s3.get_object(Bucket=self.output, Key=f"failed/{key}")["Body"].read().decode()
+        return text
+
     def source_etag(self, key: str) -> str:
         """Which version of the source an output was made from."""
         etag: str = self.s3.head_object(Bucket=self.output, Key=key)["Metadata"]["source-etag"]
