@@ -65,9 +65,9 @@ browser: $(BROWSER_READY) ## Try the pages in a headless Chromium (apt-get insta
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
-referee: $(READY) ## Compare what is rendered with libvips and Chromium, on public corpora (apt-get install chromium)
-	@test -d out/referee/judges || $(BIN)/python $(PIP_INSTALL) --target out/referee/judges pyvips==3.2.0 pyvips-binary==8.18.7
-	@PYTHONPATH=out/referee/judges $(BIN)/python -m benchmarks.referee out/referee
+referee: $(READY) ## Compare what is rendered with libvips, Chromium and sharp, on public corpora (apt-get install chromium npm)
+	@! command -v npm >/dev/null || npm install --prefix benchmarks/contenders --no-package-lock --no-audit --no-fund --silent || true
+	@$(BIN)/python -m benchmarks.referee out/referee
 
 check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .
