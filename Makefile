@@ -47,8 +47,9 @@ $(MINISTACK_READY): requirements-ministack.txt
 	@$(MINISTACK)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-ministack.txt && touch $@ || \
 		echo "ministack could not be installed; its tests are skipped (and fail in CI)."
 
-$(BROWSER_READY): $(READY) requirements-browser.txt
+$(BROWSER_READY): $(READY) requirements-browser.txt tests/support/axe/package-lock.json
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-browser.txt
+	@npm ci --prefix tests/support/axe --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # Without npm, or offline, the benchmarks say which rows are missing.
@@ -67,8 +68,8 @@ demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded A
 test: $(READY) $(CHECKOV_READY) $(MINISTACK_READY) ## Run the tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install chromium chromium-driver)
-	$(BIN)/python -m pytest -m browser tests/acceptance/test_flower_browser.py
+browser: $(BROWSER_READY) ## Try the pages in a headless Chromium (apt-get install chromium chromium-driver npm)
+	$(BIN)/python -m pytest -m browser tests/acceptance
 
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
@@ -123,4 +124,4 @@ audit-dependencies: $(AUDIT_READY) ## Look for known vulnerabilities of what is 
 	@for file in requirements.txt requirements-dev.txt; do echo "== $$file"; $(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit 1; done
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(CHECKOV) $(MINISTACK) $(AUDIT) sbom.json benchmarks/contenders/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) $(MINISTACK) $(AUDIT) sbom.json benchmarks/contenders/node_modules tests/support/axe/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis
