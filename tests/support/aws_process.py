@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.queues import make_queue
+from tests.support.make_queue import make_queue
 from tests.support.sqs_model import REGION
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from pipeline.local.stack import REGION
 from tests.support.aws_process import ROOT
-from tests.support.queues import make_queue
+from tests.support.make_queue import make_queue
 from tests.support.waiting import wait_until
 
 #: ministack takes an access key of twelve digits for the account.
