@@ -130,7 +130,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     # What can't be run here.
     Look(
-        "make (demo|test|check|bench|referee|settings|lock|pin-base|sbom|audit-dependencies)",
+        "make (demo|test|check|bench|referee|reference|site|lock|pin-base|sbom|audit-dependencies)",
         "sets up a virtual environment first",
         looks.target,
     ),
