@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import click
+from celery._state import get_current_task
 from celery.exceptions import QueueNotFound
 
 from pipeline.aws.plain_errors import ConfigError, PlainError
@@ -164,7 +165,7 @@ def _send_task(app: Any) -> Callable[..., Any]:
             options.setdefault("declare", [])
         try:
             with forking.loading():
-                return send(name, *args, **options)
+                return send(name, *args, **_shown_as_before(args, options))
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(
@@ -173,6 +174,23 @@ def _send_task(app: Any) -> Callable[..., Any]:
             ) from exc
 
     return send_task
+
+
+def _shown_as_before(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options to send with. A task that tries itself again keeps the text that its arguments are shown by.
+
+    Celery forgets it at a retry, and shows the arguments themselves.
+    """
+    task = get_current_task()
+    request = None if task is None else task.request
+    if request is None or request.id is None or request.id != options.get("task_id") or len(args) < 2:
+        return options
+    kept = dict(options)
+    if list(args[0] or ()) == list(request.args or ()) and (shown := request.get("argsrepr")):
+        kept.setdefault("argsrepr", shown)
+    if dict(args[1] or {}) == dict(request.kwargs or {}) and (shown := request.get("kwargsrepr")):
+        kept.setdefault("kwargsrepr", shown)
+    return kept
 
 
 def _producer_or_acquire(app: Any) -> Callable[..., Any]:
