@@ -52,6 +52,7 @@ def install(
     other_queues: Mapping[str, OtherQueue] = NONE,
     dead_letters_hint: str = "whom you have read them",
     metric_prefix: str = "celery_sqs",
+    flower_pages: str | None = None,
     begin: Callable[[Any], None] = lambda _app: None,
     **values: Any,
 ) -> None:
@@ -63,7 +64,9 @@ def install(
 
     ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
     are not for tasks, ``dead_letters_hint`` by whom dead letters are read, ``metric_prefix`` what the names of Flower's
-    metrics begin with. ``begin`` is called with the app when one of Celery's commands is about to run for it.
+    metrics begin with, ``flower_pages`` where Flower finds pages of the app's own: ``"module:function"``, which returns
+    ``pipeline.sqs.flower.pages.FlowerPages``. ``begin`` is called with the app when one of Celery's commands is about
+    to run for it.
 
     Raises ``ConfigError`` where a value is out of bounds, or the app is installed already.
     """
@@ -74,7 +77,7 @@ def install(
         settings = lambda: made  # noqa: E731
     elif values:
         raise ConfigError(f"install() takes either settings or values, and was given {', '.join(sorted(values))} too")
-    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix)
+    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix, flower_pages)
     _configure(app)
     app.events_cls = "pipeline.sqs.monitoring.events:Events"
     app.control_cls = "pipeline.sqs.monitoring.control:Control"
