@@ -22,7 +22,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser referee check worker bridge flower settings lock pin-base sbom audit-dependencies clean
+.PHONY: help demo test bench browser referee check worker bridge flower reference site lock pin-base sbom audit-dependencies clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
@@ -93,8 +93,11 @@ bridge: $(READY) ## Start the bridge from the events queue to the tasks queue
 flower: $(READY) ## Start Flower
 	$(BIN)/celery -A pipeline flower
 
-settings: $(READY) ## Renew the table of settings in README.md
-	$(BIN)/python -m pipeline settings --write README.md
+reference: $(READY) ## Renew the pages that are made from the code (docs/settings.md, commands.md, python-api.md, …)
+	$(BIN)/python -m tests.docs.reference
+
+site: $(READY) ## Build the pages as a site with search, out/site/index.html
+	$(BIN)/python -m tests.docs.site out/site
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	echo "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
