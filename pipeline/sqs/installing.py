@@ -152,11 +152,11 @@ def _send_task(app: Any) -> Callable[..., Any]:
 
     def send_task(name: str, *args: Any, **options: Any) -> Any:
         """Celery's, without declaring a queue first: it is found or it is an error, and asking costs a request."""
+        forking.load(app)
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            with forking.loading():
-                return send(name, *args, **options)
+            return send(name, *args, **options)
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(

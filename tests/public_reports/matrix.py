@@ -62,7 +62,7 @@ CELLS = (
     Cell("a profile, container and web identity credentials, IPv6", "as boto3 does it"),
     Cell(
         "a program that forks while its threads publish",
-        "supported once it has published",
+        "supported",
         f"{SHOP}::test_children_of_a_program_whose_threads_publish_publish_too",
     ),
 )
