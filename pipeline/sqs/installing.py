@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import click
+from celery._state import get_current_task
 from celery.exceptions import QueueNotFound
 
 from pipeline.aws.plain_errors import ConfigError, PlainError
@@ -51,6 +52,7 @@ def install(
     other_queues: Mapping[str, OtherQueue] = NONE,
     dead_letters_hint: str = "your own tools",
     metric_prefix: str = "celery_sqs",
+    flower_pages: str | None = None,
     begin: Callable[[Any], None] = lambda _app: None,
     **values: Any,
 ) -> None:
@@ -62,7 +64,9 @@ def install(
 
     ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
     are not for tasks, ``dead_letters_hint`` by whom dead letters are read, ``metric_prefix`` what the names of Flower's
-    metrics begin with. ``begin`` is called with the app when one of Celery's commands is about to run for it.
+    metrics begin with, ``flower_pages`` where Flower finds pages of the app's own: ``"module:function"``, which returns
+    ``pipeline.sqs.flower.pages.FlowerPages``. ``begin`` is called with the app when one of Celery's commands is about
+    to run for it.
 
     Raises ``ConfigError`` where a value is out of bounds, or the app is installed already.
     """
@@ -73,7 +77,7 @@ def install(
         settings = lambda: made  # noqa: E731
     elif values:
         raise ConfigError(f"install() takes either settings or values, and was given {', '.join(sorted(values))} too")
-    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix)
+    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix, flower_pages)
     _configure(app)
     app.events_cls = "pipeline.sqs.monitoring.events:Events"
     app.control_cls = "pipeline.sqs.monitoring.control:Control"
@@ -156,7 +160,7 @@ def _send_task(app: Any) -> Callable[..., Any]:
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            return send(name, *args, **options)
+            return send(name, *args, **_shown_as_before(args, options))
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(
@@ -165,6 +169,23 @@ def _send_task(app: Any) -> Callable[..., Any]:
             ) from exc
 
     return send_task
+
+
+def _shown_as_before(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options to send with. A task that tries itself again keeps the text that its arguments are shown by.
+
+    Celery forgets it at a retry, and shows the arguments themselves.
+    """
+    task = get_current_task()
+    request = None if task is None else task.request
+    if request is None or request.id is None or request.id != options.get("task_id") or len(args) < 2:
+        return options
+    kept = dict(options)
+    if list(args[0] or ()) == list(request.args or ()) and (shown := request.get("argsrepr")):
+        kept.setdefault("argsrepr", shown)
+    if dict(args[1] or {}) == dict(request.kwargs or {}) and (shown := request.get("kwargsrepr")):
+        kept.setdefault("kwargsrepr", shown)
+    return kept
 
 
 def _producer_or_acquire(app: Any) -> Callable[..., Any]:
