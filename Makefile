@@ -22,7 +22,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser referee check worker bridge flower settings lock pin-base sbom audit-dependencies clean
+.PHONY: help demo test bench browser referee check worker bridge flower reference site lock pin-base sbom audit-dependencies clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
@@ -74,9 +74,9 @@ browser: $(BROWSER_READY) ## Try the pages in a headless Chromium (apt-get insta
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
-referee: $(READY) ## Compare what is rendered with libvips and Chromium, on public corpora (apt-get install chromium)
-	@test -d out/referee/judges || $(BIN)/python $(PIP_INSTALL) --target out/referee/judges pyvips==3.2.0 pyvips-binary==8.18.7
-	@PYTHONPATH=out/referee/judges $(BIN)/python -m benchmarks.referee out/referee
+referee: $(READY) ## Compare what is rendered with libvips, Chromium and sharp, on public corpora (apt-get install chromium npm)
+	@! command -v npm >/dev/null || npm install --prefix benchmarks/contenders --no-package-lock --no-audit --no-fund --silent || true
+	@$(BIN)/python -m benchmarks.referee out/referee
 
 check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .
@@ -93,8 +93,11 @@ bridge: $(READY) ## Start the bridge from the events queue to the tasks queue
 flower: $(READY) ## Start Flower
 	$(BIN)/celery -A pipeline flower
 
-settings: $(READY) ## Renew the table of settings in README.md
-	$(BIN)/python -m pipeline settings --write README.md
+reference: $(READY) ## Renew the pages that are made from the code (docs/settings.md, commands.md, python-api.md, …)
+	$(BIN)/python -m tests.docs.reference
+
+site: $(READY) ## Build the pages as a site with search, out/site/index.html
+	$(BIN)/python -m tests.docs.site out/site
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	echo "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
