@@ -26,7 +26,8 @@ QUIET_S = 600
 class Assumptions:
     """What the world is like. Seconds unless the name says otherwise."""
 
-    # A 12 MP photo, both renditions, one message: 0.08 s measured, a quarter more for Celery and S3, half again for Fargate †.
+    # A 12 MP photo, both renditions, one message: 0.08 s measured, a quarter more for Celery and S3, half again
+    # for Fargate †.
     cpu_per_image_s: float = 0.15
     events_per_bridge: float = 150.0  # a second, on a quarter of a vCPU: 0.94 ms measured, half again for Fargate †
     vcpu: float = 1.0
