@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # checkov pins an old boto3, so it lives apart.
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
+# An AWS server beside moto, by other people; it pins a botocore, so it lives apart too.
+MINISTACK := .venv-ministack
+MINISTACK_READY := $(MINISTACK)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 BENCH_STEPS := end_to_end dollars charts report readme
 # As the extra of pyproject.toml, whose marker pip-compile would lose.
@@ -19,7 +22,7 @@ AUDIT := .venv-audit
 AUDIT_READY := $(AUDIT)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench browser referee check worker bridge flower settings lock pin-base sbom audit-dependencies clean
+.PHONY: help demo test bench browser referee check worker bridge flower reference site lock pin-base sbom audit-dependencies clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-18s  %s\n", $$1, $$2}'
@@ -38,8 +41,15 @@ $(CHECKOV_READY): requirements-checkov.txt
 	@$(CHECKOV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-checkov.txt && touch $@ || \
 		echo "checkov could not be installed; its test is skipped (and fails in CI)."
 
-$(BROWSER_READY): $(READY) requirements-browser.txt
+$(MINISTACK_READY): requirements-ministack.txt
+	@test -x $(MINISTACK)/bin/python || $(PYTHON) -m venv $(MINISTACK)
+	@echo "Installing ministack, the second AWS server of the tests, into $(MINISTACK) ..."
+	@$(MINISTACK)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-ministack.txt && touch $@ || \
+		echo "ministack could not be installed; its tests are skipped (and fail in CI)."
+
+$(BROWSER_READY): $(READY) requirements-browser.txt tests/support/axe/package-lock.json
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-browser.txt
+	@npm ci --prefix tests/support/axe --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # Without npm, or offline, the benchmarks say which rows are missing.
@@ -55,18 +65,18 @@ $(BENCH_READY): $(READY) pyproject.toml benchmarks/contenders/package.json
 demo: $(READY) ## Run the whole pipeline on the bundled photos, on an embedded AWS
 	@$(BIN)/python -m pipeline local samples --out out || { test $$? -eq 1 && echo "(One failure is meant: samples/broken-upload.jpg shows what a failure looks like.)"; }
 
-test: $(READY) $(CHECKOV_READY) ## Run the tests
+test: $(READY) $(CHECKOV_READY) $(MINISTACK_READY) ## Run the tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-browser: $(BROWSER_READY) ## Try Flower in a headless Chromium (apt-get install chromium chromium-driver)
-	$(BIN)/python -m pytest -m browser tests/acceptance/test_flower_browser.py
+browser: $(BROWSER_READY) ## Try the pages in a headless Chromium (apt-get install chromium chromium-driver npm)
+	$(BIN)/python -m pytest -m browser tests/acceptance
 
 bench: $(BENCH_READY) ## Measure everything in docs/performance.md anew (ten to twenty minutes)
 	@for step in $(BENCH_STEPS); do echo "== $$step"; $(BIN)/python -m benchmarks.$$step || exit 1; done
 
-referee: $(READY) ## Compare what is rendered with libvips and Chromium, on public corpora (apt-get install chromium)
-	@test -d out/referee/judges || $(BIN)/python $(PIP_INSTALL) --target out/referee/judges pyvips==3.2.0 pyvips-binary==8.18.7
-	@PYTHONPATH=out/referee/judges $(BIN)/python -m benchmarks.referee out/referee
+referee: $(READY) ## Compare what is rendered with libvips, Chromium and sharp, on public corpora (apt-get install chromium npm)
+	@! command -v npm >/dev/null || npm install --prefix benchmarks/contenders --no-package-lock --no-audit --no-fund --silent || true
+	@$(BIN)/python -m benchmarks.referee out/referee
 
 check: $(READY) ## Lint, type-check, and who may import whom
 	$(BIN)/ruff check .
@@ -83,14 +93,18 @@ bridge: $(READY) ## Start the bridge from the events queue to the tasks queue
 flower: $(READY) ## Start Flower
 	$(BIN)/celery -A pipeline flower
 
-settings: $(READY) ## Renew the table of settings in README.md
-	$(BIN)/python -m pipeline settings --write README.md
+reference: $(READY) ## Renew the pages that are made from the code (docs/settings.md, commands.md, python-api.md, …)
+	$(BIN)/python -m tests.docs.reference
+
+site: $(READY) ## Build the pages as a site with search, out/site/index.html
+	$(BIN)/python -m tests.docs.site out/site
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
 	echo "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
 	echo "$(SIMD)" | $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
 	echo "selenium>=4.40" | $(LOCK) --constraint requirements-dev.txt --output-file requirements-browser.txt -
 	echo "checkov>=3.3" | $(LOCK) --output-file requirements-checkov.txt -
+	echo "ministack>=1.5" | $(LOCK) --output-file requirements-ministack.txt -
 	printf 'pip-audit>=2.10\ncyclonedx-bom>=7.5\n' | $(LOCK) --output-file requirements-audit.txt -
 
 $(AUDIT_READY): requirements-audit.txt
@@ -113,4 +127,4 @@ audit-dependencies: $(AUDIT_READY) ## Look for known vulnerabilities of what is 
 	@for file in requirements.txt requirements-dev.txt; do echo "== $$file"; $(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit 1; done
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(CHECKOV) $(AUDIT) sbom.json benchmarks/contenders/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) $(MINISTACK) $(AUDIT) sbom.json benchmarks/contenders/node_modules tests/support/axe/node_modules out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -138,6 +138,7 @@ def _unconfigured() -> PipelineApp:
         other_queues=OTHER_QUEUES,
         dead_letters_hint="python -m pipeline deadletters",
         metric_prefix="pipeline",
+        flower_pages="pipeline.operations.flower.pages:pages",  # which import from layers above: by name
         begin=PipelineApp.run_as_command,
     )
     made.steps["worker"].update(WORKER_STEPS)

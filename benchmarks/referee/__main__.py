@@ -5,19 +5,35 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import pyvips
 
 from benchmarks.referee.chromium import chromium
 from benchmarks.referee.corpora import pictures
-from benchmarks.referee.judging import CPU_BOUND_S, MEMORY_BOUND_MB, VIPS, Case, judge
-from benchmarks.referee.ledger import ledger, read_accepted
+from benchmarks.referee.judging import CHROMIUM, CPU_BOUND_S, MEMORY_BOUND_MB, Case, Judge, judge
+from benchmarks.referee.ledger import SETTLED, ledger, read_accepted
 from benchmarks.referee.page import tables, write_page
+from benchmarks.referee.sharp import sharp
+from benchmarks.referee.vips import by_vips, vips_version
 
 ACCEPTED = Path(__file__).with_name("accepted.txt")
 PAGE = Path(__file__).parents[2] / "docs" / "images.md"
 BEGINS, ENDS = "<!-- referee: make referee -->\n", "<!-- end of referee -->\n"
+
+JUDGES = 3
+
+
+@contextmanager
+def judges() -> Iterator[list[Judge]]:
+    with chromium() as browser, sharp() as third:
+        bench = [
+            Judge("libvips", vips_version(), lambda data, strict: by_vips(data, strict=strict)),
+            Judge(CHROMIUM, browser.version, lambda data, _: browser.draw(data)),
+        ]
+        if third is not None:
+            bench.append(Judge("sharp", third.version, lambda data, strict: third.draw(data, strict=strict)))
+        yield bench
 
 
 def main() -> int:
@@ -28,21 +44,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the browser is to end with this
     accepted = read_accepted(ACCEPTED.read_text(encoding="utf-8"))
     cases: list[Case] = []
-    with chromium() as browser:
+    with judges() as bench:
         for corpus, name, data in pictures(options.folder / "corpora"):
             if options.only in name:
-                cases.append(judge(corpus, name, data, browser))
+                cases.append(judge(corpus, name, data, bench))
                 if len(cases) % 100 == 0:
                     print(f"{len(cases)} files", file=sys.stderr)
-        judges = f"{VIPS} {pyvips.version(0)}.{pyvips.version(1)} and {browser.version}"
-    print(f"Look through {write_page(cases, accepted, options.folder)}")
-    if not options.only:
+    print(f"Look through {write_page(cases, accepted, [each.name for each in bench], options.folder)}")
+    complete = len(bench) == JUDGES
+    if not complete:
+        print("Without sharp the table stays as it was: npm install --prefix benchmarks/contenders", file=sys.stderr)
+    elif not options.only:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGINS)
-        table = tables(cases, accepted, judges)
+        table = tables(cases, accepted, bench)
         PAGE.write_text(before + BEGINS + table + ENDS + rest.partition(ENDS)[2], encoding="utf-8")
         print(table)
     listed = {name: why for name, why in accepted.items() if options.only in name}
     problems = ledger(listed, {case.name for case in cases if case.needs_acceptance})
+    problems = [problem for problem in problems if complete or not problem.startswith(SETTLED)]
     problems += [
         f"took {case.cpu_s:.1f} s of CPU time and {case.memory_mb:.0f} MB: {case.name}"
         for case in cases

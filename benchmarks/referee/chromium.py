@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import shutil
@@ -12,6 +13,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from PIL import Image
 
 #: Debian's package puts it in the PATH under the first of these names; other systems have it under the others.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -62,7 +65,7 @@ async function draw(data) {
 
 
 class Chromium:
-    """``draw`` gives a PNG with alpha in sRGB, or raises ``ValueError`` with the reason."""
+    """``draw`` gives the picture as RGBA in sRGB, or raises ``ValueError`` with the reason."""
 
     def __init__(self) -> None:
         #: Of this start of the browser: what an ended one has asked for last is not to get the next file.
@@ -75,7 +78,7 @@ class Chromium:
         self._process: subprocess.Popen[bytes] | None = None
         self._profile: tempfile.TemporaryDirectory[str] | None = None
 
-    def draw(self, data: bytes) -> bytes:
+    def draw(self, data: bytes) -> Image.Image:
         if self._process is None or self._process.poll() is not None:
             self._start()
         self._next.put(data)
@@ -86,12 +89,13 @@ class Chromium:
             raise ValueError(f"not drawn within {PATIENCE_S} s") from None
         if not drawn:
             raise ValueError(body.decode(errors="replace"))
-        return body
+        with Image.open(io.BytesIO(body)) as image:
+            return image.convert("RGBA")
 
     @property
     def version(self) -> str:
         said = subprocess.run([self._browser(), "--version"], capture_output=True, text=True, check=True).stdout
-        return " ".join(said.split()[:2])
+        return " ".join(said.split()[1:2])
 
     def close(self) -> None:
         self._stop()

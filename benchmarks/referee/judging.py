@@ -1,36 +1,32 @@
-"""One file: what is made of it here, what it costs, what libvips and Chromium make of it, and what follows."""
+"""One file: what is made of it here, what that costs, what each judge makes of it, and what follows."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyvips
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image
 
-from benchmarks.referee.chromium import Chromium
+from benchmarks.referee.comparing import BOX, alike, compared, small
 from benchmarks.referee.ledger import NEEDS_ACCEPTANCE, verdict_of
 from pipeline.core.errors import PermanentError
 from tasks.images import apart
-from tasks.images.decode import fit
 from tasks.images.identify import identify
 from tasks.images.render import Recipe
 
-BOX = (192, 192)
-#: Mean difference of samples that nobody sees: other upsampling of chroma, other rounding, another filter.
-SAME_MEAN = 6.0
-#: The same of the worst part of the picture, of this many pixels on a side.
-SAME_PART, PART_SIDE = 48.0, 16
-#: What a judge gives is no larger; then all are made smaller alike.
-_JUDGED_SIDE = 1024
-#: What is behind transparent pixels: white would hide that they are.
-_BEHIND = (255, 0, 255, 255)
-
 CPU_BOUND_S, MEMORY_BOUND_MB = 10.0, 500.0
-VIPS, CHROMIUM = "libvips", "Chromium"
+CHROMIUM = "Chromium"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    name: str
+    version: str
+    #: The picture of a file, as RGBA; with True, only of a file without any fault. Raises ``ValueError``.
+    draw: Callable[[bytes, bool], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +45,8 @@ class Case:
         return self.verdict in NEEDS_ACCEPTANCE
 
 
-def judge(corpus: str, name: str, data: bytes, browser: Chromium) -> Case:
-    apart.render(_WARM, Recipe(BOX, "PNG"))  # a process is there, and it is warm
+def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
+    apart.render(_WARM, Recipe(BOX, "PNG"))  # starts the process, if there is none, and warms it
     pid = apart._running._process.pid if apart._running is not None else 0
     before_s, before_mb = _cpu_s(pid), _memory_mb(pid, forget=True)
     ours: Image.Image | None = None
@@ -63,71 +59,27 @@ def judge(corpus: str, name: str, data: bytes, browser: Chromium) -> Case:
     cpu_s, memory_mb = (_cpu_s(pid) - before_s, _memory_mb(pid) - before_mb) if alive else (0.0, 0.0)
     judged: dict[str, Image.Image] = {}
     said: list[str] = [] if refusal is None else [f"here: {refusal}"]
-    for who in (VIPS, CHROMIUM):
+    for each in judges:
         try:
-            drawn = browser.draw(data) if who == CHROMIUM else _by_vips(data, strict=refusal is not None)
-            judged[who] = _opened(drawn)
-        except (ValueError, OSError, pyvips.Error, Image.DecompressionBombError) as exc:
-            said.append(f"{who}: {(str(exc).strip().splitlines() or ['?'])[-1][:200]}")
+            judged[each.name] = each.draw(data, refusal is not None)
+        except (ValueError, OSError, Image.DecompressionBombError) as exc:
+            said.append(f"{each.name}: {(str(exc).strip().splitlines() or ['?'])[-1][:200]}")
     if ours is None:
         foreign = _is_foreign(data)
-        both = VIPS in judged and CHROMIUM in judged and _difference(*_alike(judged[VIPS], judged[CHROMIUM])) is None
-        verdict = "another format" if foreign else "refused, and shown whole by both" if both else "refused"
+        verdict = "another format" if foreign else "refused, and shown whole" if _shown_whole(judged) else "refused"
     else:
-        differences = {who: _compared(ours, picture) for who, picture in judged.items()}
+        differences = {who: compared(ours, picture) for who, picture in judged.items()}
         said += [f"{who}: {what}" for who, what in differences.items() if what is not None]
         verdict = verdict_of([what is None for what in differences.values()])
     reason = "" if refusal is None else refusal.reason
-    shown = ({} if ours is None else {"here": ours}) | {who: _small(picture) for who, picture in judged.items()}
+    shown = ({} if ours is None else {"here": ours}) | {who: small(picture) for who, picture in judged.items()}
     return Case(corpus, name, verdict, reason, "; ".join(said), cpu_s, memory_mb, shown)
 
 
-def _compared(ours: Image.Image, theirs: Image.Image) -> str | None:
-    """What is different, if anything is."""
-    size = fit(theirs.size, BOX)
-    if max(abs(a - b) for a, b in zip(size, ours.size, strict=True)) > 1 + _slack(theirs.size):
-        return f"{ours.width}x{ours.height} here, {size[0]}x{size[1]} there"
-    return _difference(ours, theirs.resize(ours.size, Image.Resampling.LANCZOS))
-
-
-def _slack(size: tuple[int, int]) -> int:
-    """A judge has rounded before: by up to a pixel of what it gave."""
-    return 1 if max(size) >= _JUDGED_SIDE and min(size) < 64 else 0
-
-
-def _alike(one: Image.Image, other: Image.Image) -> tuple[Image.Image, Image.Image]:
-    size = fit(one.size, BOX)
-    if fit(other.size, BOX) != size:
-        return one, Image.new("RGBA", (1, 1))
-    return one.resize(size, Image.Resampling.LANCZOS), other.resize(size, Image.Resampling.LANCZOS)
-
-
-def _difference(one: Image.Image, other: Image.Image) -> str | None:
-    if one.size != other.size:
-        return "another size"
-    a, b = (Image.alpha_composite(Image.new("RGBA", i.size, _BEHIND), i).convert("RGB") for i in (one, other))
-    difference = ImageChops.difference(a, b)
-    mean = max(ImageStat.Stat(difference).mean)
-    parts = max(1, a.width // PART_SIDE), max(1, a.height // PART_SIDE)
-    part = max(high for _, high in difference.resize(parts, Image.Resampling.BOX).getextrema())  # type: ignore[misc]
-    return None if mean <= SAME_MEAN and part <= SAME_PART else f"{mean:.1f} off, {part} in one part"
-
-
-def _small(picture: Image.Image) -> Image.Image:
-    return picture.resize(fit(picture.size, BOX), Image.Resampling.LANCZOS)
-
-
-def _by_vips(data: bytes, *, strict: bool) -> bytes:
-    """``strict``: only what libvips finds no fault with."""
-    picture = pyvips.Image.thumbnail_buffer(
-        data,
-        _JUDGED_SIDE,
-        height=_JUDGED_SIDE,
-        size="down",
-        export_profile="srgb",
-        fail_on="warning" if strict else "none",
-    )
-    return bytes(picture.write_to_buffer(".png", keep="none", compression=1, bitdepth=8))
+def _shown_whole(judged: Mapping[str, Image.Image]) -> bool:
+    """Whether Chromium and another judge show the same: libvips and sharp share their decoders."""
+    browser = judged.get(CHROMIUM)
+    return browser is not None and any(alike(browser, other) for who, other in judged.items() if who != CHROMIUM)
 
 
 def _opened(data: bytes) -> Image.Image:

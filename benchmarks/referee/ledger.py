@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: As ``benchmarks/referee/accepted.txt`` has them.
-NEEDS_ACCEPTANCE = ("differs", "refused, and shown whole by both")
+NEEDS_ACCEPTANCE = ("differs", "refused, and shown whole")
+
+SETTLED = "right now, take it out of accepted.txt: "
 
 
 def verdict_of(agreeing: list[bool]) -> str:
@@ -14,13 +16,13 @@ def verdict_of(agreeing: list[bool]) -> str:
         return "only here"
     if all(agreeing):
         return "right"
-    return "right by one judge" if any(agreeing) else "differs"
+    return "right by some judges" if any(agreeing) else "differs"
 
 
 def ledger(listed: Mapping[str, str], needed: set[str]) -> list[str]:
     """What is wrong with the list of accepted differences: it names just those that there are."""
     missing = [f"not right, and not accepted: {name}" for name in sorted(needed - set(listed))]
-    return missing + [f"right now, take it out of accepted.txt: {name}" for name in sorted(set(listed) - needed)]
+    return missing + [SETTLED + name for name in sorted(set(listed) - needed)]
 
 
 def read_accepted(text: str) -> dict[str, str]:

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.referee.judging import CHROMIUM, CPU_BOUND_S, MEMORY_BOUND_MB, VIPS, Case
+from benchmarks.referee.judging import CPU_BOUND_S, MEMORY_BOUND_MB, Case, Judge
 
 #: As they are shown: what a person should look at comes first.
 VERDICTS = (
     "differs",
-    "refused, and shown whole by both",
-    "right by one judge",
+    "refused, and shown whole",
+    "right by some judges",
     "only here",
     "refused",
     "another format",
@@ -21,12 +21,12 @@ VERDICTS = (
 )
 _STYLE = """body{font:14px/1.4 sans-serif;margin:2em}h2{margin-top:2em}
 table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:6px;vertical-align:top;text-align:left}
-td:nth-child(1){max-width:22em;overflow-wrap:anywhere}td:nth-child(5){max-width:34em;overflow-wrap:anywhere}
+td:nth-child(1){max-width:22em;overflow-wrap:anywhere}td:last-child{max-width:34em;overflow-wrap:anywhere}
 img{background:repeating-conic-gradient(#ddd 0 25%,#fff 0 50%) 0 0/16px 16px;max-width:192px}
 nav a{margin-right:1.5em}.why{color:#060}"""
 
 
-def write_page(cases: Sequence[Case], accepted: Mapping[str, str], folder: Path) -> Path:
+def write_page(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[str], folder: Path) -> Path:
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     counted = Counter(case.verdict for case in cases)
@@ -35,10 +35,10 @@ def write_page(cases: Sequence[Case], accepted: Mapping[str, str], folder: Path)
     number = 0
     for index, verdict in enumerate(VERDICTS):
         parts.append(f'<h2 id="{index}">{verdict} ({counted[verdict]})</h2><table>')
-        parts.append(f"<tr><th>file<th>here<th>{VIPS}<th>{CHROMIUM}<th>")
+        parts.append(f"<tr><th>file<th>here{''.join(f'<th>{who}' for who in judges)}<th>")
         for case in (case for case in cases if case.verdict == verdict):
             cells = []
-            for who in ("here", VIPS, CHROMIUM):
+            for who in ("here", *judges):
                 picture = case.pictures.get(who)
                 if picture is None:
                     cells.append("<td>–")
@@ -56,12 +56,13 @@ def write_page(cases: Sequence[Case], accepted: Mapping[str, str], folder: Path)
     return page
 
 
-def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: str) -> str:
+def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[Judge]) -> str:
     reasons = ("truncated", "damaged", "unsupported", "too-large", "not-an-image")
     columns = [*(f"refused: `{reason}`" for reason in reasons), "another format", "only here", "differs"]
     lines = [
-        f"Judges: {judges}. *Right*: the same as from each judge that shows it, or from one where the judges differ. "
-        "*Refused*: not shown whole by both judges; those that are count under *differs*. "
+        f"Judges: {', '.join(f'{each.name} {each.version}' for each in judges)}. "
+        "*Right*: the same as from every judge that shows the file, or from one where the judges differ. "
+        "*Refused*: no two judges show the file whole; those that two judges show count under *differs*. "
         "*Only here*: no judge shows it.",
         "",
         f"| corpus | files | right | {' | '.join(columns)} |",
@@ -74,7 +75,7 @@ def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: str) -> s
         refused = Counter(case.reason for case in own if case.verdict == "refused")
         figures = [
             len(own),
-            verdicts["right"] + verdicts["right by one judge"],
+            verdicts["right"] + verdicts["right by some judges"],
             *(refused[reason] for reason in reasons),
             verdicts["another format"],
             verdicts["only here"],

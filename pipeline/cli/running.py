@@ -32,18 +32,14 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
 
 
 @click.command()
-@click.option("--write", "page", type=click.Path(exists=True, path_type=Path), help="Renew the table in this page.")
-def settings(page: Path | None) -> None:
+def settings() -> None:
     """Print the settings as a Markdown table.
 
     Each row has the variable, its default, its bounds and a description.
     """
-    from pipeline.core.settings_table import markdown_table, with_table
+    from pipeline.core.settings_table import markdown_table
 
-    if page is None:
-        click.echo(markdown_table(), nl=False)
-    else:
-        page.write_text(with_table(page.read_text()))
+    click.echo(markdown_table(), nl=False)
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,8 +43,11 @@ class ObjectReport:
     errors: list[str] = field(default_factory=list)
 
 
-def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
-    """Raises ``PipelineError`` when the buckets can't be read; queues are not needed."""
+def collect(source: Source, routes: Routes, limit: int, queues: Sequence[str] = QUEUES) -> ObjectReport:
+    """``queues``: those whose dead letters are read, up to ``limit`` of each.
+
+    Raises ``PipelineError`` when the buckets can't be read; queues are not needed.
+    """
     settings = routes.settings
     bucket = settings.required("output_bucket")
     report = ObjectReport(source, current=storage.current(source.bucket, source.key))
@@ -71,7 +74,7 @@ def collect(source: Source, routes: Routes, limit: int) -> ObjectReport:
     except ValueError as exc:
         report.errors.append(f"its failure record is not JSON: {exc}")
     try:
-        with LetterReader(settings, QUEUES, limit) as letters:
+        with LetterReader(settings, queues, limit) as letters:
             report.letters = [letter for _, letter in letters if _names(letter, source)]
         if any(letters.unseen.values()):
             report.errors.append(f"about {sum(letters.unseen.values()):,} dead letters were not read")

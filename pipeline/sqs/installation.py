@@ -53,6 +53,7 @@ class Installation:
     other_queues: Mapping[str, OtherQueue]
     dead_letters_hint: str  # how they are read
     metric_prefix: str  # of Prometheus' metrics
+    flower_pages: str | None = None  # "module:function" that returns ``pipeline.sqs.flower.pages.FlowerPages``
 
     @property
     def settings(self) -> BrokerSettings:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import click
+from celery._state import get_current_task
 from celery.exceptions import QueueNotFound
 
 from pipeline.aws.plain_errors import ConfigError, PlainError
@@ -49,8 +50,9 @@ def install(
     *,
     results: ResultFacts = NO_FACTS,
     other_queues: Mapping[str, OtherQueue] = NONE,
-    dead_letters_hint: str = "whom you have read them",
+    dead_letters_hint: str = "your own tools",
     metric_prefix: str = "celery_sqs",
+    flower_pages: str | None = None,
     begin: Callable[[Any], None] = lambda _app: None,
     **values: Any,
 ) -> None:
@@ -62,7 +64,9 @@ def install(
 
     ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
     are not for tasks, ``dead_letters_hint`` by whom dead letters are read, ``metric_prefix`` what the names of Flower's
-    metrics begin with. ``begin`` is called with the app when one of Celery's commands is about to run for it.
+    metrics begin with, ``flower_pages`` where Flower finds pages of the app's own: ``"module:function"``, which returns
+    ``pipeline.sqs.flower.pages.FlowerPages``. ``begin`` is called with the app when one of Celery's commands is about
+    to run for it.
 
     Raises ``ConfigError`` where a value is out of bounds, or the app is installed already.
     """
@@ -73,7 +77,7 @@ def install(
         settings = lambda: made  # noqa: E731
     elif values:
         raise ConfigError(f"install() takes either settings or values, and was given {', '.join(sorted(values))} too")
-    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix)
+    app.sqs = Installation(settings, results, other_queues, dead_letters_hint, metric_prefix, flower_pages)
     _configure(app)
     app.events_cls = "pipeline.sqs.monitoring.events:Events"
     app.control_cls = "pipeline.sqs.monitoring.control:Control"
@@ -84,18 +88,10 @@ def install(
     app.send_task = _send_task(app)
     app.producer_or_acquire = _producer_or_acquire(app)
     forking.forget_in_children(app)
-    # An option that nobody gives, on each of Celery's commands where they run for this app: it is how an app is told
-    # that one does, and which, before it begins.
-    app.user_options["preload"].add(
-        click.Option(
-            ["--run-as-command"],
-            hidden=True,
-            is_eager=True,
-            expose_value=False,
-            is_flag=True,
-            callback=lambda context, _option, _given: _begin(context, begin),
-        )
-    )
+    # Options that nobody gives, on Celery's commands where they run for this app. The first tells the app, before the
+    # command begins, that one runs, and which; the second comes after the options that are given.
+    app.user_options["preload"].add(_hidden("--run-as-command", lambda context: _begin(context, begin), is_eager=True))
+    app.user_options["worker"].add(_hidden("--check-queues", _check_queues, is_eager=False))
 
 
 def broker_config(settings: BrokerSettings) -> dict[str, Any]:
@@ -160,11 +156,11 @@ def _send_task(app: Any) -> Callable[..., Any]:
 
     def send_task(name: str, *args: Any, **options: Any) -> Any:
         """Celery's, without declaring a queue first: it is found or it is an error, and asking costs a request."""
+        forking.load(app)
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            with forking.loading():
-                return send(name, *args, **options)
+            return send(name, *args, **_shown_as_before(args, options))
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(
@@ -173,6 +169,23 @@ def _send_task(app: Any) -> Callable[..., Any]:
             ) from exc
 
     return send_task
+
+
+def _shown_as_before(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options to send with. A task that tries itself again keeps the text that its arguments are shown by.
+
+    Celery forgets it at a retry, and shows the arguments themselves.
+    """
+    task = get_current_task()
+    request = None if task is None else task.request
+    if request is None or request.id is None or request.id != options.get("task_id") or len(args) < 2:
+        return options
+    kept = dict(options)
+    if list(args[0] or ()) == list(request.args or ()) and (shown := request.get("argsrepr")):
+        kept.setdefault("argsrepr", shown)
+    if dict(args[1] or {}) == dict(request.kwargs or {}) and (shown := request.get("kwargsrepr")):
+        kept.setdefault("kwargsrepr", shown)
+    return kept
 
 
 def _producer_or_acquire(app: Any) -> Callable[..., Any]:
@@ -187,15 +200,32 @@ def _producer_or_acquire(app: Any) -> Callable[..., Any]:
     return producer_or_acquire
 
 
+def _hidden(name: str, call: Callable[[click.Context], None], *, is_eager: bool) -> click.Option:
+    """An option whose callback runs without the option. An error of it is one line, and the status 2."""
+
+    def run(context: click.Context, _option: click.Parameter, _given: Any) -> None:
+        try:
+            call(context)
+        except PlainError as exc:
+            click.echo(f"Error: {exc}", err=True)
+            context.exit(2)
+
+    return click.Option([name], hidden=True, is_eager=is_eager, expose_value=False, is_flag=True, callback=run)
+
+
 def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
-    """One of Celery's commands is about to run. A wrong setting is one line, and the status 2."""
+    """One of Celery's commands is about to run. Raises ``ConfigError`` where a setting is wrong."""
     app = context.obj.app
-    try:
-        app.set_current()
-        begin(app)
-        app.conf.broker_url  # noqa: B018 - reads the settings
-    except PlainError as exc:
-        click.echo(f"Error: {exc}", err=True)
-        context.exit(2)
+    app.set_current()
+    begin(app)
+    app.conf.broker_url  # noqa: B018 - reads the settings
     if context.command.name == "flower":
         os.environ.setdefault("FLOWER_CONF", str(FLOWER_CONF))
+
+
+def _check_queues(context: click.Context) -> None:
+    """Before a worker starts. Raises ``ConfigError`` where ``-Q`` names a queue that it must not consume."""
+    if context.params.get("queues"):
+        from pipeline.sqs.worker.task_queues import check_chosen_queues
+
+        check_chosen_queues(context.obj.app, context.params["queues"])

@@ -100,7 +100,7 @@ ENTRIES: tuple[Entry, ...] = (
     Run("python -m pipeline backfill .*", says="objects? enqueued"),
     Run("python -m pipeline adopt .* --dry-run", says="price: +about"),
     Look(
-        "python -m pipeline adopt .* --stack .*",
+        "python -m pipeline (adopt .*|audit) --stack .*",
         "needs ECS; tests/unit/test_stack_option.py has the option",
         looks.nothing,
     ),
@@ -130,7 +130,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     # What can't be run here.
     Look(
-        "make (demo|test|check|bench|referee|settings|lock|pin-base|sbom|audit-dependencies)",
+        "make (demo|test|check|bench|referee|reference|site|lock|pin-base|sbom|audit-dependencies)",
         "sets up a virtual environment first",
         looks.target,
     ),

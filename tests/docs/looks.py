@@ -74,7 +74,7 @@ def docker(words: list[str]) -> None:
             assert re.fullmatch(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com", host), f"{host} is no registry of ECR"
         case ["push", name]:
             built = f"docker build -t {name} ."
-            assert built in text_of("docs/deploy.md"), f"{name} is pushed, but nothing says to build it"
+            assert built in text_of("docs/start-bucket.md"), f"{name} is pushed, but nothing says to build it"
         case ["build"]:
             pass  # only named
         case _:

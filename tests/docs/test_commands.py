@@ -34,6 +34,8 @@ LANGUAGES = {
     "dockerfile": "here",
     "mermaid": "test_life_cycle.py",
     "text": "not code",
+    "help": "test_site.py",
+    "py": "test_site.py",
 }
 
 

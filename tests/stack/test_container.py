@@ -69,7 +69,7 @@ def test_whatever_make_installs_from_a_lock_is_checked_against_it() -> None:
     installs = [
         line for line in text.splitlines() if re.search(r"(-m pip install|PIP_INSTALL\)).* -r requirements", line)
     ]
-    assert len(installs) == 4
+    assert len(installs) == 5
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 

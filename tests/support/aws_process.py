@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.make_queue import make_queue
 from tests.support.sqs_model import REGION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,17 +129,8 @@ class AwsServer(ServerProcess):
         """As if a minute had passed: names of deleted queues may be used again."""
         self._control("POST", "forget_deletions")
 
-    def make_queue(self, name: str, *, max_receives: int = 5, visibility_s: float = 30, dlq: bool = True) -> str:
-        """A queue and its dead-letter queue ``<name>-dlq``; returns the URL of the queue."""
-        client = self.client()
-        attributes = {"VisibilityTimeout": f"{visibility_s:g}"}
-        if dlq:
-            url = client.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
-            found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-            policy = {"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": max_receives}
-            attributes["RedrivePolicy"] = json.dumps(policy)
-        made: str = client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        return made
+    def make_queue(self, name: str, **options: Any) -> str:
+        return make_queue(self.client(), name, **options)
 
     def depth(self, queue: str) -> tuple[int, int, int]:
         """How many messages of a queue are visible, in flight, and delayed; no request is counted for it."""

@@ -1,4 +1,4 @@
-"""A headless Chromium, for tests of Flower's pages. Skips where it is not installed."""
+"""A headless Chromium for the tests of pages, and the accessibility rules of axe. Skips where it is not installed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+#: axe-core, which `make browser` installs by the lock file beside it.
+AXE = Path(__file__).with_name("axe") / "node_modules" / "axe-core" / "axe.min.js"
 #: Debian's package puts them here; other systems have them in the PATH under one of these names.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -44,3 +46,19 @@ def chromium(profile: Path) -> Iterator[Any]:
         yield page
     finally:
         page.quit()
+
+
+def accessibility_violations(browser: Any) -> list[str]:
+    """What axe finds wrong with the page as it is now: a line for each element, with the rule."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: run `make browser`")
+    browser.execute_script(AXE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = browser.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then(done, error => done({failed: String(error)}))"
+    )
+    assert "failed" not in found, found
+    return [
+        f"{rule['id']}: {' '.join(map(str, node['target']))}: {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]

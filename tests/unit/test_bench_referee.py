@@ -18,7 +18,7 @@ MOST_ACCEPTED = 14
     [
         ([True, True], "right"),
         ([True], "right"),
-        ([True, False], "right by one judge"),
+        ([True, False], "right by some judges"),
         ([False, False], "differs"),
         ([False], "differs"),
         ([], "only here"),

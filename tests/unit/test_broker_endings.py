@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +41,11 @@ class Stand:
         def task() -> None:
             """Never run."""
 
-        eventer = SimpleNamespace(enabled=True, send=lambda kind, **_: self.events.append(kind))
+        def send(kind: str, **fields: Any) -> None:
+            self.events.append(kind)
+            self.last_event = fields
+
+        eventer = SimpleNamespace(enabled=True, send=send)
         made = create_request_cls(Request, task, self.pool, "h", eventer, app=app)
         messages = channel.consume()
         channel.answer(sqs_message(1, receives=receives))
@@ -130,6 +135,19 @@ def test_what_was_raised_decides(
     stand.pool.callback((1, info(exc, proof), 0.1))
     assert stand.end == end
     assert [event for event in stand.events if event != "task-failed"] == [e for e in events if e != "task-failed"]
+
+
+def test_a_retry_s_event_says_when_it_is_due(channel: ScriptedChannel) -> None:
+    stand = Stand(channel)
+    before = datetime.now(UTC).replace(microsecond=0)
+    stand.pool.callback((1, info(Retry("later", ValueError("bad"), 3600)), 0.1))
+    due = datetime.fromisoformat(stand.last_event["eta"])
+    assert timedelta(hours=1) <= due - before < timedelta(hours=2)
+    fixed = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    stand = Stand(channel)
+    stand.pool.callback((1, info(Retry("later", ValueError("bad"), fixed)), 0.1))
+    assert stand.last_event["eta"] == fixed.isoformat()
+    assert stand.last_event["exception"] == "ValueError('bad')"
 
 
 @pytest.mark.parametrize("exc", [WorkerLostError("signal 9"), Terminated(15), SystemExit(1), MemoryError()])

@@ -160,9 +160,17 @@ def test_a_retry_takes_its_chain_with_it(app: Any, monkeypatch: pytest.MonkeyPat
     store = Sqs()
     bodies: list[Any] = []
     monkeypatch.setattr(store, "send_message", lambda **sent: bodies.append(json.loads(sent["MessageBody"])))
-    failed, _, _ = ran(app, store, [app.signature("two")], monkeypatch, "retry")
+    shown = {"argsrepr": "photos/a.jpg", "kwargsrepr": "of a.jpg"}
+    failed, _, _ = ran(app, store, [app.signature("two")], monkeypatch, "retry", **shown)
     (sent,) = bodies
     assert (failed, [step["task"] for step in json.loads(sent["body"])[2]["chain"]]) == (1, ["two"])
+    assert {name: sent["headers"][name] for name in shown} == shown  # as Flower has shown it before
+
+
+def test_what_a_task_sends_besides_is_shown_by_its_own_arguments(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Sqs()
+    ran(app, store, [], monkeypatch, "sends", argsrepr="photos/a.jpg")
+    assert [headers["argsrepr"] for headers in store.sent] == ["('by hand',)"]
 
 
 def test_outside_of_a_worker_s_pool_nothing_is_kept(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 
 from pipeline.__main__ import cli
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import RENAMED, Settings, renamed_in_use
-from pipeline.core.settings_table import markdown_table, with_table
+from pipeline.core.settings_table import markdown_table
 
 
 def test_defaults_need_no_environment() -> None:
@@ -91,16 +89,6 @@ def test_every_setting_has_help_and_a_default_that_is_valid_as_text() -> None:
         if default:
             shown[variable] = default
     assert Settings.from_env(shown) == Settings.from_env({})
-
-
-def test_the_readme_carries_the_table() -> None:
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    assert with_table(readme) == readme, "run `make settings`"
-
-
-def test_a_page_without_a_place_for_the_table_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="no place for the table"):
-        with_table("# Title\n")
 
 
 def test_a_variable_under_its_old_name_counts_and_is_told() -> None:

@@ -51,8 +51,8 @@ SETTLING = (
     "worker/request.py",
     "transport/settlement.py",
     "transport/inflight.py",
-    "worker/gate.py",
-    "worker/patience.py",
+    "outage/gate.py",
+    "outage/patience.py",
 )
 
 

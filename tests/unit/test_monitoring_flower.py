@@ -152,6 +152,7 @@ def test_every_option_is_one_that_flower_has_and_of_its_type() -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower.urls, "handlers", list(flower.urls.handlers))
+    monkeypatch.setattr(flower.urls, "settings", dict(flower.urls.settings))
     monkeypatch.setattr(flower.views, "Broker", flower.views.Broker)
     monkeypatch.setattr(flower.events, "PrometheusMetrics", flower.events.PrometheusMetrics)
     handler = flower.api.control.ControlHandler

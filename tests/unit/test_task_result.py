@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -83,6 +84,19 @@ def test_a_failure_has_its_reason_and_says_it() -> None:
     event = shape({"type": "task-failed", "uuid": "1", "exception": repr(ImageTooLarge("The image has 9 pixels."))})
     assert (event["outcome"], event["reason"]) == ("failed", "too-large")
     assert event["result"] == "too-large: The image has 9 pixels."
+
+
+def test_a_retry_says_when_it_is_due_and_why() -> None:
+    retried = {"type": "task-retried", "uuid": "1", "exception": repr(TransientError("S3 answered 503"))}
+    due = datetime.now(UTC).replace(microsecond=0)
+    event = shape(retried | {"eta": due.isoformat()})
+    assert (event["outcome"], event["reason"]) == ("retried", "unavailable")
+    assert event["result"].endswith("after unavailable: S3 answered 503")
+    assert f"{due:%H:%M:%S UTC}" in event["result"]
+    assert shape(retried | {"eta": "2031-02-03T04:05:06+02:00"})["result"].startswith(
+        "again at 2031-02-03 02:05:06 UTC"
+    )
+    assert shape(retried)["result"] == "unavailable: S3 answered 503"
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 from flower.utils.broker import BrokerBase
@@ -146,8 +147,23 @@ def _attribute_names() -> Any:
     return list(_COUNTS.values())
 
 
+def place_of(prefix: str) -> str:
+    """Which queues a page shows, and where they are: ``photos-… in eu-central-1``."""
+    meta = clients.sqs().meta
+    host = urlsplit(meta.endpoint_url).netloc
+    where = meta.region_name if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
+    return f"{prefix}… in {where}" if prefix else f"all queues in {where}"
+
+
 class SqsBrokerView(BrokerView):
-    """Flower's page, with the columns that SQS has."""
+    """Flower's page, with the columns that SQS has.
+
+    ``letters_route``: the name of the route that a dead-letter queue's row leads to; None: to none.
+    """
+
+    def initialize(self, installed: Installation, letters_route: str | None) -> None:
+        self._installed = installed
+        self._letters_route = letters_route
 
     @authenticated
     async def get(self) -> None:
@@ -160,8 +176,16 @@ class SqsBrokerView(BrokerView):
             logger.warning("the queues could not be read: %s", error)
         self.render(
             str(TEMPLATE),
+            place=place_of(self._installed.settings.queue_prefix),
+            letters=self._letters,
             rows=rows,
             error=error,
             age=format_duration,
             refresh_s=5 if self.application.options.auto_refresh else 0,
         )
+
+    def _letters(self, row: Mapping[str, Any]) -> str | None:
+        """Where the letters of a dead-letter queue are shown."""
+        if self._letters_route is None or not row["dead_letters"]:
+            return None
+        return str(self.reverse_url(self._letters_route, row["name"].removesuffix(DEAD_LETTERS)))

@@ -21,9 +21,12 @@ from flower.utils import strtobool
 from tornado.web import url
 
 from pipeline.aws.plain_errors import ConfigError, PlainError
+from pipeline.sqs.flower import headers
 from pipeline.sqs.flower.broker_page import Ages, SqsBroker, SqsBrokerView
+from pipeline.sqs.flower.pages import pages_of
 from pipeline.sqs.flower.prometheus import BUCKETS, metrics_class
 from pipeline.sqs.flower.replies import error_reason
+from pipeline.sqs.flower.templates import FILES, STATIC, AddedFile, Templates
 from pipeline.sqs.installation import Installation
 from pipeline.sqs.monitoring.sweep import sweep
 from pipeline.sqs.settings import BrokerSettings
@@ -105,16 +108,30 @@ def _is_loopback(address: str) -> bool:
 
 
 def install(installed: Installation) -> None:
-    """Puts the SQS pages and the metrics of tasks into Flower. Raises ``ConfigError`` when Flower has changed."""
+    """Puts the SQS pages, the app's own, the response headers and the metrics of tasks into Flower.
+
+    Raises ``ConfigError`` when Flower has changed.
+    """
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their INFO tells an operator nothing
-    ages = Ages()
+    pages, ages = pages_of(installed), Ages()
     flower.views.Broker = lambda *_, **__: SqsBroker(installed, ages)
     places = [place for place, route in enumerate(flower.urls.handlers) if getattr(route, "name", None) == "broker"]
     handler = flower.api.control.ControlHandler
     if len(places) != 1 or not hasattr(flower.events, "PrometheusMetrics") or not hasattr(handler, "error_reason"):
         raise ConfigError("this version of Flower is not the one that requirements.txt pins: install that one")
-    flower.urls.handlers[places[0]] = url(r"/broker", SqsBrokerView, name="broker")
+    templates = Templates(
+        flower.urls.settings["template_path"],
+        [*sorted(STATIC.iterdir()), *pages.scripts],
+        pages.tabs,
+    )
+    flower.urls.settings["template_loader"] = templates
+    headers.install(flower.urls.settings)
+    flower.urls.handlers[places[0] : places[0] + 1] = [
+        url(r"/broker", SqsBrokerView, {"installed": installed, "letters_route": pages.dead_letters}, name="broker"),
+        url(r"/added/(.*)", AddedFile, {"files": templates.files}, name=FILES),
+        *pages.routes,
+    ]
     flower.events.PrometheusMetrics = metrics_class(installed)
     handler.error_reason = error_reason
 

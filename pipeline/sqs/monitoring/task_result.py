@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.aws.plain_errors import PlainError
@@ -36,10 +37,19 @@ def shape(event: dict[str, Any], results: ResultFacts) -> dict[str, Any]:
         known = _parsed(event.get("result"))
         if known is not None:
             shaped |= results.describe(known)
-    elif event["type"] == "task-failed":
-        shaped["reason"] = reason_of(str(event.get("exception", "")))
-        shaped["result"] = f"{shaped['reason']}: {_message(str(event.get('exception', '')))}"
+    elif event["type"] in ("task-failed", "task-retried"):
+        exception = str(event.get("exception", ""))
+        shaped["reason"] = reason_of(exception)
+        shaped["result"] = f"{shaped['reason']}: {_message(exception)}"
+        if event.get("eta"):
+            shaped["result"] = f"again at {_clock(event['eta'])}, after {shaped['result']}"
     return shaped
+
+
+def _clock(eta: str) -> str:
+    """``21:03:04 UTC`` of a time in ISO 8601; with the date where it is another day's."""
+    when = datetime.fromisoformat(eta).astimezone(UTC)
+    return f"{when:%H:%M:%S UTC}" if when.date() == datetime.now(UTC).date() else f"{when:%Y-%m-%d %H:%M:%S UTC}"
 
 
 def reason_of(exception: str) -> str:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.app.trace import LOG_REJECTED
 from celery.exceptions import InvalidTaskError
 from celery.worker import request
 from celery.worker.state import task_ready
+from kombu.utils.encoding import safe_repr, safe_str
 
+from pipeline.sqs.outage.gate import Gate, GateState
+from pipeline.sqs.outage.patience import Patience
 from pipeline.sqs.settled import Decision, Effect, Service, on_raise, on_return, raised
 from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
-from pipeline.sqs.worker.gate import Gate, GateState
-from pipeline.sqs.worker.patience import Patience
 
 #: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -80,6 +82,16 @@ class Request(request.Request):
             return
         is_told = send_failed_event and effect in (Effect.DELETE, Effect.DEAD_LETTER)
         super().on_failure(exc_info, send_failed_event=is_told, return_ok=return_ok)
+
+    def on_retry(self, exc_info: Any) -> None:
+        """The message is settled by now: ``on_failure`` comes first. Celery's event does not say when it is due."""
+        retry: Any = raised(exc_info)
+        self.send_event(
+            "task-retried",
+            exception=safe_repr(retry.exc),
+            traceback=safe_str(exc_info.traceback),
+            eta=_due(retry.when),
+        )
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         if not soft:
@@ -182,3 +194,10 @@ class Request(request.Request):
             reason,
             extra={"action": effect.value, "task": self.name, "task_id": self.id},
         )
+
+
+def _due(when: Any) -> str | None:
+    """In ISO 8601, of the seconds or the time that a retry says; None where it says neither."""
+    if isinstance(when, (int, float)):
+        when = datetime.now(UTC) + timedelta(seconds=when)
+    return when.isoformat(timespec="seconds") if isinstance(when, datetime) else None

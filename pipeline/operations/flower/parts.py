@@ -1,0 +1,82 @@
+"""What the pages have in common: who may press a button, how an action ends, and how links are made."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from flower.views import BaseHandler
+from tornado.web import HTTPError
+
+from pipeline.core.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+#: Names of the routes.
+OBJECT, LETTERS = "object", "dead-letters"
+#: The cookie that carries what an action did to the page that follows it.
+NOTICE = "notice"
+
+Value = TypeVar("Value")
+
+
+class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
+    """A page with buttons. A form's POST does the work and redirects to the page, so that reloading repeats nothing."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Flower's, and never a request from another site: Flower does not look where no login is configured."""
+        site, origin = self.request.headers.get("Sec-Fetch-Site"), self.request.headers.get("Origin")
+        if site is not None and site != "same-origin":
+            raise HTTPError(403, "Cross-site request forbidden")
+        if site is None and origin is not None and urlsplit(origin).netloc != self.request.host:
+            raise HTTPError(403, "Cross-origin request forbidden")
+        super().check_xsrf_cookie()
+
+    @property
+    def read_only(self) -> bool:
+        return bool(self.application.options.read_only)
+
+    def check_may_act(self) -> None:
+        if self.read_only:
+            raise HTTPError(403, "Read only mode is enabled")
+
+    def literal(self, name: str, found: dict[str, list[bytes]]) -> str:
+        """A text of the query or the form exactly as it was sent: tornado replaces control characters in keys.
+
+        Empty where it is missing; an HTTP error where it is not UTF-8.
+        """
+        values = found.get(name, [b""])
+        try:
+            return values[-1].decode()
+        except UnicodeDecodeError:
+            raise HTTPError(400, f"{name} is not UTF-8") from None
+
+    async def in_thread(self, work: Callable[[], Value]) -> Value:
+        """What a blocking function returns. Flower's loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def act(self, work: Callable[[], str], then: str) -> None:
+        """Does what a button asks for, then goes to the page ``then``; that one shows the sentence of ``work``."""
+        try:
+            notice, failed = await self.in_thread(work), False
+        except PipelineError as exc:
+            notice, failed = str(exc), True
+            logger.warning("a button of %s failed: %s", self.request.path, exc)
+        self.set_secure_cookie(NOTICE, json.dumps([notice[:1000], failed]), expires_days=None)
+        self.redirect(then, status=303)
+
+    def notice(self) -> tuple[str, bool] | None:
+        """The sentence of the action before, once, and whether that failed."""
+        said = self.get_secure_cookie(NOTICE)
+        if said is None:
+            return None
+        self.clear_cookie(NOTICE)
+        text, failed = json.loads(said)
+        return text, failed
+
+    def object_link(self, uri: str) -> str:
+        return f"{self.reverse_url(OBJECT)}?{urlencode({'uri': uri})}"
