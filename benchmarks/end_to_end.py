@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from benchmarks import record
@@ -25,6 +26,8 @@ from benchmarks.stand import Cost, Running, Stand, started
 BATCHES = {"12 MP JPEG": 24, "24 MP JPEG": 8, "web JPEG 800x600": 60}
 QUICK = {"12 MP JPEG": 12, "web JPEG 800x600": 40}
 WARM_UP = "web JPEG 800x600"
+#: Uploads a round, one at a time, of the time from an upload to its thumbnail.
+SINGLE_UPLOADS = 4
 
 
 @dataclass
@@ -61,6 +64,7 @@ def measure(rounds: int, batches: dict[str, int], only: list[str]) -> dict[str, 
     known = {name: each for name, each in contenders().items() if not only or name in only}
     missing = {each.title: each.missing for each in known.values() if each.missing is not None}
     costs: dict[str, dict[str, list[Cost]]] = {name: {} for name in batches}
+    latency_s: dict[str, list[float]] = {}
     with Stand() as stand, ExitStack() as exits:
         for name in {*batches, WARM_UP}:
             size, make = INPUTS[name]
@@ -74,12 +78,15 @@ def measure(rounds: int, batches: dict[str, int], only: list[str]) -> dict[str, 
         logs = {name: running.log_bytes() for name, running in present.items()}
         for number in range(rounds):
             order = list(present)[number % len(present) :] + list(present)[: number % len(present)]
+            for name in order:
+                alone = [present[name].feed([WARM_UP], 1).wall_s for _ in range(SINGLE_UPLOADS)]
+                latency_s.setdefault(name, []).append(median(alone))
             for photo_name, count in batches.items():
                 for name in order:
                     cost = present[name].feed([photo_name], count)
                     costs[photo_name].setdefault(name, []).append(cost)
                 print(f"round {number + 1} of {rounds}, {photo_name}: {_line(costs[photo_name])}", flush=True)
-        images = rounds * sum(batches.values())
+        images = rounds * (sum(batches.values()) + SINGLE_UPLOADS)
         return {
             "rounds": rounds,
             "batches": batches,
@@ -87,6 +94,11 @@ def measure(rounds: int, batches: dict[str, int], only: list[str]) -> dict[str, 
             "titles": {name: each.title for name, each in known.items()},
             "photos": {
                 photo_name: {name: _facts(of) for name, of in found.items()} for photo_name, found in costs.items()
+            },
+            "latency": {
+                "photo": WARM_UP,
+                "uploads": SINGLE_UPLOADS,
+                "s": {name: [round(each, 5) for each in found] for name, found in latency_s.items()},
             },
             "peak_mb": {name: _peaks(running) for name, running in present.items()},
             "log_bytes_per_image": {
@@ -143,6 +155,8 @@ def main() -> None:
             of_ours = ratio(found["ours"]["cpu_s"], each["cpu_s"]) if "ours" in found else None
             shown = "" if of_ours is None else f"  ours is {of_ours.shown(digits=2)} of it"
             print(f"  {name:14} {cpu.shown(1000)} ms of CPU{shown}")
+    for name, found in facts["latency"]["s"].items():
+        print(f"  {name:14} {Spread.of(found).shown(1000)} ms from upload to thumbnail")
     print("\nidle:", facts["idle"])
     if not options.quick and not options.only:
         print(record.save("end_to_end", facts))
