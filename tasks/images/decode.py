@@ -262,6 +262,9 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
     def read(data: bytes, limits: Limits) -> _Opened:
         file = heif.read(data)
         heif.check(name, file, limits)
+        merged = heif.with_one_association_box(data, file)
+        data = data if merged is None else merged
+        salvaged = None if merged is None else "the properties of its pictures are in several lists (ipma)"
         with _damage_reported(name, cut=file.truncated), _open(name, data) as source:
             limits.check_pixels(source.size, name)
             _check_frames(name, int(getattr(source, "n_frames", 1)), limits)
@@ -270,7 +273,7 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
         profile = source.info.get("icc_profile")
         if not profile and (numbers := file.nclx()) is not None:
             profile = profile_of_numbers(*numbers)
-        return _Opened(source, turn, profile)
+        return _Opened(source, turn, profile, salvaged=salvaged)
 
     return read
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
 from tasks.images.limits import Limits
@@ -35,6 +36,8 @@ class HeifFile:
     beside: list[int] = field(default_factory=list)  # alpha, depth and other pictures that belong to another item
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     has: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of its properties, from 1
+    described_in: tuple[int, int] = (0, 0)  # iprp: where its contents begin and end
+    associations: list[tuple[int, int]] = field(default_factory=list)  # the same of each ipma
     truncated: bool = False
 
     def size(self, item: int) -> tuple[int, int]:
@@ -70,6 +73,29 @@ def read(data: bytes) -> HeifFile:
         raise DamagedImage("The boxes that describe the picture (meta) make no sense.") from exc
     file.truncated = file.truncated or not described
     return file
+
+
+def with_one_association_box(data: bytes, file: HeifFile) -> bytes | None:
+    """The file with the lists of two or more ``ipma`` in one; None where that is not needed, or can't be done.
+
+    The format allows one of each version (ISO/IEC 23008-12, 9.3.1). Some encoders write one an item; libavif refuses
+    such a file, and browsers show it. Nothing moves: an empty box (``free``) behind ``iprp`` takes what the other
+    headers leave.
+    """
+    spans, (begin, end) = file.associations, file.described_in
+    heads = {data[start : start + 4] for start, _ in spans}
+    follow = all(finish + 8 == start for (_, finish), (start, _) in pairwise(spans))
+    if len(spans) < 2 or len(heads) > 1 or not follow or spans[-1][1] != end or end > len(data):
+        return None
+    count = sum(int.from_bytes(data[start + 4 : start + 8], "big") for start, _ in spans)
+    lists = b"".join(data[start + 8 : finish] for start, finish in spans)
+    merged = struct.pack(">I4s", 16 + len(lists), b"ipma") + heads.pop() + struct.pack(">I", count) + lists
+    first = spans[0][0] - 8
+    if (data[begin - 4 : begin], data[first + 4 : first + 8]) != (b"iprp", b"ipma"):  # a header of 16 bytes
+        return None
+    left = end - first - len(merged)
+    kept = struct.pack(">I4s", end - left - begin + 8, b"iprp") + data[begin:first]
+    return data[: begin - 8] + kept + merged + struct.pack(">I4s", left, b"free") + bytes(left - 8) + data[end:]
 
 
 def check(name: str, file: HeifFile, limits: Limits) -> None:
@@ -128,6 +154,7 @@ def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
             if name == b"ipco":
                 file.properties = [(kind, data[a:b]) for kind, a, b in _boxes(data, start, finish)]
             else:
+                file.described_in = start, finish
                 _read_meta(data, start, finish, file)
         elif name == b"pitm":
             file.primary = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)[0]
@@ -143,6 +170,7 @@ def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
             _read_references(data, start, finish, file)
         elif name == b"ipma":
             _read_associations(data, start, file)
+            file.associations.append((start, finish))
         elif name == b"iloc":
             file.truncated = file.truncated or _reaches(data, start) > len(data)
 
