@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pipeline.core.errors import ServiceUnavailable, TransientError
-from pipeline.sqs.worker.gate import Gate
+from pipeline.sqs.outage.gate import Gate
 
 T = TypeVar("T")
 

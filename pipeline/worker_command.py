@@ -1,4 +1,4 @@
-"""Celery's worker as this app's command starts it: what it refuses to consume, and where what is printed goes.
+"""Celery's worker as this app's command starts it: where what is printed goes.
 
 Where standard error is no terminal, every line that the worker and its processes write is a JSON object.
 """
@@ -10,24 +10,14 @@ import sys
 import threading
 from typing import Any
 
-import click
 from celery import bootsteps
 from celery.apps import worker
-from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import LoggingProxy
 
 from pipeline.core import log
-from pipeline.core.errors import ConfigError
-from pipeline.sqs.worker.task_queues import check_task_queue
 
 #: The most of a line without an end that is kept.
 MOST_CHARACTERS = 65_536
-
-
-class RefusedQueue(click.ClickException):
-    """One line, and the status of wrong usage."""
-
-    exit_code = 2
 
 
 class Worker(worker.Worker):
@@ -36,19 +26,6 @@ class Worker(worker.Worker):
         if not sys.stderr.isatty():
             log.setup(logging.WARNING)
         super().on_before_init(**options)
-
-    def setup_queues(self, include: Any, exclude: Any = None) -> None:
-        """``include``: what ``-Q`` names. Raises ``RefusedQueue``."""
-        names = include.split(",") if isinstance(include, str) else include or ()
-        try:
-            for name in names:
-                check_task_queue(name, self.app.sqs)
-            super().setup_queues(include, exclude)
-        except ImproperlyConfigured:
-            known = ", ".join(self.app.amqp.queues)
-            raise RefusedQueue(f"-Q {','.join(names)}: the app's queues are {known}") from None
-        except ConfigError as exc:
-            raise RefusedQueue(f"-Q {','.join(names)}: {exc}") from None
 
 
 class PrintedLines(LoggingProxy):

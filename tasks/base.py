@@ -31,8 +31,8 @@ from pipeline.core.outputs import Output
 from pipeline.core.source import Source
 from pipeline.core.task_result import TaskResult
 from pipeline.enqueue import check_bucket
+from pipeline.sqs.outage.patience import Patience
 from pipeline.sqs.settled import Unavailable, settled
-from pipeline.sqs.worker.patience import Patience
 from tasks import failures
 from tasks.cleanup import look_later, reconcile_now
 from tasks.job import Job

@@ -20,7 +20,7 @@ from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.s3 import storage
-from pipeline.sqs.worker.patience import Patience
+from pipeline.sqs.outage.patience import Patience
 from tasks.convergence import MAX_TURNS, resolve_current
 
 

@@ -202,7 +202,7 @@ class Settings(BrokerSettings):
         "takes any. Unset: it does not.",
     )
     backlog_per_worker: int = Field(
-        4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+        1800, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
     )
 
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")

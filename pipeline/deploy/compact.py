@@ -1,4 +1,4 @@
-"""A template without its comments: CloudFormation takes 51,200 bytes in a request, and they say nothing to it.
+"""A template without its comments, and indented by one: CloudFormation takes 51,200 bytes in a request.
 
 Source: CloudFormation User Guide, "Understand CloudFormation quotas" (template body size in a request; a template that
 comes from S3, as the console's do, may have 1 MB).
@@ -15,6 +15,9 @@ MAX_BYTES = 51_200
 _BEGINS = r"""(?:^\s*(?:[-?]\s+)*|[\[{,]\s*|(?<=["']):\s*|:\s+)(?:[!&]\S*\s+)*"""
 #: A quoted scalar, which is kept, or a comment.
 _QUOTED_OR_COMMENT = re.compile(rf"""({_BEGINS}(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'))|((?:^|\s+)#.*$)""")
+_ITEMS = re.compile(r"(?:- +)*")
+#: A block whose header says by how much it is indented: its lines must keep their columns.
+_EXPLICIT = re.compile(r"[|>][-+]?\d[-+]?\s*$", re.MULTILINE)
 _BLOCK_BEGINS = re.compile(r"(?:^|\s)[|>][-+\d]*$")
 
 
@@ -23,6 +26,7 @@ def compacted(template: str) -> str:
     if template.lstrip().startswith("{"):
         return template
     kept: list[str] = []
+    columns = None if _EXPLICIT.search(template) else Columns()
     block: int | None = None  # the indent of the line whose text goes on below it
     for line in template.splitlines():
         indent = len(line) - len(line.lstrip())
@@ -32,5 +36,26 @@ def compacted(template: str) -> str:
         bare = _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line).rstrip()
         block = indent if _BLOCK_BEGINS.search(bare) else None
         if bare:
-            kept.append(bare)
+            kept.append(bare if columns is None else columns.moved(bare))
     return "\n".join(kept) + "\n"
+
+
+class Columns:
+    """Where each level of the indentation was, and where it is now."""
+
+    def __init__(self) -> None:
+        self._levels = [(0, 0)]
+
+    def moved(self, line: str) -> str:
+        """The line with the least indentation that its level needs."""
+        text = line.lstrip()
+        before = len(line) - len(text)
+        while self._levels[-1][0] > before:
+            self._levels.pop()
+        if self._levels[-1][0] < before:
+            self._levels.append((before, self._levels[-1][1] + 1))
+        now = self._levels[-1][1]
+        for item in re.finditer(r"-( +)", _ITEMS.match(text)[0]):  # type: ignore[index]
+            # What follows a dash has a column of its own, which the lines below it share.
+            self._levels.append((self._levels[-1][0] + len(item[0]), self._levels[-1][1] + len(item[0])))
+        return " " * now + text

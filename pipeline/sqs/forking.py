@@ -1,8 +1,11 @@
-"""Apps in processes that fork: a child begins with pools of its own.
+"""Apps in processes that fork: a child begins with pools and locks of its own.
 
 A program may fork while one of its threads publishes: ``gunicorn --preload``, a pool of ``multiprocessing``. What that
-thread had locked is locked in the child for ever, since the thread is not there to open it: kombu's pools, and the
-modules that it was importing. Celery only looks after forks of its own pool.
+thread has locked stays locked in the child, where the thread does not run. Celery handles only forks of its own pool.
+
+Locks are of two kinds. Those of modules that are being imported can't be replaced, so ``load`` imports everything that
+a publish needs, without a request to any service, and a fork waits until that is over. All others are made anew in the
+child, with what they guard.
 """
 
 from __future__ import annotations
@@ -11,67 +14,91 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
-import celery.app.task  # noqa: F401 - else the first publish loads it
+import celery.app.task  # noqa: F401 - else the first call of a task's ``delay`` loads it
+from celery import signals
 from celery.app.amqp import AMQP
+from celery.utils.dispatch import Signal
 from kombu import Connection, pools
 
-#: Longest that a fork waits for the first publish, which loads what publishing needs.
+#: Longest that a fork waits for another thread to import what publishing needs, in seconds. Without a limit, a program
+#: that forks while it is itself being imported could wait for ever.
 WAIT_S = 30.0
-
-_apps: weakref.WeakSet[Any] = weakref.WeakSet()
+#: What a publish imports; a test compares the list with a publish.
+MODULES = (
+    "boto3.session",
+    "celery.app.events",
+    "celery.backends.base",
+    "celery.loaders.app",
+    "email.mime.message",
+    "email.policy",
+    "encodings.idna",
+    "pipeline.sqs.monitoring.events",
+    "pipeline.sqs.transport.publishing",
+    "pipeline.sqs.transport.transport",
+)
 
 
 class _Loading:
-    """The first publish of a process, during which it does not fork."""
-
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.is_done = False
-        self.holds_fork = False
+        self.done: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+_apps: weakref.WeakSet[Any] = weakref.WeakSet()
 _loading = _Loading()
 
 
 def forget_in_children(app: Any) -> None:
     """The pools of this app are made anew in a forked child, and those of the parent are left alone there."""
-    if not _apps:
-        os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_begin_anew)
     _apps.add(app)
 
 
-@contextmanager
-def loading() -> Iterator[None]:
-    """Around what publishes: the first time, other threads wait, and so does a fork."""
-    if _loading.is_done:
-        yield
+def load(app: Any) -> None:
+    """Before a publish: imports what it needs, once. Raises ``ConfigError`` where a setting of the app is wrong."""
+    if app in _loading.done:
         return
     with _loading.lock:
-        try:
-            yield
-        finally:
-            _loading.is_done = True
+        for name in MODULES:
+            import_module(name)
+        app.conf.broker_url  # noqa: B018 - reads the app's configuration
+        app.amqp, app.backend  # noqa: B018 - loads them
+        _loading.done.add(app)
 
 
 def _wait() -> None:
-    if not _loading.is_done:
-        _loading.holds_fork = _loading.lock.acquire(timeout=WAIT_S)
+    _loading.lock.acquire(timeout=WAIT_S)
 
 
 def _go_on() -> None:
-    if _loading.holds_fork:
-        _loading.holds_fork = False
+    with suppress(RuntimeError):  # the time was up: it is another thread's
         _loading.lock.release()
 
 
-def _open_locks(app: Any) -> None:
-    """Of what is computed once, and may have been under way: each such property has a lock for all its objects."""
+def _begin_anew() -> None:
+    _loading.lock = threading.RLock()
+    for signal in vars(signals).values():
+        if isinstance(signal, Signal):
+            signal.lock = threading.Lock()
+    # Not ``pools.reset()``: it closes what is in them, and waits for their locks.
+    for group in (pools.connections, pools.producers):
+        group.clear()
+    for app in _apps:
+        _renew_locks(app)
+        app._pool = None
+        amqp = vars(app).get("amqp")
+        if amqp is not None:
+            amqp._producer_pool = None
+
+
+def _renew_locks(app: Any) -> None:
+    """Also of what is computed once, where each such property has a lock for all its objects."""
     app._finalize_mutex = threading.RLock()
+    app.clock.mutex = threading.Lock()
     channel = sys.modules.get("pipeline.sqs.transport.transport")
     kinds = [type(app), AMQP, Connection, *(() if channel is None else (channel.Transport, channel.Channel))]
     for value in {
@@ -84,14 +111,4 @@ def _is_locked(value: object) -> bool:
     return isinstance(value, cached_property) and hasattr(value, "lock")
 
 
-def _begin_anew() -> None:
-    _loading.lock, _loading.holds_fork = threading.RLock(), False
-    # Not ``pools.reset()``: it closes what is in them, and waits for their locks.
-    for group in (pools.connections, pools.producers):
-        group.clear()
-    for app in _apps:
-        _open_locks(app)
-        app._pool = None
-        amqp = vars(app).get("amqp")
-        if amqp is not None:
-            amqp._producer_pool = None
+os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_begin_anew)

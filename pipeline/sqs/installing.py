@@ -50,7 +50,7 @@ def install(
     *,
     results: ResultFacts = NO_FACTS,
     other_queues: Mapping[str, OtherQueue] = NONE,
-    dead_letters_hint: str = "whom you have read them",
+    dead_letters_hint: str = "your own tools",
     metric_prefix: str = "celery_sqs",
     flower_pages: str | None = None,
     begin: Callable[[Any], None] = lambda _app: None,
@@ -88,18 +88,10 @@ def install(
     app.send_task = _send_task(app)
     app.producer_or_acquire = _producer_or_acquire(app)
     forking.forget_in_children(app)
-    # An option that nobody gives, on each of Celery's commands where they run for this app: it is how an app is told
-    # that one does, and which, before it begins.
-    app.user_options["preload"].add(
-        click.Option(
-            ["--run-as-command"],
-            hidden=True,
-            is_eager=True,
-            expose_value=False,
-            is_flag=True,
-            callback=lambda context, _option, _given: _begin(context, begin),
-        )
-    )
+    # Options that nobody gives, on Celery's commands where they run for this app. The first tells the app, before the
+    # command begins, that one runs, and which; the second comes after the options that are given.
+    app.user_options["preload"].add(_hidden("--run-as-command", lambda context: _begin(context, begin), is_eager=True))
+    app.user_options["worker"].add(_hidden("--check-queues", _check_queues, is_eager=False))
 
 
 def broker_config(settings: BrokerSettings) -> dict[str, Any]:
@@ -164,11 +156,11 @@ def _send_task(app: Any) -> Callable[..., Any]:
 
     def send_task(name: str, *args: Any, **options: Any) -> Any:
         """Celery's, without declaring a queue first: it is found or it is an error, and asking costs a request."""
+        forking.load(app)
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
         try:
-            with forking.loading():
-                return send(name, *args, **_shown_as_before(args, options))
+            return send(name, *args, **_shown_as_before(args, options))
         except QueueNotFound as exc:
             known = ", ".join(sorted(app.amqp.queues))
             raise UnknownQueue(
@@ -208,15 +200,32 @@ def _producer_or_acquire(app: Any) -> Callable[..., Any]:
     return producer_or_acquire
 
 
+def _hidden(name: str, call: Callable[[click.Context], None], *, is_eager: bool) -> click.Option:
+    """An option whose callback runs without the option. An error of it is one line, and the status 2."""
+
+    def run(context: click.Context, _option: click.Parameter, _given: Any) -> None:
+        try:
+            call(context)
+        except PlainError as exc:
+            click.echo(f"Error: {exc}", err=True)
+            context.exit(2)
+
+    return click.Option([name], hidden=True, is_eager=is_eager, expose_value=False, is_flag=True, callback=run)
+
+
 def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
-    """One of Celery's commands is about to run. A wrong setting is one line, and the status 2."""
+    """One of Celery's commands is about to run. Raises ``ConfigError`` where a setting is wrong."""
     app = context.obj.app
-    try:
-        app.set_current()
-        begin(app)
-        app.conf.broker_url  # noqa: B018 - reads the settings
-    except PlainError as exc:
-        click.echo(f"Error: {exc}", err=True)
-        context.exit(2)
+    app.set_current()
+    begin(app)
+    app.conf.broker_url  # noqa: B018 - reads the settings
     if context.command.name == "flower":
         os.environ.setdefault("FLOWER_CONF", str(FLOWER_CONF))
+
+
+def _check_queues(context: click.Context) -> None:
+    """Before a worker starts. Raises ``ConfigError`` where ``-Q`` names a queue that it must not consume."""
+    if context.params.get("queues"):
+        from pipeline.sqs.worker.task_queues import check_chosen_queues
+
+        check_chosen_queues(context.obj.app, context.params["queues"])

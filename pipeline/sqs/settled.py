@@ -57,7 +57,7 @@ class Unavailable(Defer):
 
     The message comes back as with ``Defer``. Whether that costs one of its tries (``request.retries``) is decided by
     the worker, which sees whether others succeed meanwhile; where none does, the worker stops starting work
-    (``pipeline.sqs.worker.gate``). ``subject``: what the work is about, so that one object that fails again and again
+    (``pipeline.sqs.outage.gate``). ``subject``: what the work is about, so that one object that fails again and again
     counts once; by default the message's chain.
     """
 

@@ -30,8 +30,8 @@ from bridge.failed_keys import FailedKeys
 from pipeline.celery import app
 from pipeline.core.settings import Settings
 from pipeline.enqueue import assign
+from pipeline.sqs.outage.patience import Patience
 from pipeline.sqs.settled import Decision, Effect, Service, carry, on_raise, on_return, raised
-from pipeline.sqs.worker.patience import Patience
 from pipeline.testing.patches import Patch
 from pipeline.testing.s3 import EPOCH, S3Model, Version, error
 

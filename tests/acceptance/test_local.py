@@ -277,3 +277,43 @@ def test_every_rendition_that_is_declared_is_on_the_contact_sheet(command: Comma
     assert set(links.targets) == stored == set(keys(command.folder / "out")) - {"index.html"}
     for text in ("1100 × 825", "1024 × 768", "640 × 480", "192 × 192", "32 × 32"):
         assert text in links.text
+
+
+def test_watch_processes_what_comes_changes_and_goes(command: Command) -> None:
+    photos, out = command.folder / "photos", command.folder / "out"
+    (photos / "sub").mkdir(parents=True)
+    (photos / "first.jpg").write_bytes(picture())
+    process = command.start(photos, "--out", out, "--watch")
+    assert process.stdout is not None
+    lines, seen = iter(process.stdout.readline, ""), []
+
+    def see(line: str) -> None:
+        for each in lines:
+            seen.append(each)
+            if each.startswith(line):
+                return
+        raise AssertionError(f"{line!r} is not in {seen}")
+
+    see("Watching for new, changed and removed files.")
+    half = picture(size=(640, 480))
+    with (photos / "sub" / "ü.jpg").open("wb") as writing:
+        writing.write(half[:200])
+        writing.flush()
+        (photos / "first.jpg").unlink()
+        see("removed: first.jpg")  # seen in later lists than the half file, which has been waited for, or has failed
+        writing.write(half[200:])
+    see("done: sub/ü.jpg")
+    (photos / "later").write_bytes(picture((1, 2, 3)))
+    os.replace(photos / "later", photos / "sub" / "ü.jpg")
+    see("done: sub/ü.jpg")
+    (photos / "notes.txt").write_text("no picture")
+    see("skipped: notes.txt")
+    process.send_signal(signal.SIGINT)
+    printed, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, ""), printed
+    assert re.search(r"2 files in .*: 1 done, 0 failed, 1 skipped", printed)
+    assert seen.count("done: sub/ü.jpg\n") == 2, seen
+    assert keys(out) == ["index.html", "resized/sub/ü.jpg", "thumbs/sub/ü.jpg"]
+    with Image.open(out / "resized" / "sub" / "ü.jpg") as shown:
+        assert shown.size == (64, 48)
+    assert len(Links((out / "index.html").read_text()).pictures) == 1

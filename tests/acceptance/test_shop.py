@@ -183,7 +183,6 @@ def publish():
 threads = [threading.Thread(target=publish) for _ in range(4)]
 for thread in threads:
     thread.start()
-mail.delay("first")
 children = []
 for number in range(8):
     child = os.fork()

@@ -38,6 +38,11 @@ CELLS = (
     Cell("FIFO queues", "refused", f"{CASES}test_install.py::test_a_fifo_queue_is_refused"),
     Cell("several queues", "supported", f"{SHOP}::test_a_day_in_the_shop"),
     Cell("queues chosen (-Q)", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell(
+        "a queue that there is not, or that is not for tasks (-Q)",
+        "refused",
+        f"{CASES}test_options.py::test_a_wrong_queue_is_a_sentence_before_the_worker_starts",
+    ),
     Cell("autoscale", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell("max-tasks-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell("max-memory-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
@@ -57,7 +62,7 @@ CELLS = (
     Cell("a profile, container and web identity credentials, IPv6", "as boto3 does it"),
     Cell(
         "a program that forks while its threads publish",
-        "supported once it has published",
+        "supported",
         f"{SHOP}::test_children_of_a_program_whose_threads_publish_publish_too",
     ),
 )

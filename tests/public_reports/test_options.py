@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from pipeline.sqs import ConfigError, install
+from pipeline.sqs.worker.task_queues import check_chosen_queues
 from tests.acceptance.test_shop import HOST, Shop, shop
+from tests.public_reports.test_sending import made_app
+from tests.support.aws_process import ROOT
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
@@ -32,3 +41,25 @@ def test_worker_options(shop: Shop, tmp_path: Path) -> None:
         f"order {number}" for number in range(12)
     )
     assert json.dumps(shop.server.depth("shop-orders")) == "[0, 0, 0]"
+
+
+def test_a_wrong_queue_is_a_sentence_before_the_worker_starts() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "orders,misspelt"],
+        cwd=ROOT / "examples" / "shop",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["Error: -Q orders,misspelt: the app's queues are orders, mails"]
+
+
+@pytest.mark.parametrize("queue", ["mails-dlq", "0123456789abcdef0123-pidbox"])
+def test_a_queue_that_is_not_for_tasks_is_named(queue: str) -> None:
+    app = made_app()
+    install(app)
+    with pytest.raises(ConfigError, match=f"^-Q tasks,{queue}: {queue} is not a queue of tasks: "):
+        check_chosen_queues(app, ["tasks", queue])

@@ -10,6 +10,7 @@ import base64
 import json
 import re
 import subprocess
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -73,23 +74,38 @@ def _put_event(cloud: Cloud, item: dict[str, str]) -> str:
     return json.dumps({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}]})
 
 
-def _flower(port: str, path: str) -> str:
+def _flower(port: str, path: str, **fields: str) -> str:
+    """A page; with fields, that which a form of it leads to."""
     login = base64.b64encode(b"flower:secret").decode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Basic {login}"})
-    with urllib.request.urlopen(request, timeout=DEADLINE_S) as reply:
+    sent = urllib.parse.urlencode(fields).encode() if fields else None
+    headers = {"Authorization": f"Basic {login}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", sent, headers)
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(request, timeout=DEADLINE_S) as reply:
         text: str = reply.read().decode()
         return text
+
+
+def _repair(port: str, cloud: Cloud) -> None:
+    """Presses the buttons of Flower's pages of an object and of dead letters."""
+    assert "does not exist" in _flower(port, "/object?uri=never.jpg")
+    assert "Failed: " in _flower(port, "/object?uri=broken.jpg")
+    assert "is enqueued" in _flower(port, "/object", action="make", uri=f"s3://{cloud.input_bucket}/broken.jpg")
+    for queue in ("events", "tasks"):
+        (letter,) = re.findall(r'id="letter-([^"]+)"', _flower(port, f"/dead-letters/{queue}"))
+        assert "1 dead letter sent back" in _flower(port, f"/dead-letters/{queue}", action="redrive", id=letter)
+    wait_until(lambda: cloud.depth("events-dlq") == cloud.depth("tasks-dlq") == 1, "they are dead again")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Everything that the containers do in their lives, once."""
     folder = tmp_path_factory.mktemp("roles")
-    stack = Stack(load())
+    stack = Stack(load(), {"Flower": "repair"})  # all that Flower may have
     with ExitStack() as cleanup:
         cloud = Cloud(stack, folder)
         cleanup.callback(cloud.stop)
-        cloud.deploy()
+        cloud.deploy(Flower="repair")
         cloud.leave_queues_behind()
         cloud.guard({who: grants(stack, role) for who, role in ROLES.items()})
         photo = (SAMPLES / "rocket.jpg").read_bytes()
@@ -135,6 +151,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             renewed = ("worker", "sqs:TagQueue"), ("flower", "sqs:TagQueue"), ("flower", "sqs:ListQueues")
             wait_until(lambda: set(renewed) <= {(who, call.action) for who, call, _ in cloud.calls()}, str(renewed))
             checked = cloud.live_check()
+            _repair(port, cloud)
         except AssertionError as exc:
             tails = {who: cloud.log(who)[-3000:] for who in ROLES}
             denied = [entry for entry in cloud.calls() if not entry[2]]

@@ -268,6 +268,14 @@ MUTATIONS: dict[str, tuple[Callable[[Template], None], str]] = {
         ),
         "existing_buckets_and_keys_are_granted_and_no_others",
     ),
+    "every flower repairs": (
+        _drop("Resources", "FlowerRepair", "Condition"),
+        "only_a_flower_that_repairs_reads_objects_and_sends_messages",
+    ),
+    "no flower repairs": (
+        _drop("Resources", "FlowerRepair"),
+        "only_a_flower_that_repairs_reads_objects_and_sends_messages",
+    ),
     "events without a reader": (
         _drop("Resources", "WorkerEvents", "Condition"),
         "without_flower_nobody_sends_what_nobody_reads",

@@ -19,7 +19,7 @@ from pipeline.core.routes import Output, Route, Routes
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.enqueue import Assignment, NotEnqueued, Purpose
-from pipeline.sqs.worker.gate import BACKOFF, FAILURES, Gate
+from pipeline.sqs.outage.gate import BACKOFF, FAILURES, Gate
 from tests.support.events_queue import EventsQueueModel
 from tests.support.waiting import wait_until
 from tests.unit.test_s3_event import s3_record

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.aws.backoff import Backoff
-from pipeline.sqs.worker.gate import BACKOFF, FAILURES, MOST_S, Gate, GateState
-from pipeline.sqs.worker.patience import Patience
+from pipeline.sqs.outage.gate import BACKOFF, FAILURES, MOST_S, Gate, GateState
+from pipeline.sqs.outage.patience import Patience
 
 NO_JITTER = Backoff(8, 32)
 TASK = "tasks.resize"

@@ -16,16 +16,16 @@ from celery.worker.request import create_request_cls
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from pipeline.aws.backoff import Backoff
+from pipeline.sqs.outage.gate import FAILURES, Gate, GateState
+from pipeline.sqs.outage.patience import Patience
 from pipeline.sqs.settled import Settled, Unavailable
 from pipeline.sqs.transport.batcher import BatchFailure
 from pipeline.sqs.transport.inflight import receives
 from pipeline.sqs.transport.polling import PollState
 from pipeline.sqs.transport.publishing import PublishEntry, PublishError
 from pipeline.sqs.transport.settlement import changed
-from pipeline.sqs.worker.gate import FAILURES, Gate, GateState
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.outage import GateOfChannel, GateStep
-from pipeline.sqs.worker.patience import Patience
 from pipeline.sqs.worker.request import Request
 from tests.support.scripted import ScriptedChannel, scripted_channel, sqs_message
 from tests.unit.test_broker_endings import Pool, info

@@ -38,12 +38,14 @@ def test_a_template_says_the_same_without_its_comments(path: Path) -> None:
         (r'a: "\" # y"', 'a: "\\" # y"\n'),
         (
             "a: # z\n  b: |\n    # text\n\n    more # text\n  c: 1 # z",
-            "a:\n  b: |\n    # text\n\n    more # text\n  c: 1\n",
+            "a:\n b: |\n    # text\n\n    more # text\n c: 1\n",
         ),
+        ("a:\n    - - b: 1\n        c:\n            - 2\n    - d: 3", "a:\n - - b: 1\n     c:\n      - 2\n - d: 3\n"),
+        ("a:\n  b: |2\n     text\n", "a:\n  b: |2\n     text\n"),
         ('{"a": "x # y"}', '{"a": "x # y"}'),
     ],
 )
-def test_comments_go_and_what_looks_like_one_stays(written: str, sent: str) -> None:
+def test_comments_and_indentation_go_and_what_looks_like_them_stays(written: str, sent: str) -> None:
     assert compacted(written) == sent
     assert parse(sent) == parse(written)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pipeline.sqs.monitoring.heartbeats import Heartbeats
 
 TICK_S = 2  # Celery's own interval
@@ -50,3 +52,34 @@ def test_after_the_last_task_one_heartbeat_says_that_none_is_active() -> None:
     worker.tick(active=0)
     worker.tick(active=0)
     assert [batch[-1]["active"] for batch in worker.messages] == [1, 0]
+
+
+def test_a_worker_with_a_long_task_says_so_more_often_than_an_idle_one() -> None:
+    worker = Worker(interval_s=30)
+    worker.tick(active=1, events=2)
+    worker.tick(active=1)
+    sent = len(worker.messages)
+    for _ in range(900):  # half an hour
+        worker.tick(active=1)
+    assert len(worker.messages) - sent == 300  # every third tick
+
+
+def test_a_worker_is_overdue_after_twice_the_longest_pause_that_it_makes() -> None:
+    heartbeats = Heartbeats(30, gathered_s=1)
+    assert heartbeats.freq_s({"active": 0}) == heartbeats.freq_s({}) == 31
+    assert heartbeats.freq_s({"active": 2}) == 6
+    assert Heartbeats(2, gathered_s=1).freq_s({"active": 2}) == 3
+
+
+@pytest.mark.parametrize("active", [[0] * 500, [2] * 500, [0, 1, 1, 1, 0, 0, 2, 0, 0, 0, 0] * 50])
+@pytest.mark.parametrize("events", [0, 3])
+def test_the_next_heartbeat_comes_before_its_worker_is_taken_for_lost(active: list[int], events: int) -> None:
+    worker = Worker(interval_s=30)
+    expires = float("inf")
+    for running in active:
+        before = len(worker.messages)
+        worker.tick(active=running, events=events if running else 0)
+        assert worker.now < expires
+        for batch in worker.messages[before:]:
+            for beat in (event for event in batch if event["type"] == "worker-heartbeat"):
+                expires = worker.now + 2 * worker.heartbeats.freq_s(beat)

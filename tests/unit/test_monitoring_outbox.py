@@ -54,6 +54,7 @@ def post() -> Post:
 
 
 def make(post: Post, *, interval_s: float = 0, **kwargs: Any) -> Outbox:
+    kwargs.setdefault("first_s", interval_s)
     return Outbox(post.open, lambda event: event if event["n"] >= 0 else None, interval_s=interval_s, **kwargs)
 
 
@@ -71,6 +72,18 @@ def test_events_of_an_interval_go_out_together_and_in_order(post: Post) -> None:
     assert box.close(DEADLINE_S) == []
     assert post.numbers == list(range(301))
     assert len(post.delivered) <= 2  # the thread may have woken before the last was in
+
+
+def test_after_a_pause_the_first_event_goes_out_at_once_and_the_next_ones_together(post: Post) -> None:
+    box = make(post, interval_s=3600, first_s=0)
+    box.put({"n": 1})
+    post.wait_for(lambda: bool(post.delivered))
+    assert post.numbers == [1]
+    assert 3000 < box._pause_s() <= 3600
+    box.put({"n": 2})
+    box.put({"n": 3})
+    assert box.close(DEADLINE_S) == []
+    assert post.delivered == [[1], [2, 3]]
 
 
 def test_closing_sends_what_is_left_without_waiting_for_the_interval(post: Post) -> None:

@@ -114,7 +114,7 @@ def _endpoints(ec2: Any, vpc: str, subnets: list[str], values: Mapping[str, str]
         for endpoint in (each for page in pages for each in page["VpcEndpoints"])
         if endpoint.get("State", "available").lower() == "available"
     }
-    needed = NEEDED + (WITH_FLOWER if values.get("Flower", "yes") == "yes" else ())
+    needed = NEEDED + (WITH_FLOWER if values.get("Flower", "yes") != "no" else ())
     missing = [name for name in needed if name not in there]
     if missing:
         return bad(

@@ -33,7 +33,7 @@ class Dispatcher(EventDispatcher):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         settings = self.app.sqs.settings
         self._published = settings.events != "off" and settings.topic_arn_prefix is not None
-        self._heartbeats = Heartbeats(settings.heartbeat_s)
+        self._heartbeats = Heartbeats(settings.heartbeat_s, settings.events_interval_s)
         namespace = settings.metrics_namespace
         self._metrics = None if namespace is None else EmbeddedMetrics(namespace, self.app.sqs.results.numbers)
         self._names: dict[str, str] = {}  # only the first event of a task says its name
@@ -69,7 +69,7 @@ class Dispatcher(EventDispatcher):
 
     def _send_worker_event(self, event: Event) -> None:
         # Celery says every 2 s, or 5 s when asked: consumers judge by it when a worker is overdue.
-        event["freq"] = self._heartbeats.interval_s
+        event["freq"] = self._heartbeats.freq_s(event)
         # Those that are asked for, by a consumer that has just started, do not say what is active.
         periodic = event["type"] == "worker-heartbeat" and "active" in event
         if periodic and not self._heartbeats.is_due(event):

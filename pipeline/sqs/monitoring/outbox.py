@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,12 +23,17 @@ Event = dict[str, Any]
 MAX_BYTES = 180_000
 #: Events kept while they can't be delivered; beyond it the oldest are dropped, and counted.
 MAX_KEPT = 20_000
+#: Seconds that the first event after a pause waits for those that come with it, such as the start of its task.
+FIRST_S = 0.1
 #: Between two tries to deliver.
 BACKOFF = Backoff(2, 30)
 
 
 class Outbox:
     """``put`` never blocks and never raises.
+
+    An event goes out within ``interval_s``; after a pause of that length, within ``first_s``, so a lone task is shown
+    at once. Deliveries are ``interval_s`` apart, however many events there are.
 
     ``prepare`` is applied to each event once, in the outbox's thread; what it returns is delivered, None is not.
     ``open`` gives, as a context, the function that delivers a list of events; when that raises, the
@@ -39,12 +46,15 @@ class Outbox:
         prepare: Callable[[Event], Event | None],
         *,
         interval_s: float,
+        first_s: float = FIRST_S,
         idle: Callable[[bool], None] | None = None,
         idle_s: float = 15,
     ) -> None:
         self._open = open
         self._prepare = prepare
         self._interval_s = interval_s
+        self._first_s = min(first_s, interval_s)
+        self._sent_at = -math.inf
         self._idle = idle
         self._idle_s = idle_s
         self._pending: deque[Event] = deque()
@@ -91,7 +101,9 @@ class Outbox:
                     self._idle(closing)
 
     def _pause_s(self) -> float:
-        return BACKOFF.pause_s(self._failures) if self._failures else self._interval_s
+        if self._failures:
+            return BACKOFF.pause_s(self._failures)
+        return max(self._first_s, self._sent_at + self._interval_s - time.monotonic())
 
     def _take(self) -> None:
         for _ in range(len(self._pending)):
@@ -112,6 +124,7 @@ class Outbox:
         try:
             for part in split(list(self._unsent)):
                 deliver(part)
+                self._sent_at = time.monotonic()
                 del self._unsent[: len(part)]
         except Exception as exc:
             if self._failures == 0:

@@ -33,6 +33,7 @@ from pipeline.sqs.monitoring import names
 from pipeline.sqs.monitoring.fanout import DEFAULT_QUEUE_TTL_S, Fanout, reply_poll_s, replying
 from pipeline.sqs.monitoring.names import Kind
 from pipeline.sqs.monitoring.process_queues import owned
+from pipeline.sqs.outage.gate import Gate
 from pipeline.sqs.transport import qos
 from pipeline.sqs.transport.delays import DEFAULT_MAX_DELAY_S, delay_s, remaining_s
 from pipeline.sqs.transport.delivery import Delivery
@@ -43,7 +44,6 @@ from pipeline.sqs.transport.pool import running_tags
 from pipeline.sqs.transport.publishing import PublishBatch
 from pipeline.sqs.transport.queue_reader import WANTED_ATTRIBUTES, QueueReader
 from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Receiver
-from pipeline.sqs.worker.gate import Gate
 
 
 class MissingQueue(ConfigError, UndefinedQueueException):

@@ -99,9 +99,8 @@ def batched(app: Celery) -> Iterator[None]:
     if _is_here(active, app) and not active.has_ended:
         yield
         return
-    with forking.loading():
-        pool = app.producer_pool
-    with pool.acquire(block=True) as producer:
+    forking.load(app)
+    with app.producer_pool.acquire(block=True) as producer:
         batch = _Batch(app, producer)
         token = _active.set(batch)
         try:

@@ -6,9 +6,9 @@ from typing import Any
 
 from kombu.transport import SQS
 
+from pipeline.sqs.outage.gate import Gate
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.receiver import Received
-from pipeline.sqs.worker.gate import Gate
 
 
 class QoS(SQS.QoS):

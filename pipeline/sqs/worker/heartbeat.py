@@ -9,9 +9,9 @@ from typing import Any
 from celery import bootsteps
 
 from pipeline.sqs.health import Heartbeat
+from pipeline.sqs.outage.gate import GateState
 from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
-from pipeline.sqs.worker.gate import GateState
 
 TOUCH_EVERY_S = 2.0
 #: How much later than planned something may happen in a busy loop.

@@ -13,9 +13,9 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
+from pipeline.sqs.outage.gate import Gate, GateState
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.pool import waiting_requests
-from pipeline.sqs.worker.gate import Gate, GateState
 
 #: How often a closed gate is looked at.
 LOOK_EVERY_S = 0.5

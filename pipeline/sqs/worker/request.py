@@ -18,13 +18,13 @@ from celery.worker import request
 from celery.worker.state import task_ready
 from kombu.utils.encoding import safe_repr, safe_str
 
+from pipeline.sqs.outage.gate import Gate, GateState
+from pipeline.sqs.outage.patience import Patience
 from pipeline.sqs.settled import Decision, Effect, Service, on_raise, on_return, raised
 from pipeline.sqs.transport.inflight import InFlightMessage
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
-from pipeline.sqs.worker.gate import Gate, GateState
-from pipeline.sqs.worker.patience import Patience
 
 #: What Celery's request raises for a body that is not built as its protocol says.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)

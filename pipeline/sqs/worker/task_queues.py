@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.installation import Installation
 from pipeline.sqs.monitoring import names
@@ -19,3 +22,15 @@ def check_task_queue(queue: str, installed: Installation) -> None:
     else:
         return
     raise ConfigError(f"{queue} is not a queue of tasks: {why}; a worker would take its messages out as dead letters")
+
+
+def check_chosen_queues(app: Any, chosen: Iterable[str]) -> None:
+    """``chosen``: what ``-Q`` names. Raises ``ConfigError``, also where the app does not know one of them."""
+    chosen, known = list(chosen), app.amqp.queues
+    for queue in chosen:
+        try:
+            check_task_queue(queue, app.sqs)
+        except ConfigError as exc:
+            raise ConfigError(f"-Q {','.join(chosen)}: {exc}") from None
+    if not set(chosen) <= set(known):
+        raise ConfigError(f"-Q {','.join(chosen)}: the app's queues are {', '.join(known)}")

@@ -157,6 +157,26 @@ def existing_buckets_and_keys_are_granted_and_no_others(template: Template) -> I
 
 
 @rule
+def only_a_flower_that_repairs_reads_objects_and_sends_messages(template: Template) -> Iterator[str]:
+    for given in ({}, EXISTING):
+        for mode in ("yes", "repair"):
+            stack = Stack(template, given | {"Flower": mode})
+            bucket = "their-site" if given else stack.resolve({"Ref": "OutputBucket"})
+            source = "their-photos" if given else stack.resolve({"Ref": "InputBucket"})
+            asked = [Call("s3:GetObject", f"arn:aws:s3:::{name}/a") for name in (bucket, source)]
+            asked += [Call("s3:ListBucket", f"arn:aws:s3:::{name}") for name in (bucket, source)]
+            asked += [Call("kms:Decrypt", each) for name in KEYS for each in KEYS[name].split(",") if given]
+            allowed = grants(stack, "FlowerRole")
+            for call in asked:
+                if any(grant.allows(call) for grant in allowed) != (mode == "repair"):
+                    yield f"Flower={mode}: {call} is {'refused' if mode == 'repair' else 'allowed'}"
+            if sends := [grant for grant in allowed if grant.action == "sqs:SendMessage" and mode == "yes"]:
+                yield f"Flower=yes: {sends}"
+            if writes := [grant for grant in allowed if grant.action in ("s3:PutObject", "s3:DeleteObject")]:
+                yield f"Flower={mode}: {writes}"
+
+
+@rule
 def without_flower_nobody_sends_what_nobody_reads(template: Template) -> Iterator[str]:
     stack = Stack(template, {"Flower": "no"})
     if topics := [name for name in stack.resources("AWS::SNS::Topic") if name != "AlarmTopic"]:
