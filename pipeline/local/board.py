@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 from threading import Lock
 
 from pipeline.core.names import failure_key
 from pipeline.local.results import FileResult, FileState, OutputFile
+
+
+class Phase(Enum):
+    """What the run is doing."""
+
+    RUNNING = "processing files"
+    WAITING = "waiting for more files"
+    AGAIN = "making all files again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +29,9 @@ class News:
 
 
 class Board:
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 0) -> None:
+        self.wanted = wanted  # number of files at the start
+        self.phase = Phase.RUNNING
         self._lock = Lock()
         self._revision = 0
         self._found: dict[str, tuple[int, FileResult | None]] = {}  # by key, with the revision; None: removed
@@ -57,6 +68,11 @@ class Board:
     def get(self, key: str) -> FileResult | None:
         with self._lock:
             return self._found.get(key, (0, None))[1]
+
+    def output(self, path: str) -> OutputFile | None:
+        """The output of that path, if a result names it."""
+        found = (output for result in self.results() for output in result.outputs if output.path == path)
+        return next(found, None)
 
     def results(self) -> list[FileResult]:
         """All results, in the order in which the files were first finished."""

@@ -31,12 +31,19 @@ class Buckets:
 
     def repeat(self, key: str) -> tuple[str, int] | None:
         """Uploads an object once more as it is, which S3 tells of by an event. None if it does not exist."""
-        try:
-            data = self._s3.get_object(Bucket=INPUT_BUCKET, Key=key)["Body"].read()
-        except ClientError:
+        data = self.read(key)
+        if data is None:
             return None
         answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=key, Body=data)
         return answer["ETag"].strip('"'), len(data)
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an upload; None if it does not exist."""
+        try:
+            data: bytes = self._s3.get_object(Bucket=INPUT_BUCKET, Key=key)["Body"].read()
+        except ClientError:
+            return None
+        return data
 
     def original(self, key: str) -> Any:
         """What the store says about an upload; None if it does not exist."""

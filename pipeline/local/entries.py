@@ -17,8 +17,12 @@ FORMATS = {"jpg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "tif": "TIFF", "heif": 
 Original = Callable[[str], str | None]
 
 
-def entry(result: FileResult, original: Original) -> dict[str, Any]:
-    """A file as JSON. ``saved``: bytes that the largest picture has less than the original; null if there is none."""
+def entry(result: FileResult, original: Original, *, version: int | None = None) -> dict[str, Any]:
+    """A file as JSON. ``saved``: bytes that the largest picture has less than the original; null if there is none.
+
+    ``version``: for a page that stays open while files are made again, whose addresses must change then.
+    """
+    query = "" if version is None else f"?v={version}"
     largest = result.largest
     ending = result.key.rpartition("/")[2].rpartition(".")[2] if "." in result.key else ""
     return {
@@ -38,7 +42,7 @@ def entry(result: FileResult, original: Original) -> dict[str, Any]:
             {
                 "name": output.folder,
                 "path": output.path,
-                "href": quote(output.path),
+                "href": quote(output.path) + query,
                 "bytes": output.bytes,
                 "size": list(output.size),
                 "picture": output.is_picture,

@@ -137,6 +137,14 @@ class Run:
         self._uploaded.pop(key, None)
         self._buckets.delete(key)
 
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an upload; None if it does not exist. May be called by other threads."""
+        return self._buckets.read(key)
+
+    @property
+    def settings(self) -> Settings:
+        return self._routes.settings
+
     def forget(self, output: str) -> None:
         """Deletes an output's file from the output folder."""
         self._collector.forget(output)
@@ -176,6 +184,8 @@ class Run:
 
     def _handle(self, event: ObjectEvent) -> FileResult | Gone | None:
         name = event.source.key
+        if ".." in name.split("/"):
+            return None  # uploaded elsewhere: its file would be outside of the output folder
         if event.kind is EventKind.REMOVED:
             if not self._keep or self._buckets.output(name):
                 return None  # deleted by the run itself, or written again since

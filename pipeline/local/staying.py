@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 import click
 
 from pipeline.core.console import pluralize, printable
-from pipeline.local.board import Board
+from pipeline.local.board import Board, Phase
 from pipeline.local.files import File
 from pipeline.local.record import Record
 from pipeline.local.results import FileResult, FileState, Gone
@@ -70,7 +70,9 @@ class Staying:
             is_quiet = False
             self._say(news)
         self._write_sheet(is_quiet=is_quiet)
-        self._obey()
+        self._board.phase = Phase.RUNNING if self.unfinished else Phase.WAITING
+        if not self.unfinished:
+            self._obey()
 
     def _look(self, watch: Watch) -> None:
         changes = watch.changes()
@@ -109,6 +111,7 @@ class Staying:
             return
         done = [result.key for result in self._board.results() if result.state is FileState.DONE]
         click.echo(printable(f"Making {pluralize(len(done), 'file')} again by RENDITIONS={renditions}"))
+        self._board.phase = Phase.AGAIN
         self._stack.restart({"RENDITIONS": renditions})
         self._run.reload()
         for news in self._run.process_again(done):
