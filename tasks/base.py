@@ -87,6 +87,7 @@ class ObjectTask(Task):
     """A task about one object. Its body calls ``run_with_policy`` with the work to do."""
 
     output: Output | None = None  # what it writes, where that is known without running it
+    logs_its_end = True  # at INFO, so Celery's line is for DEBUG
     throws = (PipelineError,)  # told by ``run_with_policy``; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

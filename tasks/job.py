@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.core.errors import MessageError
@@ -35,7 +37,18 @@ class Job:
     is_repeated: bool  # an earlier try of this very message may have written
     is_last: bool  # of its chain
     handover: Handover | None  # what the task before has stored, where that was in this process
+    began_at: float  # ``time.monotonic()``
     leave: Callable[..., None]  # leaves what is stored now to the next task: see ``tasks.handover``
+
+    @property
+    def end_level(self) -> int:
+        """At which a task logs that its output is stored: INFO for the last of the chain, which tells of all."""
+        return logging.INFO if self.is_last else logging.DEBUG
+
+    def ended(self, outcome: Outcome) -> dict[str, Any]:
+        """The searchable fields of that line."""
+        runtime_s = round(monotonic() - self.began_at, 3)
+        return {"action": outcome.value, "key": self.source.key, "task": self.task_name, "runtime_s": runtime_s}
 
     @classmethod
     def parse(cls, task: ObjectTask, argument: Any, *, check_existing: bool = False) -> Self:
@@ -64,6 +77,7 @@ class Job:
             is_repeated=task.is_repeated,
             is_last=not task.request.chain,
             handover=handover.found(task),
+            began_at=monotonic(),
             leave=partial(handover.leave, task),
         )
 

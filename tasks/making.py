@@ -145,13 +145,8 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
         made = Provenance.read(there.metadata)
         is_current = (made.etag, made.recipe) == (source.etag, plan.output.current_recipe)
         if is_current and name.holds(made, source.bucket):
-            logger.info(
-                "duplicate: %s is %s/%s already",
-                source.uri,
-                bucket,
-                there.key,
-                extra={"action": Outcome.DUPLICATE.value, "key": source.key, "task": job.task_name},
-            )
+            extra = job.ended(Outcome.DUPLICATE)
+            logger.log(job.end_level, "duplicate: %s is %s/%s already", source.uri, bucket, there.key, extra=extra)
             return _duplicate(bucket, source, there)
     return None
 
@@ -208,14 +203,17 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         job.leave(bucket, name.name, etag, data, content_type=artifact.content_type, metadata=metadata, seen_at=seen_at)
     data_bytes = data.stat().st_size if isinstance(data, Path) else len(data)
     size = "{width}x{height}".format_map(artifact.facts) if is_sized else f"{data_bytes} bytes"
-    logger.info(
-        "%s: %s -> %s/%s %s",
+    made_before = "".join(f"{each.bucket}/{each.key}, " for each in job.stored)
+    logger.log(
+        job.end_level,
+        "%s: %s -> %s%s/%s %s",
         outcome.value,
         source.uri,
+        made_before,
         bucket,
         name.name,
         size,
-        extra={"action": outcome.value, "key": source.key, "task": job.task_name},
+        extra=job.ended(outcome),
     )
     rendition = _described(bucket, name.name, etag, artifact.facts, data_bytes, artifact.content_type)
     return Result(outcome, source, rendition, {**artifact.read, "bytes": original.found.size})

@@ -205,6 +205,10 @@ class Settings(BrokerSettings):
         1800, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
     )
 
+    log_level: Literal["INFO", "DEBUG"] = Field(
+        "INFO", description="DEBUG: the bridge and the workers log each step of an object, not only how it ended."
+    )
+
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
     hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
     max_retries: int = Field(
