@@ -220,8 +220,8 @@ def _time(seconds: float | None) -> str:
 
 def sweeps(world: Assumptions) -> dict[str, str]:
     bursts = (SMALL, WAVES, STEADY)
-    targets = (500, 1_000, 2_000, 3_000, 4_000, 6_000, 10_000)
-    rests = (("target", 0), ("target", 3), ("target", 5), ("target", 10), ("idle", 5))
+    targets = (500, 1_000, 1_500, 1_800, 2_000, 2_500, 3_000, 5_000)
+    rests = (("target", 0), ("target", 2), ("target", 3), ("target", 5), ("target", 10), ("idle", 3))
     return {
         "target": sweep(
             ((f"{value:,}", Ours(backlog_per_worker=value)) for value in targets), (*bursts, BURSTS[-1]), world

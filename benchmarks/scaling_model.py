@@ -26,9 +26,9 @@ QUIET_S = 600
 class Assumptions:
     """What the world is like. Seconds unless the name says otherwise."""
 
-    # A 12 MP photo, both renditions: 0.08 s measured, a quarter more for Celery and S3, half again for Fargate †.
+    # A 12 MP photo, both renditions, one message: 0.08 s measured, a quarter more for Celery and S3, half again
+    # for Fargate †.
     cpu_per_image_s: float = 0.15
-    tasks_per_image: int = 2
     events_per_bridge: float = 150.0  # a second, on a quarter of a vCPU: 0.94 ms measured, half again for Fargate †
     vcpu: float = 1.0
     gib: float = 2.0
@@ -49,38 +49,33 @@ class Fifo:
     """A queue as a fluid: amounts with the time at which they came."""
 
     def __init__(self) -> None:
-        self._cohorts: deque[list[float]] = deque()  # [time, resize tasks (or events), thumbnail tasks]
+        self._cohorts: deque[list[float]] = deque()  # [time, amount]
         self.size = 0.0
 
-    def put(self, now: float, first: float = 0.0, second: float = 0.0) -> None:
-        if first + second <= 0:
+    def put(self, now: float, amount: float) -> None:
+        if amount <= 0:
             return
-        self.size += first + second
+        self.size += amount
         if self._cohorts and self._cohorts[-1][0] == now:
-            self._cohorts[-1][1] += first
-            self._cohorts[-1][2] += second
+            self._cohorts[-1][1] += amount
         else:
-            self._cohorts.append([now, first, second])
+            self._cohorts.append([now, amount])
 
-    def take(self, amount: float) -> tuple[float, float]:
-        """Up to ``amount``, oldest first: how much of each kind."""
-        first = second = 0.0
-        while amount > 1e-9 and self._cohorts:
+    def take(self, amount: float) -> float:
+        """Up to ``amount``, oldest first: how much there was."""
+        taken = 0.0
+        while amount - taken > 1e-9 and self._cohorts:
             cohort = self._cohorts[0]
-            total = cohort[1] + cohort[2]
-            share = min(1.0, amount / total)
-            first += cohort[1] * share
-            second += cohort[2] * share
-            amount -= total * share
-            self.size -= total * share
-            if share == 1.0:
+            part = min(cohort[1], amount - taken)
+            taken += part
+            self.size -= part
+            if part == cohort[1]:
                 self._cohorts.popleft()
             else:
-                cohort[1] *= 1 - share
-                cohort[2] *= 1 - share
+                cohort[1] -= part
         if not self._cohorts:
             self.size = 0.0
-        return first, second
+        return taken
 
     def age(self, now: float) -> float:
         return now - self._cohorts[0][0] if self._cohorts else 0.0
@@ -454,8 +449,8 @@ class _Run:
         self._bridges.running = [(0.0, False)]
         self._events, self._tasks = Fifo(), Fifo()
         self._hidden: list[tuple[float, float]] = []  # until when, how many tasks
-        self._rate = world.vcpu * world.tasks_per_image / world.cpu_per_image_s  # tasks a second of one worker
-        self._left = burst.images * burst.waves * world.tasks_per_image
+        self._rate = world.vcpu / world.cpu_per_image_s  # images a second of one worker
+        self._left = burst.images * burst.waves
         self._taken = self._used = 0.0  # since the last minute
         self._result = Result(name)
 
@@ -470,14 +465,12 @@ class _Run:
         self._bridges.start_due(now)
         if now > QUIET_S:
             self._events.put(now, burst.uploaded(now - QUIET_S))
-        published = self._events.take(len(self._bridges.running) * self._world.events_per_bridge * step)[0]
+        published = self._events.take(len(self._bridges.running) * self._world.events_per_bridge * step)
         tasks.put(now, published)
         while self._hidden and self._hidden[0][0] <= now:
             tasks.put(now, heapq.heappop(self._hidden)[1])
         capacity = len(workers.running) * self._rate * step
-        first, second = tasks.take(capacity)
-        tasks.put(now, 0.0, first * (self._world.tasks_per_image - 1))
-        done = first + second
+        done = tasks.take(capacity)
         self._left -= done
         self._taken += done
         self._used += done / capacity if capacity else 0.0

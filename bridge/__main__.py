@@ -37,6 +37,8 @@ def main() -> int:
         from pipeline.enqueue import assign
 
         settings = Settings.from_env()
+        if settings.log_level == "DEBUG":
+            log.show_steps()
         for sentence in renamed_in_use():
             logging.getLogger(__name__).warning("%s", sentence, extra={"action": "setting_renamed"})
         heartbeat = Heartbeat(Path(settings.health_folder), Role.BRIDGE, settings.health_stale_s)

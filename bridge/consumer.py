@@ -214,4 +214,5 @@ class Bridge:
         extra = {"action": disposition.outcome.value, "message_id": event.message.get("MessageId")}
         if disposition.source is not None:
             extra["key"] = disposition.source.key
-        logger.log(disposition.effect.level, "%s: %s", disposition.outcome.value, disposition.told, extra=extra)
+        level = disposition.effect.level if disposition.level is None else disposition.level
+        logger.log(level, "%s: %s", disposition.outcome.value, disposition.told, extra=extra)

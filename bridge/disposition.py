@@ -42,7 +42,9 @@ class MessageEffect:
 
 EFFECTS = {
     EventOutcome.SKIPPED: MessageEffect(dead_letter=False, delete=True, level=logging.INFO),
-    EventOutcome.DISPATCHED: MessageEffect(dead_letter=False, delete=True, level=logging.INFO),
+    EventOutcome.DISPATCHED: MessageEffect(
+        dead_letter=False, delete=True, level=logging.DEBUG
+    ),  # its worker tells more
     EventOutcome.REJECTED: MessageEffect(dead_letter=True, delete=True, level=logging.ERROR),
     EventOutcome.RETRY: MessageEffect(dead_letter=False, delete=False, level=logging.WARNING),
 }
@@ -56,6 +58,7 @@ class Disposition:
     reason: str
     source: Source | None = None  # None where the message names no object
     assignment: Assignment | None = None
+    level: int | None = None  # at which it is logged, where that is not its outcome's
 
     @property
     def effect(self) -> MessageEffect:
@@ -120,5 +123,5 @@ def _undecided(source: Source, exc: Exception, receives: int) -> Disposition:
     reason = f"its route can't be found: {exc if str(exc) else repr(exc)}"
     if isinstance(exc, PermanentError | RuleHangs | RulesWait) or receives >= ASK_A_WORKER_AT:
         assignment = Assignment(source, Purpose.FIND_ROUTE)
-        return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment)
+        return Disposition(EventOutcome.DISPATCHED, f"a worker is asked: {reason}", source, assignment, logging.INFO)
     return Disposition(EventOutcome.RETRY, reason, source)

@@ -13,6 +13,7 @@ from typing import Any
 from billiard.util import get_logger
 from celery import bootsteps, signals
 from celery.app.log import Logging
+from celery.app.trace import LOG_SUCCESS
 
 from pipeline.core import log
 from pipeline.core.settings import renamed_in_use
@@ -27,15 +28,28 @@ class OwnLogging(Logging):
     """Celery's part of an app that sets up logging, which this app does in its own format."""
 
     def setup_logging_subsystem(self, *args: Any, **options: Any) -> Any:
-        signals.setup_logging.connect(_set_up)  # a receiver keeps Celery from configuring logging itself
+        signals.setup_logging.connect(self._set_up)  # a receiver keeps Celery from configuring logging itself
         try:
             return super().setup_logging_subsystem(*args, **options)
         finally:
-            signals.setup_logging.disconnect(_set_up)
+            signals.setup_logging.disconnect(self._set_up)
+
+    def _set_up(self, loglevel: int | None = None, **_: object) -> None:
+        _set_up(logging.INFO if loglevel is None else loglevel)
+        if self.app.settings.log_level == "DEBUG":
+            log.show_steps()
+        logging.getLogger("celery.app.trace").addFilter(self._is_not_told_twice)
+
+    def _is_not_told_twice(self, record: logging.LogRecord) -> bool:
+        """Celery's line about a task that succeeded, where the task itself tells how it ended, is for DEBUG."""
+        if record.msg != LOG_SUCCESS or logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            return True
+        task = self.app.tasks.get(vars(record).get("data", {}).get("name"))
+        return not getattr(task, "logs_its_end", False)
 
 
-def _set_up(loglevel: int | None = None, **_: object) -> None:
-    log.setup(logging.INFO if loglevel is None else loglevel)
+def _set_up(loglevel: int) -> None:
+    log.setup(loglevel)
     # Of the pool, whose lines Python would otherwise print as they are: that a process was killed is one of them.
     pool_logger = get_logger()
     pool_logger.propagate = True

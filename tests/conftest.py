@@ -14,6 +14,7 @@ from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
 from tests.support.processes import owned_processes
 from tests.support.queues import take_all
+from tests.support.warm_start import WarmStart
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,6 +62,13 @@ def emulator() -> Iterator[Emulator]:
     """One server process for the whole run; tests keep apart by ``stack``, which empties it."""
     with Emulator() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def warm_start() -> Iterator[WarmStart]:
+    """What starts the many commands that are tried, at a fraction of an interpreter's cost."""
+    with WarmStart() as ready:
+        yield ready
 
 
 @pytest.fixture

@@ -13,22 +13,25 @@ from pipeline.cli.stack_option import of_stack
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for renditions.")
-@click.option("--keep", is_flag=True, help="Leave everything running, to drop more files in; Ctrl-C ends it.")
+@click.option("--keep", is_flag=True, help="Leave everything running after the files are done; Ctrl-C ends it.")
+@click.option("--watch", is_flag=True, help="Keep running, and process new, changed and removed files of PATHS too.")
 @click.option("--flower", is_flag=True, help="Start Flower too, and print its address.")
-def local(paths: tuple[Path, ...], out: Path, keep: bool, flower: bool) -> None:
+def local(paths: tuple[Path, ...], out: Path, keep: bool, watch: bool, flower: bool) -> None:
     """Run the whole pipeline on this machine, without AWS.
 
-    PATHS are files or folders. Exit status: 0 all are done, 1 some failed or it could not run, 130 interrupted.
+    PATHS are files or folders. Writes the renditions and a contact sheet, index.html, into the output folder. Exit
+    status: 0 all are done, 1 some failed or it could not run, 130 interrupted before the first files were done.
 
     \b
-    Example:
+    Examples:
       python -m pipeline local ~/Pictures --out out
+      python -m pipeline local ~/Pictures --watch
     """
     try:
         from pipeline.local.local_command import local as run
     except ImportError as exc:
         raise click.ClickException(f"{exc}: the embedded AWS is an extra, install batch-image-pipeline[local]") from exc
-    sys.exit(run(paths, out, keep=keep, flower=flower))
+    sys.exit(run(paths, out, keep=keep, flower=flower, watch=watch))
 
 
 @click.command()

@@ -13,6 +13,9 @@ from pipeline.core.errors import PipelineError
 #: Loggers whose INFO lines don't help an operator. The last one logs received tasks; their ends are logged anyway.
 _QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
 
+#: Loggers that tell each step of an object at DEBUG, where one line tells its end at INFO.
+_STEPS = ("bridge", "pipeline", "tasks", "celery.app.trace")
+
 
 def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) -> None:
     """Sends all logs to standard error.
@@ -30,6 +33,12 @@ def setup(level: str | int = logging.INFO, *, json_lines: bool | None = None) ->
 def quiet() -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def show_steps() -> None:
+    """Every step of each object, also where libraries log at INFO: LOG_LEVEL=DEBUG."""
+    for name in _STEPS:
+        logging.getLogger(name).setLevel(logging.DEBUG)
 
 
 def _without_needless_traceback(record: logging.LogRecord) -> bool:

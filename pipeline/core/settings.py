@@ -202,7 +202,11 @@ class Settings(BrokerSettings):
         "takes any. Unset: it does not.",
     )
     backlog_per_worker: int = Field(
-        4000, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+        1800, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+    )
+
+    log_level: Literal["INFO", "DEBUG"] = Field(
+        "INFO", description="DEBUG: the bridge and the workers log each step of an object, not only how it ended."
     )
 
     soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")

@@ -28,39 +28,44 @@ class File:
     problem: Problem | None = None
 
 
-def find(paths: Sequence[Path], *, leave_out: Path) -> list[File]:
+def find(paths: Sequence[Path], *, leave_out: Path, may_change: bool = False) -> list[File]:
     """All files below ``paths``, sorted by key, except those in ``leave_out``.
 
     One folder: keys are relative to it. Several paths: each begins with its path's name.
+    ``may_change``: there may be no files yet, and folders may disappear meanwhile.
     Raises ``PipelineError`` if a path is missing, no file is found, or two files would have the same key.
     """
     found: dict[str, File] = {}
+    left_out = leave_out.resolve()
     for path in paths:
         if not os.path.lexists(path):
             raise PipelineError(f"{path}: no such file or folder")
         root = path if path.is_dir() and len(paths) == 1 else path.absolute().parent
-        for file in _walk(path):
-            if file.resolve().is_relative_to(leave_out.resolve()):
-                continue
+        for file in _walk(path, left_out, may_change):
             entry = _entry(file, Path(os.path.relpath(file, root)).as_posix())
             if entry.key in found and not found[entry.key].path.samefile(file):
                 raise PipelineError(f"{found[entry.key].path} and {file} both want the key {entry.key}: rename one")
             found[entry.key] = entry
-    if not found:
+    if not found and not may_change:
         raise PipelineError(f"{', '.join(map(str, paths))}: there are no files in it")
     return [found[key] for key in sorted(found)]
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk(path: Path, left_out: Path, may_change: bool) -> Iterator[Path]:
+    def unlistable(exc: OSError) -> None:
+        if not (may_change and isinstance(exc, FileNotFoundError)):
+            raise PipelineError(f"{exc.filename}: cannot be listed: {exc.strerror}") from exc
+
     if not path.is_dir():
-        yield path
+        if not path.resolve().is_relative_to(left_out):
+            yield path
         return
-    for folder, _, names in os.walk(path, onerror=_unlistable):
-        yield from (Path(folder, name) for name in names)
-
-
-def _unlistable(exc: OSError) -> None:
-    raise PipelineError(f"{exc.filename}: cannot be listed: {exc.strerror}") from exc
+    for folder, _, names in os.walk(path, onerror=unlistable):
+        if Path(folder).resolve().is_relative_to(left_out):
+            continue
+        for file in (Path(folder, name) for name in names):
+            if not (file.is_symlink() and file.resolve().is_relative_to(left_out)):
+                yield file
 
 
 def _entry(path: Path, key: str) -> File:

@@ -1,59 +1,76 @@
-"""``python -m pipeline local``: its output."""
+"""``python -m pipeline local``: the embedded run from its start to its end."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import click
-from rich.filesize import decimal
 
 from pipeline.aws import clients
-from pipeline.core.console import pluralize, printable, progress
-from pipeline.core.errors import PipelineError
-from pipeline.local import sheet
-from pipeline.local.files import File, find
+from pipeline.local.board import Board
+from pipeline.local.buckets import prepare
+from pipeline.local.files import find
 from pipeline.local.flower_server import start as start_flower
-from pipeline.local.results import FileResult, FileState
-from pipeline.local.run import Run, prepare
+from pipeline.local.live import Live
+from pipeline.local.page_server import PageServer
+from pipeline.local.record import Record
+from pipeline.local.report import print_totals, show_progress
+from pipeline.local.results import FileState
+from pipeline.local.run import Run
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
+from pipeline.local.staying import Staying
+from pipeline.local.watch import Watch
+from pipeline.local.workbench import Workbench
 
-#: Without a terminal, the number of files per line of progress.
-PLAIN_EVERY = 25
 
-
-def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool) -> int:
+def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool, watch: bool) -> int:
     """Runs the whole pipeline over files and writes renditions and a contact sheet into ``out``.
 
-    Returns the exit status: 0 when all were done, 1 when some failed. Raises ``PipelineError``.
+    ``keep``, ``watch``: it goes on until it is interrupted. Returns the exit status: 0 when all were done, 1 when some
+    failed. Raises ``PipelineError``.
     """
-    files = find(paths, leave_out=out)
+    watched = Watch(paths, leave_out=out) if watch else None
+    files = find(paths, leave_out=out) if watched is None else watched.changes().ready
     prepare(out)
     with ExitStack() as cleanup:
         logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-local-")))
         click.echo("Starting the emulator, the bridge and the worker ...")
-        stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1))
+        stays = keep or watch
+        stack = cleanup.enter_context(LocalStack(logs, concurrency=os.cpu_count() or 1, removals=stays))
         if flower:
             click.echo(f"Flower: {start_flower(stack)}")
         # Rules for the content read from the endpoint in the usual variables.
         cleanup.enter_context(_environment(stack.environ()))
-        run = Run(stack, out, keep=keep)
-        started = time.monotonic()
-        results: list[FileResult] = []
+        run, board = Run(stack, out, keep=stays), Board(len(files))
+        originals = {file.key: file.path for file in files}
+        record = Record(run, board, out, originals)
+        orders: SimpleQueue[str] = SimpleQueue()
+        if stays:
+            workbench = Workbench(board, lambda: run.settings, run.read, orders)
+            server = cleanup.enter_context(PageServer(Live(board, workbench, out, run.read)))
+            click.echo(f"Contact sheet, live: {server.url}")
+        unfinished = len(files)
         try:
-            _collect(run, files, results)
+            show_progress(run.process(files), record, len(files))
         finally:  # an interrupted run also reports what it has done
-            seconds = time.monotonic() - started
-            page = _write_sheet(out, results, seconds)
-            _summary(results, len(files), page, seconds)
-        if keep:
-            _stay(stack, run, results, lambda: _write_sheet(out, results, time.monotonic() - started))
-    return 1 if any(result.state is FileState.FAILED for result in results) else 0
+            unfinished -= len(board.results())
+            print_totals(board.results(), record.write_sheet(), record.seconds, unfinished=max(0, unfinished))
+        if stays:
+            _print_how_to_go_on(stack, watched)
+            staying = Staying(stack, run, board, record, originals, orders, watched)
+            try:
+                staying.go_on()
+            except KeyboardInterrupt:
+                click.echo("Stopping ...")
+            finally:
+                print_totals(board.results(), record.write_sheet(), record.seconds, unfinished=staying.unfinished)
+    return 1 if any(result.state is FileState.FAILED for result in board.results()) else 0
 
 
 @contextmanager
@@ -69,73 +86,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         clients.forget_clients()
 
 
-def _write_sheet(out: Path, results: Sequence[FileResult], seconds: float) -> Path:
-    try:
-        return sheet.write(out, results, seconds=seconds)
-    except OSError as exc:
-        raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc
-
-
-def _collect(run: Run, files: Sequence[File], results: list[FileResult]) -> None:
-    """Processes the files and shows the progress: a bar on a terminal, lines elsewhere. Appends to ``results``."""
-    counts = dict.fromkeys(FileState, 0)
-    size_bytes, started = 0, time.monotonic()
-    with progress("Files", len(files)) as bar:
-        for result in run.process(files):
-            results.append(result)
-            counts[result.state] += 1
-            size_bytes += result.source_bytes
-            text = " ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-            if result.state is FileState.FAILED:
-                bar.line(f"failed: {result.key}: {result.reason}")
-            if sys.stderr.isatty():
-                rate = f", {decimal(int(size_bytes / (time.monotonic() - started)))}/s" if size_bytes else ""
-                bar(len(results), text + rate)
-            elif len(results) % PLAIN_EVERY == 0 or len(results) == len(files):
-                bar.line(f"{len(results)}/{len(files)} files: {text}")
-
-
-def _summary(results: Sequence[FileResult], wanted: int, page: Path, seconds: float) -> None:
-    """Prints the totals, why files were skipped, and how to continue after an interruption."""
-    totals = sheet.totals(results)
-    for reason, keys in _skipped(results).items():
-        click.echo(printable(f"skipped: {pluralize(len(keys), 'file')}, for example {keys[0]}: {reason}"))
-    click.echo(
-        f"{totals.all} files in {seconds:.1f} s: {totals.done} done, {totals.failed} failed, {totals.skipped} skipped."
-    )
-    click.echo(f"Contact sheet: {page.resolve().as_uri()}")
-    if totals.all < wanted:
-        click.echo(
-            f"{pluralize(wanted - totals.all, 'file')} had not ended. What is done stays in {page.parent}; the same "
-            "command does all of it once more, or give it only the files that are left."
-        )
-
-
-def _skipped(results: Sequence[FileResult]) -> dict[str, list[str]]:
-    """Keys of the skipped files, by reason."""
-    found: dict[str, list[str]] = {}
-    for result in results:
-        if result.state is FileState.SKIPPED:
-            found.setdefault(result.reason, []).append(result.key)
-    return found
-
-
-def _stay(stack: LocalStack, run: Run, results: list[FileResult], write_sheet: Callable[[], Path]) -> None:
-    """Keeps everything running until Ctrl-C, and collects the renditions of new uploads."""
+def _print_how_to_go_on(stack: LocalStack, watched: Watch | None) -> None:
     variables = stack.write_variables()
+    watching = "" if watched is None else "Watching for new, changed and removed files. "
     click.echo(
-        f"Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
+        f"{watching}Still running; Ctrl-C ends it. Logs: {stack.logs}\n"
         f"From another terminal: `source {variables}`, and for example\n"
         f"  aws s3 cp photo.jpg s3://{INPUT_BUCKET}/\n"
         f"  {sys.executable} -m pipeline audit\n"
         f"  {sys.executable} -m celery -A pipeline inspect stats"
     )
-    try:
-        while True:
-            for result in run.collect():
-                results[:] = [other for other in results if other.key != result.key] + [result]
-                write_sheet()
-                detail = f": {result.reason}" if result.reason else ""
-                click.echo(printable(f"{result.state.value}: {result.key}{detail}"))
-    except KeyboardInterrupt:
-        click.echo("Stopping ...")

@@ -31,6 +31,13 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """An output, or a failure record, that the pipeline has removed. ``path``: its name in the output bucket."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileResult:
     """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
 

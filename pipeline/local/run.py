@@ -1,126 +1,124 @@
-"""The local run: uploads files, collects renditions, and accounts for every file."""
+"""The local run: uploads files, collects their outputs, and accounts for every file."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
 from pipeline.aws.batches import MAX_ENTRIES
 from pipeline.aws.errors import describe_error
-from pipeline.core.errors import PipelineError
-from pipeline.core.names import FAILED_PREFIX, FAILED_SUFFIX, is_shortened, spelled_key
+from pipeline.core.names import FAILED_PREFIX, failure_key
 from pipeline.core.provenance import Provenance
-from pipeline.core.queue_names import DEAD_LETTERS, QUEUES
-from pipeline.core.routes import Route, Routes
-from pipeline.core.s3_event import parse
+from pipeline.core.routes import Routes
+from pipeline.core.s3_event import EventKind, ObjectEvent, parse
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
+from pipeline.local.buckets import Buckets
+from pipeline.local.collector import Collector
 from pipeline.local.files import File
-from pipeline.local.results import FileResult, FileState, OutputFile
-from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, RESULTS_QUEUE, LocalStack
-from pipeline.operations.deadletters.letter import DeadLetter
+from pipeline.local.results import FileResult, FileState, Gone
+from pipeline.local.stack import INPUT_BUCKET, RESULTS_QUEUE, LocalStack
+from pipeline.local.stuck import Stuck
+from pipeline.local.waiting import Waiting
 from pipeline.s3 import content
 
 #: Maximum number of unfinished files: bounds the emulator's memory and its queues.
 WINDOW = 48
-#: Seconds between checks of the dead-letter queues.
-DEAD_LETTER_CHECK_S = 3.0
+#: Seconds between checks for files that nothing will finish.
+STUCK_CHECK_S = 3.0
 
-
-#: Consecutive checks that find all queues empty, after which unfinished files have failed.
-IDLE_LOOKS = 2
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """An uploaded file that is not finished yet."""
-
-    size: int
-    etag: str
-    route: Route | None  # None: a rule for its content failed, and a worker retries
-    arrived: dict[str, str] = field(default_factory=dict)  # names of outputs, by folder
-
-    @property
-    def missing(self) -> list[str]:
-        """Folders of the outputs that have not arrived."""
-        outputs = () if self.route is None else self.route.outputs
-        return [output.folder for output in outputs if output.folder not in self.arrived]
+Item = TypeVar("Item")
 
 
 class Run:
-    """Uploads files to a running ``LocalStack``, and writes the renditions into a folder."""
+    """Uploads files to a running ``LocalStack``, and writes their outputs into a folder.
+
+    ``keep``: objects stay in the buckets, and what other programs upload there is collected too.
+    """
 
     def __init__(self, stack: LocalStack, out: Path, *, keep: bool) -> None:
         self._stack = stack
-        self._out = out
-        self._keep = keep  # leave the objects in the buckets
-        self._s3 = stack.emulator.client("s3")
+        self._keep = keep
         self._sqs = stack.emulator.client("sqs")
-        self._results_url = self._url(RESULTS_QUEUE)
-        self._dead_letter_urls = {name: self._url(PREFIX + name + DEAD_LETTERS) for name in QUEUES}
-        self._routes = Routes.load(Settings.from_env(stack.environ()), content.look)
-        self._waiting: dict[str, _Waiting] = {}  # by key
-        self._idle = 0  # consecutive checks that found all queues empty
+        self._buckets = Buckets(stack.emulator.client("s3"), out)
+        self._collector = Collector(self._buckets)
+        self._stuck = Stuck(self._sqs)
+        self._results_url = self._sqs.get_queue_url(QueueName=RESULTS_QUEUE)["QueueUrl"]
+        self._routes = self._load_routes()
+        self._waiting: dict[str, Waiting] = {}  # by key
+        self._uploaded: dict[str, str] = {}  # ETags by key; only with ``keep``
         self._checked_at = 0.0
 
-    def _url(self, name: str) -> str:
-        url: str = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return url
+    def _load_routes(self) -> Routes:
+        return Routes.load(Settings.from_env(self._stack.environ()), content.look)
 
-    def process(self, files: Iterable[File]) -> Iterator[FileResult]:
-        """Yields each file's result when it is known; at most ``WINDOW`` files are in flight.
+    def reload(self) -> None:
+        """Takes the stack's settings anew: from now on, files are finished when they have the outputs of these."""
+        self._routes = self._load_routes()
+
+    @property
+    def unfinished(self) -> int:
+        """Number of files that are uploaded and not finished."""
+        return len(self._waiting)
+
+    def process(self, files: Iterable[File]) -> Iterator[FileResult | Gone]:
+        """Uploads files; yields each one's result when it is known. At most ``WINDOW`` files are in flight.
 
         Raises ``PipelineError`` when a process of the stack ends, or the output can't be written.
         """
-        waiting = iter(files)
+        return self._each(files, self.upload)
+
+    def process_again(self, keys: Iterable[str]) -> Iterator[FileResult | Gone]:
+        """As ``process``, of objects that are in the bucket; those that are not there any more are left out."""
+        return self._each(keys, self._repeat)
+
+    def _each(self, items: Iterable[Item], begin: Callable[[Item], FileResult | None]) -> Iterator[FileResult | Gone]:
+        left = iter(items)
         while True:
-            for file in islice(waiting, WINDOW - len(self._waiting)):
-                refused = self._upload(file)
-                if refused is not None:
-                    yield refused
+            for item in islice(left, WINDOW - len(self._waiting)):
+                known = begin(item)
+                if known is not None:
+                    yield known
             if self._waiting:
                 yield from self.collect()
-            elif (last := next(waiting, None)) is None:
+            elif (last := next(left, None)) is None:
                 return
-            elif (refused := self._upload(last)) is not None:
-                yield refused
+            elif (known := begin(last)) is not None:
+                yield known
 
-    def collect(self) -> Iterator[FileResult]:
-        """Handles new renditions and records once, and checks the dead-letter queues."""
+    def collect(self) -> Iterator[FileResult | Gone]:
+        """Handles new outputs, records and removals once, waiting a second for them; looks for stuck files."""
         self._stack.check()
         received = self._sqs.receive_message(
             QueueUrl=self._results_url, MaxNumberOfMessages=MAX_ENTRIES, WaitTimeSeconds=1
         )
-        for message in received.get("Messages", []):
+        messages = received.get("Messages", [])
+        for message in messages:
             for event in parse(message["Body"]).events:
-                result = self._arrived(event.source.key)
-                if result is not None:
-                    yield result
+                news = self._handle(event)
+                if news is not None:
+                    yield news
             self._sqs.delete_message(QueueUrl=self._results_url, ReceiptHandle=message["ReceiptHandle"])
-        if time.monotonic() - self._checked_at > DEAD_LETTER_CHECK_S:
+        if time.monotonic() - self._checked_at > STUCK_CHECK_S:
             self._checked_at = time.monotonic()
-            yield from self._dead_letters()
-            yield from self._given_up(bool(received.get("Messages")))
+            yield from map(self._finish, self._stuck.dead_letters(self._waiting))
+            yield from map(self._finish, self._stuck.abandoned(self._waiting, has_news=bool(messages)))
 
-    def _upload(self, file: File) -> FileResult | None:
-        """Uploads a file, or returns why it could not."""
+    def upload(self, file: File) -> FileResult | None:
+        """Uploads a file. Returns its result where that is known at once: it is refused, skipped, or unchanged."""
         if file.problem is not None:
             return FileResult(file.key, FileState.FAILED, reason=file.problem.reason, advice=file.problem.advice)
-        source = Source(INPUT_BUCKET, file.key)
-        skipped = self._routes.skip_reason(source, is_gone=True)  # the object does not exist yet
+        # The object does not exist yet, so no rule can look into it.
+        skipped = self._routes.skip_reason(Source(INPUT_BUCKET, file.key), is_gone=True)
         if skipped is not None:
             return FileResult(file.key, FileState.SKIPPED, reason=skipped)
         try:
-            with file.path.open("rb") as body:
-                answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
+            etag, size = self._buckets.upload(file)
         except OSError as exc:
             advice = "Give yourself the right to read it." if isinstance(exc, PermissionError) else "Look at the file."
             return FileResult(file.key, FileState.FAILED, reason=f"it cannot be read: {exc.strerror}", advice=advice)
@@ -131,162 +129,113 @@ class Run:
                 reason=f"it cannot be uploaded: {describe_error(exc)}",
                 advice="Rename the file.",
             )
-        source = Source(INPUT_BUCKET, file.key, etag=answer["ETag"].strip('"'), size=file.path.stat().st_size)
+        return self._wait_for(file.key, etag, size)
+
+    def remove(self, key: str) -> None:
+        """Deletes an upload, as a person would; what becomes of its outputs is up to the pipeline."""
+        self._waiting.pop(key, None)
+        self._uploaded.pop(key, None)
+        self._buckets.delete(key)
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an upload; None if it does not exist. May be called by other threads."""
+        return self._buckets.read(key)
+
+    @property
+    def settings(self) -> Settings:
+        return self._routes.settings
+
+    def forget(self, output: str) -> None:
+        """Deletes an output's file from the output folder."""
+        self._collector.forget(output)
+
+    def _repeat(self, key: str) -> FileResult | None:
+        found = self._buckets.repeat(key)
+        return None if found is None else self._wait_for(key, *found)
+
+    def _wait_for(self, key: str, etag: str, size: int) -> FileResult | None:
+        source = Source(INPUT_BUCKET, key, etag=etag, size=size)
         try:
             route, skipped = self._routes.match(source), self._routes.skip_reason(source)
         except Exception:  # a rule for the content failed: the bridge retries, and finally a worker records it
             route, skipped = None, None
-        self._waiting[file.key] = _Waiting(source.size or 0, source.etag or "", route)
-        return (
-            None
-            if skipped is None
-            else self._finish(FileResult(file.key, FileState.SKIPPED, reason=skipped), written=[])
-        )
+        waiting = self._waiting[key] = Waiting(size, etag, route)
+        if skipped is not None:
+            return self._finish(FileResult(key, FileState.SKIPPED, reason=skipped))
+        if not self._keep:
+            return None
+        is_repeated = self._uploaded.get(key) == etag
+        self._uploaded[key] = etag
+        return self._existing(key, waiting) if is_repeated else None
+
+    def _existing(self, key: str, waiting: Waiting) -> FileResult | None:
+        """Takes into account what is stored of this version already: the pipeline won't write that again."""
+        record = failure_key(key)
+        found = self._buckets.output(record)
+        if found and Provenance.read(found["Metadata"]).etag == waiting.etag:
+            return self._failed(key, record)
+        for output in () if waiting.route is None else waiting.route.outputs:
+            for name in output.names(key):
+                there = self._buckets.output(name.name)
+                made = Provenance.read(there["Metadata"]) if there else None
+                if made is not None and (made.etag, made.recipe) == (waiting.etag, output.current_recipe):
+                    waiting.arrived[output.folder] = name.name
+        return self._done(key, waiting) if waiting.is_complete else None
+
+    def _handle(self, event: ObjectEvent) -> FileResult | Gone | None:
+        name = event.source.key
+        if ".." in name.split("/"):
+            return None  # uploaded elsewhere: its file would be outside of the output folder
+        if event.kind is EventKind.REMOVED:
+            if not self._keep or self._buckets.output(name):
+                return None  # deleted by the run itself, or written again since
+            self._collector.forget(name)
+            is_replaced = any(
+                name in {stored.name for stored in self._routes.stored_names(key, ever=True)} | {failure_key(key)}
+                for key in self._waiting
+            )
+            return None if is_replaced else Gone(name)
+        return self._arrived(name)
 
     def _arrived(self, name: str) -> FileResult | None:
         """Handles a new object in the output bucket. A failure record or the last output finishes a file."""
         if name.startswith(FAILED_PREFIX):
-            source_key = self._key_of_record(name)
-            if source_key not in self._waiting and not self._keep:
-                return None  # a repeated event
-            record = json.loads(self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read())
-            reason = record["message"].removeprefix(f"s3://{INPUT_BUCKET}/{source_key}").lstrip(": ")
-            failed = FileResult(source_key, FileState.FAILED, reason=reason, advice=record["advice"])
-            return self._finish(failed, written=[name])
+            key = self._buckets.key_of_record(name)
+            is_expected = key in self._waiting or (self._keep and key and self._buckets.original(key))
+            return self._failed(key, name) if is_expected else None  # else it is a repeated event
         output = self._routes.output_of(name)
-        if output is None or not (found := self._head(OUTPUT_BUCKET, name)):
+        if output is None or not (found := self._buckets.output(name)):
             return None
         made = Provenance.read(found["Metadata"])
         key = made.key or name.removeprefix(output.folder).removesuffix(made.key_suffix)
-        waiting = self._waiting.get(key) or (self._expect(key) if self._keep else None)
-        if waiting is None or made.etag != waiting.etag:
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            is_new = self._keep and not self._collector.has(name, found["ETag"])
+            return self._uploaded_elsewhere(key) if is_new else None
+        if made.etag != waiting.etag:
             return None
         waiting.arrived[output.folder] = name
-        return None if waiting.route is None or waiting.missing else self._done(key, waiting)
+        return self._done(key, waiting) if waiting.is_complete else None
 
-    def _expect(self, key: str) -> _Waiting | None:
-        """Starts to wait for an object that a person has uploaded; includes its existing outputs."""
-        if not (found := self._head(INPUT_BUCKET, key)):
+    def _uploaded_elsewhere(self, key: str) -> FileResult | None:
+        """The result of an object that another program has uploaded, if all of its outputs are there."""
+        if not (found := self._buckets.original(key)):
             return None
-        source = Source(INPUT_BUCKET, key, etag=found["ETag"].strip('"'), size=found["ContentLength"])
-        route = self._routes.match(source)
-        waiting = _Waiting(found["ContentLength"], found["ETag"].strip('"'), route)
-        for output in () if route is None else route.outputs:
-            for name in output.names(key):
-                there = self._head(OUTPUT_BUCKET, name.name)
-                if there and Provenance.read(there["Metadata"]).etag == waiting.etag:
-                    waiting.arrived[output.folder] = name.name
-        return waiting
+        size, etag = found["ContentLength"], found["ETag"].strip('"')
+        route = self._routes.match(Source(INPUT_BUCKET, key, etag=etag, size=size))
+        self._uploaded[key] = etag
+        return self._existing(key, Waiting(size, etag, route))
 
-    def _done(self, key: str, waiting: _Waiting) -> FileResult:
-        written: list[OutputFile] = []
-        facts: dict[str, str] = {}
-        for folder, name in waiting.arrived.items():
-            path, found = self._download(name)
-            metadata = found["Metadata"]
-            facts |= metadata
-            width, _, height = metadata.get("pixels", "").partition("x")
-            size = (int(width), int(height)) if height else (0, 0)
-            written.append(OutputFile(name, folder.rstrip("/"), path.stat().st_size, found["ContentType"], size))
-        if waiting.route is not None:  # in the order of declaration
-            order = [output.folder.rstrip("/") for output in waiting.route.outputs]
-            written.sort(key=lambda each: order.index(each.folder))
-        done = FileResult(
-            key,
-            FileState.DONE,
-            source_size=facts.get("source-size", ""),
-            source_bytes=waiting.size,
-            salvaged=facts.get("salvaged", ""),
-            outputs=tuple(written),
-        )
-        return self._finish(done, written=list(waiting.arrived.values()))
+    def _failed(self, key: str, record: str) -> FileResult:
+        return self._finish(self._collector.failed(key, record), written=[record])
 
-    def _head(self, bucket: str, key: str) -> Any:
-        """What the store says about an object; None if it does not exist."""
-        try:
-            return self._s3.head_object(Bucket=bucket, Key=key)
-        except ClientError:
-            return None
+    def _done(self, key: str, waiting: Waiting) -> FileResult:
+        return self._finish(self._collector.done(key, waiting))
 
-    def _key_of_record(self, name: str) -> str:
-        """The key of the object that failed; empty if only the metadata has it, and the record is gone."""
-        if not is_shortened(name):
-            return name.removeprefix(FAILED_PREFIX).removesuffix(FAILED_SUFFIX)
-        found = self._head(OUTPUT_BUCKET, name)
-        return (found and spelled_key(found["Metadata"].get("source-key"))) or ""
-
-    def _download(self, key: str) -> tuple[Path, Any]:
-        """Downloads an output below the output folder; returns its path and what the store says about it."""
-        found = self._s3.get_object(Bucket=OUTPUT_BUCKET, Key=key)
-        path = self._out / key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(found["Body"].read())
-        except OSError as exc:
-            raise PipelineError(f"{path}: cannot be written: {exc.strerror}") from exc
-        return path, found
-
-    def _finish(self, result: FileResult, written: list[str]) -> FileResult:
+    def _finish(self, result: FileResult, written: Iterable[str] = ()) -> FileResult:
         """Finishes a file; deletes its objects, so that the emulator stays small."""
-        self._waiting.pop(result.key, None)
+        waiting = self._waiting.pop(result.key, None)
         if not self._keep:
-            self._s3.delete_object(Bucket=INPUT_BUCKET, Key=result.key)
-            for key in written:
-                self._s3.delete_object(Bucket=OUTPUT_BUCKET, Key=key)
+            arrived = () if waiting is None else waiting.arrived.values()
+            self._buckets.delete(result.key, {*written, *arrived})
         return result
-
-    def _dead_letters(self) -> Iterator[FileResult]:
-        """Files whose message is a dead letter, for example because the worker was lost on every delivery.
-
-        The letters stay in the queue, for a person who uses ``--keep``.
-        """
-        for name, url in self._dead_letter_urls.items():
-            received = self._sqs.receive_message(
-                QueueUrl=url,
-                MaxNumberOfMessages=MAX_ENTRIES,
-                VisibilityTimeout=0,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["All"],
-            )
-            for letter in (DeadLetter.of(name, message) for message in received.get("Messages", [])):
-                for source in letter.sources():
-                    if source.key in self._waiting:
-                        advice = "Run it again with --keep, and look at worker.log and bridge.log."
-                        failed = FileResult(
-                            source.key, FileState.FAILED, f"it is a dead letter: {letter.reason}", advice
-                        )
-                        yield self._finish(failed, written=[])
-
-    def _given_up(self, has_news: bool) -> Iterator[FileResult]:
-        """Unfinished files without messages in any queue: somebody declared an output that no task writes."""
-        self._idle = 0 if has_news or not self._waiting or self._is_busy() else self._idle + 1
-        if self._idle < IDLE_LOOKS:
-            return
-        self._idle = 0
-        for key, waiting in list(self._waiting.items()):
-            route = "its route" if waiting.route is None else f"the route {waiting.route.name}"
-            reason = f"all tasks of {route} have ended, and {', '.join(waiting.missing) or 'an output'} was not written"
-            advice = "Let a task of the route write each of its outputs, or take out the output that none writes."
-            yield self._finish(
-                FileResult(key, FileState.FAILED, reason, advice), written=list(waiting.arrived.values())
-            )
-
-    def _is_busy(self) -> bool:
-        """Whether any queue has messages, also delayed or in flight."""
-        counts = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
-        urls = (*(self._url(PREFIX + name) for name in QUEUES), self._results_url)
-        return any(
-            int(count)
-            for url in urls
-            for count in self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counts)["Attributes"].values()
-        )
-
-
-def prepare(out: Path) -> None:
-    """Creates the output folder and checks that it is writable. Raises ``PipelineError``."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=out):
-            pass
-    except OSError as exc:
-        raise PipelineError(f"{out}: cannot be written: {exc.strerror}") from exc

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 from rich.filesize import decimal
 
+from pipeline.local.entries import beside, entry
 from pipeline.local.results import FileResult, FileState
 
 NAME = "index.html"
+#: The parts of the page's script, in their order; the last ones only for the page of a run that goes on.
+SCRIPTS, LIVE_SCRIPTS = ("page.js", "list.js", "view.js", "keys.js"), ("live.js", "trial.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +48,68 @@ def totals(results: Sequence[FileResult]) -> Totals:
     )
 
 
-def write(out: Path, results: Sequence[FileResult], *, seconds: float) -> Path:
-    """Writes ``index.html`` into the folder of the renditions; returns its path. Raises ``OSError``."""
-    environment = Environment(loader=PackageLoader("pipeline.local", "."), autoescape=True, trim_blocks=True)
-    environment.filters |= {"size": decimal, "path": quote}
+def write(
+    out: Path, results: Sequence[FileResult], *, seconds: float, originals: Mapping[str, Path] | None = None
+) -> Path:
+    """Writes ``index.html`` into the folder of the renditions; returns its path. Raises ``OSError``.
+
+    ``originals``: where the files are, by key, to show them beside their renditions.
+    """
+    original = beside(out, {} if originals is None else originals)
     ordered = sorted(results, key=lambda result: result.key)
-    by_state = {state.value: [result for result in ordered if result.state is state] for state in FileState}
-    page = environment.get_template("sheet.html.j2").render(totals=totals(results), seconds=seconds, **by_state)
     path = out / NAME
-    path.write_text(page, encoding="utf-8")
+    # Whole at each moment: a browser may read it while a run that goes on writes it anew.
+    new = path.with_name(f".{NAME}.new")
+    new.write_text(
+        _page(ordered, {"entries": [entry(result, original) for result in ordered]}, seconds=seconds),
+        encoding="utf-8",
+    )
+    new.replace(path)
     return path
+
+
+def live_page(data: Mapping[str, Any]) -> str:
+    """The page of a run that goes on, which asks for the results itself. ``data``: what its script is told."""
+    return _page([], {"live": data, "entries": []}, seconds=0)
+
+
+def _page(results: Sequence[FileResult], data: Mapping[str, Any], *, seconds: float) -> str:
+    environment = Environment(
+        loader=PackageLoader("pipeline.local", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"size": decimal, "path": quote}
+    is_live = "live" in data
+    style = _text("sheet.css")
+    script = "\n".join(_text(name) for name in (*SCRIPTS, *(LIVE_SCRIPTS if is_live else ())))
+    return environment.get_template("sheet.html.j2").render(
+        totals=totals(results),
+        seconds=seconds,
+        data=data,
+        is_live=is_live,
+        style=style,
+        script=script,
+        policy=_policy(style, script, is_live=is_live),
+        **{state.value: [result for result in results if result.state is state] for state in FileState},
+    )
+
+
+def _policy(style: str, script: str, *, is_live: bool) -> str:
+    """Only this page's own style and script, and pictures from where it is."""
+    rules = [
+        "default-src 'none'",
+        "img-src 'self'" if is_live else "img-src 'self' file:",
+        f"style-src '{_digest(style)}'",
+        f"script-src '{_digest(script)}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        *(["connect-src 'self'"] if is_live else []),
+    ]
+    return "; ".join(rules)
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _text(name: str) -> str:
+    return files("pipeline.local").joinpath("page", name).read_text(encoding="utf-8")

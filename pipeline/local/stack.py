@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -103,8 +103,11 @@ class Emulator:
         self.stop()
 
 
-def make_resources(emulator: Emulator) -> None:
-    """Creates the buckets, the queues with their dead-letter queues, the topics, and the notifications."""
+def make_resources(emulator: Emulator, *, removals: bool = False) -> None:
+    """Creates the buckets, the queues with their dead-letter queues, the topics, and the notifications.
+
+    ``removals``: the buckets also notify of deleted objects.
+    """
     s3, sqs, sns = emulator.client("s3"), emulator.client("sqs"), emulator.client("sns")
     for topic in TOPICS.values():
         sns.create_topic(Name=PREFIX + topic)
@@ -116,12 +119,11 @@ def make_resources(emulator: Emulator) -> None:
         redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": MAX_RECEIVES})
         arns[name] = _make_queue(sqs, PREFIX + name, {"RedrivePolicy": redrive, "VisibilityTimeout": "180"})
     arns["results"] = _make_queue(sqs, RESULTS_QUEUE, {})
+    events = ["s3:ObjectCreated:*", *(["s3:ObjectRemoved:*"] if removals else [])]
     for bucket, queue in ((INPUT_BUCKET, EVENTS_QUEUE), (OUTPUT_BUCKET, "results")):
         s3.put_bucket_notification_configuration(
             Bucket=bucket,
-            NotificationConfiguration={
-                "QueueConfigurations": [{"QueueArn": arns[queue], "Events": ["s3:ObjectCreated:*"]}]
-            },
+            NotificationConfiguration={"QueueConfigurations": [{"QueueArn": arns[queue], "Events": events}]},
         )
 
 
@@ -135,33 +137,27 @@ class LocalStack:
     """The emulator with its resources, and the same processes as in production.
 
     A context manager, which stops all processes at the end. ``logs``: a folder for their output.
+    ``removals``: deleted objects are processed too.
     """
 
-    def __init__(self, logs: Path, *, concurrency: int) -> None:
+    def __init__(self, logs: Path, *, concurrency: int, removals: bool = False) -> None:
         self.logs = logs
         self._concurrency = concurrency
+        self._removals = removals
+        self._chosen: dict[str, str] = {}  # settings that a person has chosen since the start
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._files: list[IO[bytes]] = []
         self.emulator = Emulator(self._log("emulator"))
 
     def _log(self, name: str) -> IO[bytes]:
-        file = (self.logs / f"{name}.log").open("wb")
+        file = (self.logs / f"{name}.log").open("ab")
         self._files.append(file)
         return file
 
     def __enter__(self) -> Self:
         try:
-            make_resources(self.emulator)
-            self.start("bridge", "-m", "bridge")
-            self.start(
-                "worker",
-                "-m",
-                "pipeline.worker",
-                "--concurrency",
-                str(self._concurrency),
-                "-n",
-                "local@%h",
-            )
+            make_resources(self.emulator, removals=self._removals)
+            self._start_processes()
         except BaseException:
             self.stop()
             raise
@@ -169,6 +165,17 @@ class LocalStack:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def _start_processes(self) -> None:
+        self.start("bridge", "-m", "bridge")
+        self.start("worker", "-m", "pipeline.worker", f"--concurrency={self._concurrency}", "-n", "local@%h")
+
+    def restart(self, settings: Mapping[str, str]) -> None:
+        """Stops the bridge and the worker, and starts them with these settings as well."""
+        children = [self._children.pop(name) for name in ("bridge", "worker")]
+        _stop(children)
+        self._chosen |= settings
+        self._start_processes()
 
     def environ(self) -> dict[str, str]:
         """The environment of the processes."""
@@ -184,6 +191,7 @@ class LocalStack:
             "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
             "POLL_WAIT_S": "1",  # so that they stop quickly
             "HEALTH_FOLDER": str(self.logs),  # one worker and one bridge each
+            **self._chosen,
         }
 
     def write_variables(self) -> Path:
@@ -216,15 +224,19 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stops everything: the children first, so that they can release their messages."""
-        for child in self._children.values():
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-        for child in self._children.values():
-            _end(child)
+        _stop(self._children.values())
         self._children.clear()
         self.emulator.stop()
         for file in self._files:
             file.close()
+
+
+def _stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[Any]) -> None:

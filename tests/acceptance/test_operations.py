@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, LocalStack
 from tests.support.waiting import DEADLINE_S, wait_until
+from tests.support.warm_start import WarmStart
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,13 +22,14 @@ ROOT = Path(__file__).parents[2]
 class Operator:
     """A person at a terminal, beside a running stack."""
 
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(self, stack: LocalStack, warm: WarmStart) -> None:
         self._stack = stack
+        self._warm = warm
         self.s3 = stack.emulator.client("s3")
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
+            [*self._warm.command, "-m", "pipeline", *arguments],
             env=self._stack.environ(),
             cwd=ROOT,
             capture_output=True,
@@ -60,7 +61,7 @@ class Operator:
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Operator]:
+def operator(tmp_path: Path, warm_start: WarmStart) -> Iterator[Operator]:
     with LocalStack(tmp_path, concurrency=2) as stack:
         queue = stack.emulator.client("sqs").get_queue_attributes(
             QueueUrl=stack.emulator.client("sqs").get_queue_url(QueueName="local-events")["QueueUrl"],
@@ -72,7 +73,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
                 "QueueConfigurations": [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
             },
         )
-        yield Operator(stack)
+        yield Operator(stack, warm_start)
 
 
 def test_a_day_of_an_operator(operator: Operator) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.docs import looks
 from tests.docs.pages import PAGES, ROOT, Code, blocks, spans
 from tests.support.waiting import DEADLINE_S, wait_until
+from tests.support.warm_start import WarmStart
 
 #: Span between backticks that begin so are commands; whatever stands in a ``sh`` block is one.
 PROGRAMS = re.compile(r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export) \S")
@@ -81,12 +82,14 @@ def made(command: Command) -> Command:
 class Shell:
     """A shell in a folder of its own, with this interpreter, and the variables of whatever is to be talked to."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], warm: WarmStart) -> None:
         self.folder = folder
-        programs = folder / "bin"
-        programs.mkdir()
+        programs, warm_programs = folder / "bin", folder / "warm"
+        for each in (programs, warm_programs):
+            each.mkdir()
+            _write(each / "celery", 'exec python -m celery "$@"')
         _write(programs / "python", f'exec "{sys.executable}" "$@"')
-        _write(programs / "celery", f'exec "{sys.executable}" -m celery "$@"')
+        _write(warm_programs / "python", warm.line)
         if shutil.which("jq") is None:  # the one foreign program: `jq -r .name` is all that the pages use
             code = "import json, sys; [print(json.loads(l)[sys.argv[2][1:]]) for l in sys.stdin]"
             _write(programs / "jq", f'exec "{sys.executable}" -c \'{code}\' "$@"')
@@ -98,14 +101,15 @@ class Shell:
             "HEALTH_FOLDER": str(folder),
             "FLOWER_PORT": "0",  # a free one
         }
+        self._warm = {"PATH": f"{warm_programs}:{self.environ['PATH']}"}
         self._staying: list[tuple[Command, subprocess.Popen[bytes]]] = []
 
     def run(self, text: str, answer: str = "") -> tuple[int, str]:
-        """Exit status, and all that was printed."""
+        """Exit status, and all that was printed. Python's programs start from what is imported already."""
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", text],  # noqa: S607
             cwd=self.folder,
-            env=self.environ,
+            env=self.environ | self._warm,
             input=answer,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, TOPIC_ARN_PREFIX, Emulator, make_resources
 from tests.docs.shell import Shell
 from tests.support.waiting import wait_until
+from tests.support.warm_start import WarmStart
 
 RESULTS_BUCKET = "results"
 GOOD = ("a/b.jpg", "a b.jpg", "2026/c.jpg")
@@ -74,7 +75,7 @@ def photo(number: int, form: str = "jpeg") -> bytes:
 
 
 @contextmanager
-def made_stage(folder: Path) -> Iterator[Stage]:
+def made_stage(folder: Path, warm: WarmStart) -> Iterator[Stage]:
     """The emulator with its resources; the processes are started by the pages' own commands."""
     with Emulator() as emulator:
         make_resources(emulator)
@@ -87,4 +88,4 @@ def made_stage(folder: Path) -> Iterator[Stage]:
             "RESULT_BACKEND": f"s3://{RESULTS_BUCKET}/celery/",
             "POLL_WAIT_S": "1",
         }
-        yield Stage(emulator, Shell(folder, environ))
+        yield Stage(emulator, Shell(folder, environ, warm))

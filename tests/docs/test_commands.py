@@ -22,6 +22,7 @@ from tests.docs.shell import Command, Shell, commands, made
 from tests.docs.stage import Stage, made_stage, photo
 from tests.stack.template import emulated, load
 from tests.support.account import empty_account, push_image
+from tests.support.warm_start import WarmStart
 
 #: ``make`` targets that only start a process: that process is what is tried.
 STARTERS = re.compile("make (worker|bridge|flower)")
@@ -151,8 +152,8 @@ def test_container_files_are_built_of_what_is_there() -> None:
         assert set(froms[:-1]) <= {base.partition("=")[2]}, f"{block}: not built with the Python of the image, {base}"
 
 
-def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path) -> None:
-    with made_stage(tmp_path) as stage:
+def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path, warm_start: WarmStart) -> None:
+    with made_stage(tmp_path, warm_start) as stage:
         try:
             start_all(stage.shell, Where.STAGE)
             stage.fill()
@@ -163,8 +164,8 @@ def test_commands_snippets_and_examples_on_a_stack(tmp_path: Path) -> None:
     assert set(ended.values()) == {0}, ended
 
 
-def test_commands_that_bring_their_own_stack(tmp_path: Path) -> None:
-    shell = Shell(tmp_path, os.environ)
+def test_commands_that_bring_their_own_stack(tmp_path: Path, warm_start: WarmStart) -> None:
+    shell = Shell(tmp_path, os.environ, warm_start)
     for folder, form in (("Pictures", "jpeg"), ("Documents", "pdf")):
         (tmp_path / folder).mkdir()
         for number in range(2):
@@ -178,10 +179,10 @@ def test_commands_that_bring_their_own_stack(tmp_path: Path) -> None:
     assert set(ended.values()) == {0}, ended
 
 
-def test_commands_on_an_account(emulator: Emulator, tmp_path: Path) -> None:
+def test_commands_on_an_account(emulator: Emulator, tmp_path: Path, warm_start: WarmStart) -> None:
     empty_account(emulator)
     push_image(emulator, "batch-image-pipeline", "1", "eu-west-1")
-    shell = Shell(tmp_path, emulator.environ())
+    shell = Shell(tmp_path, emulator.environ(), warm_start)
     (tmp_path / "template.json").write_text(emulated(load()))
     wrong = run_all(shell, Where.ACCOUNT)
     assert not wrong, "\n\n".join(wrong)

@@ -23,8 +23,11 @@ from pipeline.core.source import Source
 from pipeline.sqs.settled import Effect
 from pipeline.testing.model import INPUT, PipelineModel, TaskMessage
 from tests.support import own_route
+from tests.support.injection import terse
 from tests.support.objects import PICTURES
 
+__all__ = ["terse"]
+pytestmark = pytest.mark.usefixtures("terse")
 ROOT = Path(enqueue.__file__).parents[1]
 #: What carries out how a task ends, and what it asks of the store and of the queue.
 SETTLING = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,6 +90,21 @@ def audited(model: PipelineModel, *, full: bool) -> dict[Status, set[str]]:
     for (status, _), keys in report.examples.items():
         found.setdefault(status, set()).update(keys)
     return found
+
+
+def test_one_line_tells_of_all_that_was_made_of_an_object(
+    model: PipelineModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "tasks"), caplog.at_level(logging.INFO, "bridge"):
+        upload(model, "drawing.png")
+    of_it = [vars(line) for line in caplog.records if vars(line).get("key") == "drawing.png"]
+    assert [line["action"] for line in of_it] == ["done"]
+    assert all(f"{OUTPUT}/{name}" in of_it[0]["message"] for name in model.stored())
+    assert of_it[0]["runtime_s"] >= 0
+    with caplog.at_level(logging.DEBUG, "tasks"), caplog.at_level(logging.DEBUG, "bridge"):
+        upload(model, "turned.jpg")
+    steps = [vars(line)["action"] for line in caplog.records if vars(line).get("key") == "turned.jpg"]
+    assert steps == ["dispatched", *["done"] * len(FOLDERS)]
 
 
 def test_each_has_its_name_its_box_and_its_format(model: PipelineModel) -> None:

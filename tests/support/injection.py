@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
-from collections.abc import Callable, Collection
+import traceback
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Any
+
+import pytest
+from billiard import einfo
 
 
 class Injection:
@@ -44,3 +49,14 @@ class Injection:
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 raise self._exc
         return self._local
+
+
+@pytest.fixture
+def terse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody reads what hundreds of interrupted runs say: no log, and no text of a traceback; both cost the most."""
+    monkeypatch.setattr(traceback, "format_exception", lambda *_, **__: ["interrupted"])
+    monkeypatch.setattr(einfo.Traceback.__init__, "__defaults__", (0, 0))  # frames that are kept
+    before = logging.root.manager.disable
+    logging.disable()
+    yield
+    logging.disable(before)

@@ -281,10 +281,12 @@ def test_each_object_has_a_line_with_its_key(caplog: pytest.LogCaptureFixture) -
     world = World(lambda source: source.key != "no.jpg")
     records = [s3_record("a b.jpg"), s3_record("no.jpg"), s3_record("c.jpg", "ObjectRemoved:Delete")]
     world.queue.put(json.dumps({"Records": records}))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         world.bridge.step()
     lines = [(record.__dict__["action"], record.__dict__["key"]) for record in caplog.records]
     assert lines == [("dispatched", "a b.jpg"), ("skipped", "no.jpg"), ("dispatched", "c.jpg")]
+    shown = [record.__dict__["key"] for record in caplog.records if record.levelno >= logging.INFO]
+    assert shown == ["no.jpg"], "a worker tells of the others"
 
 
 def test_a_reason_that_sqs_would_not_take_as_it_is_reaches_the_dead_letter_queue() -> None:

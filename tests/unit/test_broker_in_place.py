@@ -25,11 +25,12 @@ from pipeline.core.settings import Settings
 from pipeline.sqs.settled import Effect, on_return
 from pipeline.sqs.transport import delivery
 from pipeline.sqs.worker import in_place
-from tests.support.injection import Injection
+from tests.support.injection import Injection, terse
 from tests.support.scripted import ScriptedChannel, scripted_channel
 from tests.unit.test_broker_endings import Stand, info
 from tests.unit.test_fail_closed import RAISED, Lost, Store
 
+__all__ = ["terse"]
 #: Where the next task is kept, and where it is handed on.
 KEEPING = ("worker/in_place.py", "transport/publishing.py", "transport/channel.py", "celery/app/trace.py")
 HANDING = ("worker/request.py", "worker/in_place.py", "transport/delivery.py", "transport/inflight.py")
@@ -191,7 +192,9 @@ def test_who_does_not_know_a_successor_does_not_delete() -> None:
 
 @pytest.mark.filterwarnings("ignore:Exception raised outside body")
 @pytest.mark.parametrize("kind", RAISED)
-def test_at_every_line_of_the_keeping(kind: type[BaseException], app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_every_line_of_the_keeping(
+    kind: type[BaseException], app: Any, monkeypatch: pytest.MonkeyPatch, terse: None
+) -> None:
     """Whatever is raised in the process: the worker hears of a result only with the next task, kept or published."""
 
     def told(injection: Injection, store: Store) -> Any:
@@ -328,7 +331,7 @@ def test_a_message_that_is_settled_meanwhile_is_not_handed_on(channel: ScriptedC
 
 
 @pytest.mark.parametrize("kind", RAISED)
-def test_at_every_line_of_the_handing_on(kind: type[BaseException]) -> None:
+def test_at_every_line_of_the_handing_on(kind: type[BaseException], terse: None) -> None:
     """Nothing deletes the message, and nobody keeps it hidden who does not have it."""
 
     def handed(injection: Injection) -> Line:

@@ -17,7 +17,7 @@ import pytest
 from billiard.einfo import ExceptionInfo
 from botocore.exceptions import ClientError, EndpointConnectionError
 from celery import signals
-from celery.app.trace import trace_task
+from celery.app.trace import build_tracer, trace_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu import pools
 
@@ -26,9 +26,12 @@ from pipeline.celery import make_app
 from pipeline.core.settings import Settings
 from pipeline.sqs.settled import Decision, Defer, Effect, Unavailable, carry, carry_proofs, on_raise, on_return, settled
 from pipeline.sqs.transport import batcher
-from tests.support.injection import Injection
+from tests.support.injection import Injection, terse
 from tests.support.scripted import URL, scripted_channel
 from tests.unit.test_broker_endings import Stand, info
+
+__all__ = ["terse"]
+pytestmark = pytest.mark.usefixtures("terse")
 
 
 class Lost(BaseException):
@@ -91,6 +94,12 @@ class Store:
 @pytest.fixture(scope="module")
 def app() -> Iterator[Any]:
     made = make_app(Settings(queue_prefix="p-"))
+
+    @made.task(bind=True, name="t", max_retries=5)
+    def task(self: Any) -> Any:
+        return self.body()
+
+    task.__trace__ = build_tracer("t", task, app=made)  # as a process of the pool does when it begins
     yield made
     made.close()
     pools.reset()
@@ -134,10 +143,8 @@ BODIES: dict[str, tuple[Callable[[Store, Any], Any], Callable[[Store], bool]]] =
 def decided(app: Any, store: Store, body: Callable[[Store, Any], Any], injection: Injection) -> Decision | None:
     """What the worker decides; None where it hears nothing, so that it learns only that the process is lost."""
 
-    @app.task(bind=True, name=f"t{len(app.tasks)}", shared=False, max_retries=5)
-    def task(self: Any) -> Any:
-        return body(store, self)
-
+    task = app.tasks["t"]
+    task.body = lambda: body(store, task)
     successor = [app.signature("next").set(task_id="n", queue="tasks")] if body is returns else None
     request = {"id": "1", "chain": successor, "delivery_info": {"routing_key": "tasks"}, "is_eager": False}
     try:

@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from celery.app.log import Logging
+from celery.app.trace import LOG_SUCCESS
 
+from pipeline.celery import make_app
 from pipeline.core import log
 from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings
 
 
 @pytest.fixture
@@ -68,3 +72,39 @@ def test_an_error_raised_on_purpose_is_told_without_a_traceback(lines: Callable[
     assert "exc_info" not in ours
     assert other["message"] == "Unrecoverable error: KeyError('defect')"
     assert "Traceback" in other["exc_info"]
+
+
+@pytest.fixture
+def trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The logger of Celery's line about a task that succeeded; logging is set up once in a process."""
+    monkeypatch.setattr(Logging, "already_setup", False)
+    logger, root = logging.getLogger("celery.app.trace"), logging.getLogger()
+    filters, handlers, level = list(logger.filters), list(root.handlers), root.level
+    yield logger
+    logger.filters[:], root.handlers[:] = filters, handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    for name in ("bridge", "pipeline", "tasks", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_a_task_that_logs_its_end_is_told_of_once_unless_each_step_is_wanted(
+    level: str, trace: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = make_app(Settings.from_env({"LOG_LEVEL": level}))
+
+    @app.task(name="mine", logs_its_end=True)
+    def mine() -> None: ...
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    app.log.setup_logging_subsystem(loglevel=logging.INFO)
+    for name in ("mine", "plain", "unknown"):
+        data = {"id": "1", "name": name, "runtime": 0.1, "return_value": "…"}
+        trace.info(LOG_SUCCESS, data, extra={"data": data})
+    logging.getLogger("tasks.making").debug("a step")
+    lines = map(json.loads, capsys.readouterr().err.splitlines())
+    told = [line.get("task", line["message"]) for line in lines]
+    assert told == (["plain", "unknown"] if level == "INFO" else ["mine", "plain", "unknown", "a step"])

@@ -69,7 +69,7 @@ def the_first_task_wakes_a_worker(template: Template) -> Iterator[str]:
     step = stack.properties("WorkerWake")["StepScalingPolicyConfiguration"]
     if step["AdjustmentType"] != "ChangeInCapacity" or any(s["ScalingAdjustment"] < 1 for s in step["StepAdjustments"]):
         yield "waking must only ever add workers"
-    for needed in (*range(1, 5), 40):
+    for needed in (*range(1, 7), 8, 40):
         if (added := _added(step["StepAdjustments"], needed - alarm["Threshold"])) != min(needed, 16):
             yield f"{needed} are needed: {added} come"
     if any(later < earlier for earlier, later in pairwise(_added(step["StepAdjustments"], n) for n in range(99))):
