@@ -20,9 +20,17 @@ from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
 from tests.support.waiting import text_of, wait_until
 
-#: Loaded for others: all of Celery's commands, its prompt, Flower, the verbs' tables, the tests.
+#: Loaded for others: Celery's commands, its prompt, Flower, the verbs' tables, the tests. The image has no pycurl.
 OF_OTHERS = {"celery.bin.celery", "click_repl", "prompt_toolkit", "flower", "tornado", "prometheus_client"}
-OF_OTHERS |= {"rich.table", "jinja2", "moto", "pipeline.operations.audit", "pipeline.local", "pipeline.deploy"}
+OF_OTHERS |= {
+    "pycurl",
+    "rich.table",
+    "jinja2",
+    "moto",
+    "pipeline.operations.audit",
+    "pipeline.local",
+    "pipeline.deploy",
+}
 #: Needed, though not by a bridge.
 OF_WORKERS = {"PIL", "pi_heif", "tasks.images.render", "celery.bin", "celery.worker.consumer", "billiard.pool"}
 

@@ -40,3 +40,24 @@ def heif(
         box(b"iref", bytes(4), *references),
     )
     return box(b"ftyp", brand, bytes(4), b"mif1", brand) + meta
+
+
+def with_split_properties(data: bytes) -> bytes:
+    """An AVIF of libavif with two items, each with its own list of properties (``ipma``), as some encoders write it."""
+    at = data.index(b"ipma") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    head, lists = data[at + 8 : at + 12], data[at + 16 : at + size]
+    one = 3 + lists[2]  # item, number of properties, a byte for each
+    split = b"".join(box(b"ipma", head, struct.pack(">I", 1), each) for each in (lists[:one], lists[one:]))
+    grown = bytearray(data[:at] + split + data[at + size :])
+    for name in (b"meta", b"iprp"):
+        start = data.index(name) - 4
+        grown[start : start + 4] = (int.from_bytes(data[start : start + 4], "big") + len(split) - size).to_bytes(
+            4, "big"
+        )
+    places = data.index(b"iloc") + 8  # sizes of 4 bytes, no base: item, place of the data, number, offset, length
+    for item in range(int.from_bytes(data[places + 2 : places + 4], "big")):
+        offset = places + 4 + 14 * item + 6
+        moved = int.from_bytes(data[offset : offset + 4], "big") + len(split) - size
+        grown[offset : offset + 4] = moved.to_bytes(4, "big")
+    return bytes(grown)

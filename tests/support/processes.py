@@ -62,11 +62,22 @@ def owned_processes() -> Iterator[None]:
 
 
 def _end(mark: str) -> None:
+    killed: set[int] = set()
+
     def gone() -> bool:
         living = _living(mark).keys() - {os.getpid()}
         for process in living:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        return not living
+        killed.update(living)
+        return not living and all(map(_has_ended, killed))
 
     wait_until(gone, "all that the test has started has ended")
+
+
+def _has_ended(process: int) -> bool:
+    """A dying process has no environment for a moment in which its parent can't see its end yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] in "ZX"
+    except OSError:
+        return True
