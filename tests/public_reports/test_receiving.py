@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from billiard.einfo import ExceptionInfo
 from botocore.exceptions import ClientError, ReadTimeoutError
-from kombu.transport import SQS
 
 from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs import install
@@ -21,8 +20,10 @@ from pipeline.sqs.transport.visibility import VisibilityExtender
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.startup import PoolCheck
 from tests.public_reports.registry import report
-from tests.public_reports.test_sending import made_app
+from tests.public_reports.test_sending import Side, made_app, sides
 from tests.support.scripted import MAX_RECEIVES, ScriptedChannel, scripted_channel, sqs_message
+
+__all__ = ["sides"]
 
 
 @pytest.fixture
@@ -86,18 +87,18 @@ def test_a_full_worker_does_nothing(channel: ScriptedChannel) -> None:
     "a dead letter with the reason; the others of its receive are done",
     "an error while it is parsed, which ends the whole receive",
 )
-def test_a_foreign_message_costs_no_other(channel: ScriptedChannel) -> None:
+def test_a_foreign_message_costs_no_other(channel: ScriptedChannel, sides: tuple[Side, Side]) -> None:
     foreign = {**sqs_message(1), "Body": json.dumps({"properties": 5})}
     received = channel.consume()
     channel.answer(foreign, sqs_message(3))
     assert len(channel.reasons) == 1
     assert "not a Celery message" in channel.reasons[0]
     assert [message.delivery_tag for message in received][-1] == "h3"
-    stock = SQS.Channel.__new__(SQS.Channel)
-    stock.connection = SimpleNamespace(client=SimpleNamespace(transport_options={}))
-    stock._new_queue = str
-    with pytest.raises(AttributeError, match="setdefault"):
-        stock._messages_to_python([foreign, sqs_message(3)], "tasks")
+    _, stock = sides
+    url = stock.server.client().get_queue_url(QueueName=f"{stock.prefix}tasks")["QueueUrl"]
+    stock.server.client().send_message(QueueUrl=url, MessageBody=foreign["Body"])
+    with stock.app.connection_for_read() as opened, pytest.raises(AttributeError, match="setdefault"):
+        opened.default_channel.basic_get("tasks")
 
 
 @report(
