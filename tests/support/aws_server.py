@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -472,6 +473,8 @@ async def serve(port: int = 0) -> None:
     sockets = tornado.netutil.bind_sockets(port, "127.0.0.1")
     state.port = sockets[0].getsockname()[1]
     server.add_sockets(sockets)
+    with suppress(OSError):  # a machine without IPv6
+        server.add_sockets(tornado.netutil.bind_sockets(state.port, "::1"))
     print(f"http://127.0.0.1:{state.port}", flush=True)
     await asyncio.Event().wait()
 
