@@ -1,6 +1,6 @@
-"""The Celery tasks: ``from tasks import resize, thumbnail``; and what a task of your own is made of.
+"""The Celery tasks, ``from tasks import resize, thumbnail``, and the building blocks of your own tasks.
 
-They are loaded when first used, so that ``tasks.images`` can be imported without Celery.
+Each is loaded on first use, so that ``tasks.images`` can be imported without Celery.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What every task about one object has in common: how it ends.
+"""How every task about one object ends.
 
-A message is deleted only for a proof (``pipeline.sqs.settled``): the task returned one of the outcomes, or its failure
-is settled since its record is in place, or its retry is published. Nothing in here catches what may go wrong while an
-ending is carried out. Whatever that is, it leaves the message, which is delivered again.
+Deleting a message needs a proof (``pipeline.sqs.settled``): the task returned an outcome, its failure record is in
+place, or its retry is published. Nothing here catches errors of the ending itself: any such error leaves the message,
+and SQS delivers it again.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 #: SQS's limit for DelaySeconds.
 MAX_DELAY_S = 900
-#: Longest that a message waits for a service to be there again, since that first failed it: two and a half days. The
-#: stack's queues keep a message for seven, and each try is a new message.
+#: The longest that a message waits for a service to recover, from its first failure: two and a half days. The stack's
+#: queues keep a message for seven, and each try is a new message.
 MAX_WAIT_S = 2.5 * 86400
-#: What says that there is nothing left to make, and the outcome that it means.
+#: The errors that mean that there is nothing left to make, and their outcomes.
 _NO_WORK: dict[type[PipelineError], Outcome] = {
     ObjectGone: Outcome.GONE,
     ObjectChanged: Outcome.SUPERSEDED,
@@ -61,7 +61,7 @@ def now() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What an exception means for the object, and whether trying again may help."""
+    """What an exception means for the object, and whether another try may help."""
 
     error: Exception  # that its record tells of
     try_again: bool
@@ -74,7 +74,7 @@ class Failure:
                 return cls(exc, try_again=False, retryable=False)
             case TransientError():
                 return cls(exc, try_again=True, retryable=True)
-            case MemoryError():  # Celery takes it as the whole worker's, and stops it
+            case MemoryError():  # Celery would take it for the worker's own, and stop it
                 return cls(TransientError(f"{source.uri}: out of memory"), try_again=True, retryable=True)
             case SoftTimeLimitExceeded():
                 error = TransientError(f"{source.uri} took longer than SOFT_TIME_LIMIT_S={soft_time_limit_s}")
@@ -84,30 +84,30 @@ class Failure:
 
 
 class ObjectTask(Task):
-    """A task about one object. Its body calls ``run_with_policy`` with the work to do."""
+    """A task about one object. Its body calls ``run_with_policy`` with its work."""
 
-    output: Output | None = None  # what it writes, where that is known without running it
+    output: Output | None = None  # its output, if that is known without running it
     logs_its_end = True  # at INFO, so Celery's line is for DEBUG
-    throws = (PipelineError,)  # told by ``run_with_policy``; Celery need not print their tracebacks
+    throws = (PipelineError,)  # ``run_with_policy`` logs them; Celery need not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Raises ``TypeError`` for what is no result: then nothing says that the work is done."""
+        """Raises ``TypeError`` for a result without an outcome: it does not prove that the work is done."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
         result = self.run(*args, **kwargs)
         if not isinstance(result, dict) or result.get("outcome") not in _OUTCOMES:
             raise TypeError(f"{self.name} returned {type(result).__name__} without an outcome: return derive's result")
-        # In a worker the result is also shown, in logs and events: there it has a short repr.
+        # A worker shows the result in logs and events: there it has a short repr.
         return result if self.request.is_eager else TaskResult(result)
 
     @property
     def is_repeated(self) -> bool:
-        """Whether an earlier try of this message, or of the one it retries, may have done part of the work."""
+        """Whether an earlier try of this message, or of the one that it retries, may have done part of the work."""
         delivery = self.request.delivery_info or {}
         return self.request.retries > 0 or bool(delivery.get("redelivered"))
 
     def parse(self, argument: Any, *, check_existing: bool = False) -> Job:
-        """What the task's argument asks for; one that can't be understood goes to the dead-letter queue."""
+        """The job that the task's argument asks for; a malformed argument goes to the dead-letter queue."""
         try:
             return Job.parse(self, argument, check_existing=check_existing)
         except MessageError as exc:
@@ -116,16 +116,17 @@ class ObjectTask(Task):
     def run_with_policy(
         self, source: Source, work: Callable[[], dict[str, Any]], *, record: bool = True
     ) -> dict[str, Any]:
-        """Does the work and carries out how it ends; returns the task's result.
+        """Does the work, ends it by this policy, and returns the task's result.
 
-        - object gone or overwritten: a result that says so, and the chain ends;
-        - transient: tried again later with back-off and jitter; after the last try, a failure record;
-        - a service that may fail for everybody: as well, but while it does, no try is used up (the worker, which sees
-          all endings, counts them), for up to ``MAX_WAIT_S``;
-        - one that fails for the record too: waits until it is there again, as long; then the dead-letter queue;
-        - permanent, or unexpected: a failure record at once; where there is to be no record, what is permanent goes to
-          the dead-letter queue;
-        - whatever is raised while that is carried out: the message is left to SQS.
+        - Object gone or overwritten: a result that says so, and the chain ends.
+        - Transient error: another try later, with back-off and jitter; after the last one, a failure record.
+        - A service that may be down for everybody: the same, but an outage uses up no tries, for up to ``MAX_WAIT_S``.
+          The worker sees all endings, and tells whether there is an outage.
+        - A service that keeps the record from being written too: the message waits as long for it, and then goes to the
+          dead-letter queue.
+        - Permanent or unexpected error: a failure record at once. Tasks without records send permanent errors to the
+          dead-letter queue.
+        - Any error of the ending itself: the message stays in SQS.
         """
         try:
             check_bucket(self.app.settings, source)
@@ -137,7 +138,7 @@ class ObjectTask(Task):
             return self._end(source, exc, record=record)
 
     def _end(self, source: Source, exc: Exception, *, record: bool) -> dict[str, Any]:
-        """Carries out how the work ends; raises where it is not done."""
+        """Carries out the ending; raises while the work is not done."""
         if type(exc) in _NO_WORK:
             return self._nothing_to_make(source, exc)
         if isinstance(exc, MessageError):
@@ -155,7 +156,7 @@ class ObjectTask(Task):
             raise Reject(str(failure.error), requeue=False) from exc
         try:
             written = failures.record(self, source, failure.error, retryable=failure.retryable)
-        except (ObjectGone, ObjectChanged) as changed:  # nobody needs the record of an old version
+        except (ObjectGone, ObjectChanged) as changed:  # nobody needs a record of an old version
             return self._nothing_to_make(source, changed)
         except ServiceUnavailable as unwritten:
             text = f"{failure.error} Its failure record could not be written: {unwritten}"
@@ -163,7 +164,7 @@ class ObjectTask(Task):
                 raise Reject(f"waited for {MAX_WAIT_S / 86400:g} days, at last: {text}", requeue=False) from exc
             self._wait_for_service(ServiceUnavailable(text), source)
         try:
-            reconcile_now(self.app, written.source, again=True)  # removes what earlier versions left
+            reconcile_now(self.app, written.source, again=True)  # removes the leftovers of earlier versions
         except TransientError:
             look_later(self.app, written.source)
         settled(self, "failed", written.uri)
@@ -182,11 +183,11 @@ class ObjectTask(Task):
         return {"outcome": outcome.value, "source": source.to_json()}
 
     def _try_again(self, error: Exception) -> NoReturn:
-        """Publishes the retry; what Celery raises then is the proof of it."""
+        """Publishes the retry; the exception that Celery then raises proves it."""
         raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=self.app.settings.max_retries)
 
     def _wait_for_service(self, error: Exception, source: Source) -> NoReturn:
-        """Waits, in SQS. No receives are used up by that, and tries only if others succeed meanwhile."""
+        """Delays the message in SQS. That uses up no receives, and a try only if other tasks succeed meanwhile."""
         raise Unavailable(str(error), self._backoff_s(), subject=source.uri) from error
 
     @property

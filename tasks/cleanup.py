@@ -1,4 +1,4 @@
-"""What is stored of an object and should not be: found by comparing it with the object as it is now, and removed."""
+"""Compares what is stored of an object with the object as it is now, and removes what should not be there."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What ``reconcile`` found and left behind."""
+    """What ``reconcile`` found and left."""
 
     current: Found | None  # the source
-    is_complete: bool  # all that its route leaves is there, of the current version
+    is_complete: bool  # all outputs of its route are there, of the current version
     has_failed: bool  # a failure record of the current version is there
     removed: tuple[str, ...]
 
     @property
     def needs_work(self) -> bool:
-        """Nothing is stored of the current version: it has still to be processed, or to be processed again."""
+        """Whether nothing is stored of the current version, so that it must be processed, perhaps again."""
         return self.current is not None and not (self.is_complete or self.has_failed)
 
 
 def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Reconciled:
-    """Removes what the output bucket holds of an object and should not: see the module's text.
+    """Removes what the output bucket should not hold of an object.
 
-    ``thorough``: also under the names that it has with other settings or routes, and also where the object is gone
-    and DELETE_RENDITIONS is off. Raises ``TransientError``.
+    ``thorough``: also under names from other settings or routes, and also where the object is gone and
+    DELETE_RENDITIONS is off. Raises ``TransientError``.
     """
     settings = routes.settings
     bucket = settings.required("output_bucket")
@@ -68,7 +68,7 @@ def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Reco
 
 
 def _held(settings: Settings, source: Source, names: Iterable[StoredName]) -> dict[str, Provenance]:
-    """What is stored of this object, by its name."""
+    """The stored outputs of this object, by name."""
     bucket, held = settings.required("output_bucket"), {}
     for name in names:
         there = storage.head(bucket, name.name)
@@ -89,7 +89,7 @@ def classify(
     *,
     remove_orphans: bool,
 ) -> tuple[list[str], bool, bool]:
-    """What of the held is wrong; whether all is there that one of the possible routes leaves; whether the current
+    """Which of the held outputs are wrong, whether those of one possible route are complete, and whether the current
     version has failed. ``record``: the name of a failure record."""
     records = [name for name in held if name == record]
     if current is None:
@@ -97,24 +97,24 @@ def classify(
     right = {name for name, made in held.items() if name not in records and made.etag == current.etag}
     complete = frozenset().union(*(route.complete(key, right) for route in possible))
     if complete:
-        # Also renditions of earlier versions, which got other names, and a record of a failure since repaired.
+        # Also renditions of earlier versions with other names, and the record of a failure that was repaired since.
         return [name for name in held if name not in complete], True, False
-    # A failure before anything was known of the version counts as the current one's, until that is done.
+    # A failure of an unknown version counts as the current one's, until that one is done.
     failed = [name for name in records if held[name].etag in (None, current.etag)]
     if failed:
         return [name for name in held if name not in right and name not in failed], False, True
-    # What is left of an earlier version stays until that of the current one replaces it.
+    # Outputs of an earlier version stay until those of the current one replace them.
     return records, False, False
 
 
 def reconcile_now(
     app: PipelineApp, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False
 ) -> Reconciled:
-    """Reconciles what is stored with the object as it is now, and enqueues what follows from that.
+    """Reconciles what is stored with the object as it is now, and enqueues what follows.
 
-    ``again``: look a second time later, even when nothing was removed now; ``always``: enqueue the object
-    when nothing is stored of its current version, even when an event of that version must be on its way;
-    ``thorough``: see ``reconcile``. Raises ``TransientError``.
+    ``again``: take a second look later, even if this one removed nothing. ``always``: enqueue the object if nothing is
+    stored of its current version, even if an event of that version must be on its way. ``thorough``: see ``reconcile``.
+    Raises ``TransientError``.
     """
     state = reconcile(source, app.routes, thorough=thorough)
     if state.current is not None and state.needs_work and (always or state.removed):
@@ -137,7 +137,7 @@ def look_later(app: PipelineApp, source: Source) -> None:
 
 
 def remove_outdated(job: Job, source: Source, stored: StoredName) -> None:
-    """At the end of a chain: what an earlier version, or an earlier failure, may have left beside what was stored."""
+    """Removes, at the end of a chain, what an earlier version or failure may have left beside the new outputs."""
     bucket = job.app.settings.required("output_bucket")
     mine = {stored.name, *(each.key for each in job.stored)}
     others = []
@@ -146,7 +146,7 @@ def remove_outdated(job: Job, source: Source, stored: StoredName) -> None:
         if mine.isdisjoint(each.name for every in names for each in every):
             others += [every[0].name for every in names[:1]]  # of another route
             continue
-        # Of an output with several names the others are looked at; an earlier version has left them all, or none.
+        # An output with several possible names may have another one; an earlier version left them all, or none.
         several = next((every for every in names if len(every) > 1), ())
         ours = {each.suffix for each in several if each.name in mine} or {stored.suffix}
         others += [each.name for each in several if each.suffix not in ours]

@@ -1,13 +1,13 @@
-"""The output bucket converges to the newest version of each object, in whatever order the work is done.
+"""Makes the output bucket converge to the newest version of each object, in any order of work.
 
-The common case pays nothing for it: what is written for the first time is written at once, under the condition
-that nothing is there. Everything else is rare, and pays:
+The common case costs nothing extra: a first write succeeds at once, on the condition that nothing is stored there.
+Other cases are rare, and cost requests:
 
-- A write that finds something there looks at it, decides again, and looks at the source again afterwards.
-- So does a write that landed late, too long after its source was last seen.
-- One that landed in time is seen by the second look which follows, ``FOLLOW_UP_S`` later, whenever something was
-  removed, failed, or turned out to be outdated. That look also finds what was removed or replaced wrongly, because
-  the source changed meanwhile, or by a try of which nothing more is known.
+- A write that finds an object there looks at it, decides again, and then checks the source again.
+- A write that lands too long after the source was last seen checks it again, too.
+- Whenever something was removed, failed, or proved outdated, a second look follows after ``FOLLOW_UP_S``. It sees every
+  write that landed in time, and what was removed or replaced wrongly because the source changed meanwhile, or by a try
+  that was lost.
 
 ``tasks.cleanup.reconcile`` is such a look: it compares what is stored with the object as it is now.
 """
@@ -26,11 +26,11 @@ from pipeline.core.source import Source
 from pipeline.s3 import storage
 from tasks.outcome import Outcome
 
-#: Seconds after a look at the source within which a write may land without being checked.
+#: A write that lands within this many seconds of a look at the source needs no check.
 LANDS_WITHIN_S = 60.0
-#: Seconds after a removal or a failure record of the second look; above LANDS_WITHIN_S, with room for clocks.
+#: Seconds from a removal or a failure record to the second look; above LANDS_WITHIN_S, with room for clock differences.
 FOLLOW_UP_S = 90
-#: Times that a decision is made anew when others write at the same time, before it is left for later.
+#: How many times a write decides again while others write at the same time, before it is tried again later.
 MAX_TURNS = 8
 
 
@@ -41,7 +41,7 @@ def clock() -> float:
 
 @dataclass(slots=True)
 class FreshnessCheck:
-    """When the source was last seen to be what is being worked on (``clock()``)."""
+    """When the source was last seen to be the version in work (``clock()``)."""
 
     is_current: Callable[[], bool]  # looks again
     seen_at: float = field(default_factory=clock)
@@ -70,9 +70,9 @@ def write_newest(
     facts: Mapping[str, str],
     freshness: FreshnessCheck,
 ) -> tuple[Outcome, str]:
-    """Writes a rendition unless it is there already; returns what happened, and the ETag of what is there now.
+    """Writes a rendition unless it is there already; returns what happened, and the ETag of the stored object.
 
-    Raises ``ObjectChanged`` where a newer one is, ``NameTaken`` where another object's is, and ``TransientError``.
+    Raises ``ObjectChanged`` if a newer one is stored, ``NameTaken`` if another object's is, and ``TransientError``.
     """
     key = name.name
     replaces: str | None = None
@@ -91,8 +91,8 @@ def write_newest(
         except storage.Conflict:
             pass
         else:
-            # What was replaced had the ETag of what was looked at. It may still be something else: an ETag is one of
-            # bytes, and a newer version may look the same as an older one.
+            # The replaced object had the ETag that was looked at, but may be another one: an ETag identifies bytes, and
+            # a newer version may have the same bytes as an older one.
             if (replaces is not None or freshness.is_too_old) and not freshness.look_again():
                 raise ObjectChanged(f"{source.uri} was overwritten while it was being processed")
             return Outcome.DONE, etag
@@ -113,7 +113,7 @@ def write_newest(
 
 
 def resolve_current(source: Source) -> Source:
-    """The object's newest version, if that is what ``source`` names.
+    """The object's newest version, if ``source`` names that.
 
     Raises ``ObjectGone``, ``ObjectChanged`` and ``TransientError``.
     """

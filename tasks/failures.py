@@ -1,7 +1,7 @@
 """Failure records: ``failed/<key>.json`` in the output bucket, one per object that could not be processed.
 
-Their schema is docs/failure-record.schema.json. The object's metadata says which version has failed, and why in
-one word, so that nobody has to download the record to count it.
+docs/failure-record.schema.json is their schema. A record's metadata names the version that failed, and the reason in
+one word, so that nobody has to download records to count them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Written:
 def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Written:
     """Writes what went wrong with one object, and what to do about it.
 
-    Raises ``ObjectGone`` or ``ObjectChanged`` when the version is not the newest one any more: nobody needs its
-    record. Raises ``TransientError`` when it could not be written: then the message must not be acknowledged; and
-    ``Reject`` when its name is that of another bucket's object: that is in the way for good.
+    Raises ``ObjectGone`` or ``ObjectChanged`` if the version is not the newest any more: nobody needs its record.
+    Raises ``TransientError`` if it could not be written: then the message must not be acknowledged. Raises ``Reject``
+    if another bucket's object has a record of that name, which will not change.
     """
-    with suppress(TransientError):  # that the store can't be asked may be the failure
+    with suppress(TransientError):  # an unreachable store may be the failure
         source = resolve_current(source)
     reason, advice = _explained(task.name, exc, retryable)
     body = {
@@ -67,9 +67,9 @@ def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -
 
 
 def _write(bucket: str, name: str, data: bytes, source: Source, metadata: Mapping[str, str]) -> None:
-    """Replaces the record of an earlier failure of the same object, and never one of another bucket's object.
+    """Replaces the record of an earlier failure of the same object, but never another bucket's.
 
-    Raises ``Reject`` where there is such a one, and ``TransientError``.
+    Raises ``Reject`` if there is one of another bucket, and ``TransientError``.
     """
     replaces: str | None = None
     for _ in range(MAX_TURNS):

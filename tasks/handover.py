@@ -1,7 +1,6 @@
-"""What a task has just stored, left in its process for the next one of the chain, which need not read it back.
+"""Keeps what a task has just stored in memory, so that the chain's next task in this process need not read it.
 
-It is what a read would bring: the same bytes, under the same ETag, with the same metadata. Where the next task runs
-elsewhere it reads, as ever.
+It holds what a read would return: the same bytes, ETag and metadata. A next task elsewhere reads the stored object.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class Handover:
     bucket: str
     stored: Stored
-    seen_at: float  # when the object was last seen to be what this was made from (``convergence.clock()``)
+    seen_at: float  # when the object was last seen to be the version that this was made from (``convergence.clock()``)
 
     def is_of(self, wanted: Source) -> bool:
         found = self.stored.found

@@ -1,4 +1,4 @@
-"""The first stage: what a task's message asks for, understood once. Nothing behind it sees raw arguments."""
+"""The first stage: parses a task's message, once. No later stage sees raw arguments."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from tasks.base import ObjectTask
 
 
-#: In a task's result: what the tasks before it stored, for the tasks behind it.
+#: In a task's result: the outputs that the chain has stored so far, for the tasks that follow.
 STORED = "stored"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One object, and what is known of the work on it."""
+    """One object, and the state of the work on it."""
 
     app: PipelineApp
     task_name: str
-    source: Source  # the object, and the version of it where that is known
-    stored: tuple[Source, ...]  # what the tasks before this one in the chain stored, the last one last
-    check_existing: bool  # look at what is stored before working: this may not be the first try
+    source: Source  # the object, and its version if known
+    stored: tuple[Source, ...]  # the outputs of the chain's earlier tasks, in their order
+    check_existing: bool  # check what is stored before working: this may not be the first try
     is_repeated: bool  # an earlier try of this very message may have written
-    is_last: bool  # of its chain
-    handover: Handover | None  # what the task before has stored, where that was in this process
+    is_last: bool  # the chain's
+    handover: Handover | None  # the previous task's output, if that ran in this process
     began_at: float  # ``time.monotonic()``
-    leave: Callable[..., None]  # leaves what is stored now to the next task: see ``tasks.handover``
+    leave: Callable[..., None]  # passes the new output to the next task: see ``tasks.handover``
 
     @property
     def end_level(self) -> int:

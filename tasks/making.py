@@ -1,6 +1,6 @@
-"""From an object to one output of it: decide, read, make, write. What every task of a route does, as one line.
+"""Makes one output of an object: decide, read, make, write. Every task of a route does this.
 
-``produce`` takes a ``Plan``; ``tasks.own`` has what makes one of a function.
+``produce`` follows a ``Plan``; ``tasks.own`` makes plans of functions.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What was read, and of which version of which object it is."""
+    """The bytes or file that were read, and the object and version that they are of."""
 
-    data: bytes  # none where it was read into a file
-    found: Found  # what the store says of it
+    data: bytes  # empty if it was read into a file
+    found: Found  # the store's metadata of it
     metadata: Mapping[str, str]
-    source: Source  # the object itself, also where a rendition of it was read
+    source: Source  # the object itself, even if a rendition of it was read
     provenance: Provenance
     freshness: FreshnessCheck
-    is_upload: bool  # and not what an earlier task made of it
-    path: Path | None = None  # where it was read to
+    is_upload: bool  # rather than an earlier task's output
+    path: Path | None = None  # the file that it was read into
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What a task made of an object's bytes, before it is stored."""
+    """A task's output, before it is stored."""
 
     data: bytes | Path
     content_type: str
-    suffix: str  # what the name has behind the object's key
-    metadata: Mapping[str, str] = field(default_factory=dict)  # to be stored with it
+    suffix: str  # the ending after the object's key
+    metadata: Mapping[str, str] = field(default_factory=dict)  # stored with it
     read: Mapping[str, Any] = field(default_factory=dict)  # facts about the object, for the task's result
     facts: Mapping[str, Any] = field(default_factory=dict)  # facts about what was made, for the task's result
 
@@ -67,29 +67,29 @@ class Plan:
     """How one task makes its output of one object."""
 
     output: Output
-    make: Callable[[Original], Artifact]  # may raise anything: see ``ObjectTask.run_with_policy``
-    previous: Source | None = None  # read what a task before this one stored, instead of the object
-    suffixes: tuple[str, ...] | None = None  # of these names only, where more is known than the output tells
-    on_disk: bool = False  # it is read into a file, in a folder that is there as long as the work
-    is_enough: Callable[[Original], bool] = _always_enough  # whether what was stored before is; else the object is read
+    make: Callable[[Original], Artifact]  # may raise any error: see ``ObjectTask.run_with_policy``
+    previous: Source | None = None  # an earlier task's output, to be read instead of the object
+    suffixes: tuple[str, ...] | None = None  # the only possible names, if the plan knows more than the output tells
+    on_disk: bool = False  # whether to read into a file, in a folder that lasts as long as the work
+    is_enough: Callable[[Original], bool] = _always_enough  # whether ``previous`` will do; else the object is read
 
     def names(self, key: str) -> tuple[StoredName, ...]:
-        """Where it may be stored, the likeliest first."""
+        """The possible names of the output, the likeliest first."""
         found = self.output.names(key)
         return tuple(each for each in found if self.suffixes is None or each.suffix in self.suffixes)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is stored now."""
+    """The stored output."""
 
     outcome: Outcome
     source: Source
     rendition: Mapping[str, Any]
-    read: Mapping[str, Any] | None = None  # facts about what was read; None where it was not needed
+    read: Mapping[str, Any] | None = None  # facts about what was read; None if nothing had to be read
 
     def to_json(self, job: Job) -> dict[str, Any]:
-        """The task's result, which the next task of the chain is given."""
+        """The task's result, which the chain's next task gets."""
         known: dict[str, Any] = {"outcome": self.outcome.value, "source": self.source.to_json()}
         if self.read is not None:
             known["read"] = dict(self.read)
@@ -102,7 +102,7 @@ class Result:
 def produce(
     task: ObjectTask, argument: Any, plan: Callable[[Job], Plan], *, check_existing: bool = False
 ) -> dict[str, Any]:
-    """The way of a task, from its argument to its result. ``plan`` is asked once, for the object at hand."""
+    """Takes a task from its argument to its result. Calls ``plan`` once, for the object at hand."""
     job = task.parse(argument, check_existing=check_existing)
     return task.run_with_policy(job.source, lambda: _work(job, plan(job)))
 
@@ -127,15 +127,15 @@ def _stored_name(plan: Plan, result: Result) -> StoredName:
 
 
 def existing_result(job: Job, plan: Plan) -> Result | None:
-    """Decides whether there is anything to make: the result when it is stored already.
+    """The result if the output is stored already; None if it must be made.
 
-    A fresh upload is not looked for. Raises ``OwnOutput``, and what ``resolve_current`` raises.
+    A fresh upload's output is not looked for. Raises ``OwnOutput``, and what ``resolve_current`` raises.
     """
     if job.app.routes.is_output(job.source.bucket, job.source.key):
         raise OwnOutput(f"{job.source.uri} was written by the pipeline")
     if not job.check_existing:
         return None
-    # Also because an earlier try may have written late, and ended before it could look.
+    # Also because an earlier try may have written late, and ended before it could check.
     source = resolve_current(job.source) if plan.previous is None else job.source
     bucket = job.app.settings.required("output_bucket")
     for name in plan.names(source.key):
@@ -152,12 +152,12 @@ def existing_result(job: Job, plan: Plan) -> Result | None:
 
 
 def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
-    """Reads exactly the version that the job names; into a file, where there is a folder for it.
+    """Reads exactly the version that the job names, into a file if ``folder`` is given.
 
     Raises what ``storage.read`` raises, and ``ImageTooLarge``.
     """
     wanted = job.source if plan.previous is None else plan.previous
-    # From before the reading: a write is judged by how long ago the object was seen.
+    # The time before the read: a write is judged by how long ago the object was seen.
     freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
     path = None if folder is None else folder / f"object{_local_ending(job.source.key)}"
     check_bytes = partial(_check_bytes, job.app.settings, path is not None)
@@ -179,7 +179,7 @@ def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
 
 
 def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Result:
-    """Stores what was made. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
+    """Stores the artifact. Raises ``ObjectChanged``, ``NameTaken``, ``KeyTooLong`` and ``TransientError``."""
     source = original.source
     bucket = job.app.settings.required("output_bucket")
     name = plan.output.stored(source.key, artifact.suffix)
@@ -220,7 +220,7 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
 
 
 def _local_ending(key: str) -> str:
-    """That of the key, for programs that go by it; nothing where it may be no part of a file's name."""
+    """The key's ending, for programs that depend on it; "" if it is not valid in a file name."""
     found = re.search(r"\.[A-Za-z0-9]{1,10}\Z", key)
     return "" if found is None else found[0]
 
@@ -247,5 +247,5 @@ def _duplicate(bucket: str, source: Source, there: Found) -> Result:
 def _described(
     bucket: str, key: str, etag: str, facts: Mapping[str, Any], data_bytes: int, content_type: str
 ) -> dict[str, Any]:
-    """A stored output, as a task's result tells of it and as the next task of the chain reads it."""
+    """A stored output, as a task's result contains it and the chain's next task reads it."""
     return {"bucket": bucket, "key": key, "etag": etag, **facts, "bytes": data_bytes, "content_type": content_type}

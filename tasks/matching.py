@@ -1,4 +1,4 @@
-"""Which route takes an object, asked in a worker: a rule for the content may fail there as in the bridge."""
+"""Finds the route of an object in a worker, where a rule for the content may fail as it may in the bridge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.core.source import Source
 
 
 def match(routes: Routes, source: Source) -> Route | None:
-    """The route that takes the object. Raises ``PipelineError``, also for a defect of a rule for the content."""
+    """The route that takes the object. Raises ``PipelineError``, also if a rule for the content is defective."""
     try:
         return routes.match(source)
     except (PipelineError, MemoryError, SoftTimeLimitExceeded):
@@ -24,7 +24,7 @@ def match(routes: Routes, source: Source) -> Route | None:
 
 
 def may_leave(routes: Routes, source: Source) -> Sequence[Route]:
-    """The route whose outputs the object is done with; every one where it can't be found out which takes it."""
+    """The routes that may have left outputs of the object: its own, or all if that one can't be found."""
     try:
         match(routes, source)
     except PipelineError:

@@ -1,4 +1,4 @@
-"""How a task about an object ends well: a closed set, which its result names."""
+"""The closed set of outcomes of a task about an object; its result names one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """The chain goes on after the first two; after any other there is nothing left to make."""
+    """The chain goes on after the first two; after the others nothing is left to make."""
 
     DONE = "done"  # stored
-    DUPLICATE = "duplicate"  # the same was stored already
+    DUPLICATE = "duplicate"  # already stored
     SUPERSEDED = "superseded"  # the object has been overwritten since
     GONE = "gone"  # the object has been deleted since
     SKIPPED = "skipped"  # the object was written by the pipeline
-    REMOVED = "removed"  # reconciled: what was outdated is removed
+    REMOVED = "removed"  # reconciled: outdated outputs were removed
     RECONCILED = "reconciled"  # nothing was outdated
 
     @property

@@ -1,4 +1,4 @@
-"""A task of a user's own: of one function, its task, its output and its route."""
+"""Makes a task, an output and a route of a user's function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Gives = TypeVar("Gives")
 
 
 class Maker(Generic[Given, Gives]):
-    """A function, and what ``makes`` has made of it. Called, it is the function.
+    """A function, and what ``makes`` has made of it. A call calls the function.
 
     ``route`` is what ROUTES lists; ``task`` and ``output`` are for routes of several tasks.
     """
@@ -48,11 +48,11 @@ def makes(
     recipe: str = "1",
     name: str | None = None,
 ) -> Callable[[Callable[[bytes], bytes]], Maker[[bytes], bytes]]:
-    """Makes a task, an output and a route of a function from an object's bytes to what is stored of it.
+    """Makes a task, an output and a route of a function that turns an object's bytes into an output.
 
-    ``match_suffixes``, ``prefix``, ``content``: which objects, as in ``Route``. The others: what is stored of them, as
-    in ``Output``. ``name``: of the task and the route; else the function's, for the task with its module.
-    The function may raise what ``derive`` says.
+    ``match_suffixes``, ``prefix`` and ``content`` select the objects, as in ``Route``. The others describe the output,
+    as in ``Output``. ``name`` is the task's and the route's name; by default the function's, for the task with its
+    module. ``derive`` says what the function may raise.
     """
     output = Output(
         folder=folder,
@@ -81,7 +81,7 @@ def makes_file(
     recipe: str = "1",
     name: str | None = None,
 ) -> Callable[[Callable[[Path, Path], object]], Maker[[Path, Path], object]]:
-    """As ``makes``, of a function that reads the object from one file and writes another: see ``derive_file``."""
+    """Like ``makes``, for a function that reads the object from one file and writes another: see ``derive_file``."""
     output = Output(
         folder=folder,
         append_suffix=append_suffix,
@@ -132,14 +132,14 @@ def derive(
     *,
     careful: bool = False,
 ) -> dict[str, Any]:
-    """Reads an object, gives its bytes to ``make``, and stores what that returns as ``output`` of the object.
+    """Reads an object, gives its bytes to ``make``, and stores the result as ``output`` of the object.
 
-    Everything around ``make`` is as for images: a duplicate or an outdated message is harmless, a failing service
-    is tried again, a ``PermanentError`` from ``make`` ends as a failure record with its advice, and so does
-    any other exception. An object of more than MAX_BYTES is refused unread.
+    Everything around ``make`` is as for images: a duplicate or outdated message is harmless, the task tries a failing
+    service again, and a ``PermanentError`` from ``make`` becomes a failure record with its advice, like any other
+    exception. An object of more than MAX_BYTES is refused unread.
 
-    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task
-    before it in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
+    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the previous
+    task in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
     """
 
     def made(original: Original) -> Artifact:
@@ -152,10 +152,10 @@ def derive(
 def derive_file(
     task: ObjectTask, source: str | dict[str, Any], output: Output, make: Callable[[Path, Path], object]
 ) -> dict[str, Any]:
-    """As ``derive``, for what does not fit in memory: ``make`` reads the object from one file and writes another one.
+    """Like ``derive``, for objects too large for memory: ``make`` reads the object from one file and writes another.
 
-    Both are in an empty folder of their own, which is removed afterwards with all that is in it. Each may have
-    MAX_FILE_BYTES; where the disk is full, it is tried again later.
+    Both are in an empty folder, which is removed afterwards with all its contents. Each may have MAX_FILE_BYTES; if the
+    disk is full, the task tries again later.
     """
 
     def made(original: Original) -> Artifact:

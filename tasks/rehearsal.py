@@ -1,4 +1,4 @@
-"""What the tasks of images would make of an object, without storing anything: for estimates before work begins."""
+"""Renders an object as the image tasks would, without storing anything: for estimates before work begins."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pipeline.images.renditions import declared
 from tasks.images.recipes import recipe
 from tasks.images.render import Limits, render
 
-#: The tasks that can be rehearsed, as a route names them.
+#: The tasks that can be rehearsed, by their names in a route.
 REHEARSED = frozenset({RENDITION, *(step.task for step in TASKS.values())})
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """``sizes``: bytes of each rendition."""
+    """``sizes``: the bytes of each rendition."""
 
     sizes: tuple[int, ...]
     cpu_s: float
 
 
 def rehearse(data: bytes, settings: Settings) -> Rehearsed:
-    """All renditions, as a chain makes them. Raises ``PermanentError`` for what would end as a failure record."""
+    """All renditions, as a chain makes them. Raises ``PermanentError`` if it would end as a failure record."""
     limits = Limits.from_settings(settings)
     limits.check_bytes(len(data))
     before = time.process_time()

@@ -1,6 +1,6 @@
-"""The tasks: ``resize`` makes a rendition of an object, ``thumbnail`` a smaller one from that, ``rendition`` any other.
+"""The image tasks: ``resize`` makes a rendition, ``thumbnail`` a smaller one from that, and ``rendition`` any other.
 
-``reconcile`` makes what is stored of an object agree with the object as it is now.
+``reconcile`` makes the stored outputs of an object agree with the object as it is now.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from tasks.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
-#: What a rendition's metadata says of the upload: so does that of what is made from the rendition.
+#: Metadata about the upload, which renditions made from a rendition copy.
 _OF_THE_SOURCE = ("source-size", "source-bytes", "salvaged")
 
 
-# ``careful`` is what version 0.1 enqueued: the flag is in the argument now.
+# Version 0.1 enqueued ``careful``; now the argument contains the flag.
 @app.task(name="tasks.resize", bind=True, base=ObjectTask)
 def resize(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    """Makes ``resized/<key>`` of one object, within RESIZE_BOX or as RENDITIONS says.
+    """Makes ``resized/<key>`` of one object, within RESIZE_BOX or as RENDITIONS declares it.
 
-    ``source``: ``s3://bucket/key``, or the JSON form of a ``Source``. The result names the outcome,
-    the source, and (when done) the sizes in pixels and bytes of what was read and of the rendition.
+    ``source``: ``s3://bucket/key``, or the JSON form of a ``Source``. The result names the outcome and the source, and
+    (when done) the sizes of the input and the rendition in pixels and bytes.
     """
     return make_rendition(self, source, "resized", check_existing=careful)
 
 
 @app.task(name="tasks.thumbnail", bind=True, base=ObjectTask)
 def thumbnail(self: ObjectTask, source: str | dict[str, Any], careful: bool = False) -> dict[str, Any]:
-    """Makes ``thumbs/<key>`` of one object, within THUMB_BOX or as RENDITIONS says.
+    """Makes ``thumbs/<key>`` of one object, within THUMB_BOX or as RENDITIONS declares it.
 
-    After ``resize`` in a chain, ``source`` is its result, and the thumbnail is made from that rendition, so
-    that the original is read and decoded once. Otherwise it is what ``resize`` takes, and the original is read.
+    After ``resize`` in a chain, ``source`` is its result, and the task makes the thumbnail from that rendition, so that
+    the original is read and decoded once. Otherwise ``source`` is as for ``resize``, and the task reads the original.
     """
     return make_rendition(self, source, "thumbs", check_existing=careful)
 
 
 @app.task(name=RENDITION, bind=True, base=ObjectTask)
 def rendition(self: ObjectTask, source: str | dict[str, Any], name: str) -> dict[str, Any]:
-    """Makes ``<name>/<key>`` of one object, as RENDITIONS says; else as ``thumbnail`` does."""
+    """Makes ``<name>/<key>`` of one object, as RENDITIONS declares it; otherwise works like ``thumbnail``."""
     return make_rendition(self, source, name)
 
 
@@ -62,11 +62,11 @@ def rendition(self: ObjectTask, source: str | dict[str, Any], name: str) -> dict
 def reconcile(
     self: ObjectTask, source: str | dict[str, Any], second_look: bool = False, thorough: bool = False
 ) -> dict[str, Any]:
-    """Makes what is stored of one object agree with the object as it is now.
+    """Makes the stored outputs of one object agree with the object as it is now.
 
-    Removes the renditions and the failure record of an object that was deleted (unless DELETE_RENDITIONS is off),
-    and whatever else is not of its current version; enqueues the object when nothing is stored of that.
-    Everything is looked at once more later, unless this is the ``second_look`` and it found nothing to remove.
+    Removes the renditions and the failure record of a deleted object (unless DELETE_RENDITIONS is off), and everything
+    else that is not of its current version; enqueues the object if nothing is stored of that. Takes a second look
+    later, unless this is the ``second_look`` and it found nothing to remove.
     ``thorough``: also removes what DELETE_RENDITIONS would keep, and what earlier settings have left.
     """
     wanted = self.parse(source).source
@@ -89,8 +89,8 @@ def reconcile(
 def make_rendition(
     task: ObjectTask, source: str | dict[str, Any], name: str, *, check_existing: bool = False
 ) -> dict[str, Any]:
-    """Makes the rendition of that name. Where RENDITIONS has none, the message is of other settings than this worker
-    has, and the object is enqueued for those that there are."""
+    """Makes the rendition of that name. If RENDITIONS has none, the message comes from other settings than this
+    worker's, and the task enqueues the object for the declared ones."""
     wanted = named(task.app.settings, name)
     if wanted is None:
         return _enqueue_anew(task, source, name)
@@ -137,22 +137,22 @@ def _plan(job: Job, wanted: Declared) -> Plan:
         return _artifact(rendered, endings.of(job.source.key, rendered.content_type), facts)
 
     def is_enough(original: Original) -> bool:
-        """Not where a very long picture lost too much of its shorter side."""
+        """False for a very long picture that lost too much of its shorter side."""
         sizes = [_size(original.metadata.get(fact)) for fact in ("source-size", "pixels")]
         if None in sizes:
             return True
         whole, found = (shown_size(size, asked.box, asked.fit) for size in sizes if size is not None)
         return found[0] >= whole[0] - 1 and found[1] >= whole[1] - 1
 
-    # A rendition in the format of the one that it is made from has that one's ending.
+    # A rendition in its parent's format has the parent's ending.
     is_alike = parent is not None and suffix is not None and parent.form == wanted.form
     return Plan(made, make, previous, (suffix,) if is_alike and suffix is not None else None, is_enough=is_enough)
 
 
 def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | None]:
-    """What the chain has stored of the parent, and the suffix of its name.
+    """The parent that the chain has stored, and the suffix of its name.
 
-    Raises ``MessageError`` where something was stored that is no rendition of the object.
+    Raises ``MessageError`` if the stored output is no rendition of the object.
     """
     made = [(each, placed(job.app.settings, each)) for each in declared(job.app.settings)]
     for stored in job.stored:

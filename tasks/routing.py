@@ -1,4 +1,4 @@
-"""``find_route``: for an object of which the bridge could not find out which route takes it."""
+"""``find_route``: for an object whose route the bridge could not find."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def find_route(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
     """Finds the route of one object and enqueues the object there.
 
-    The bridge does that, unless a rule for the content raises again and again: then it is done here, where there is
-    more time for one object, and where it ends as all tasks do, at last with a failure record.
+    The bridge does that, unless a rule for the content raises again and again. This task has more time for one object,
+    and ends as all tasks do, at the latest with a failure record.
     """
     wanted = self.parse(source).source
 
@@ -27,7 +27,7 @@ def find_route(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]
         route = match(self.app.routes, wanted)
         outcome = Outcome.SKIPPED if route is None else Outcome.DONE
         if route is not None:
-            # There may be a failure record of an earlier try.
+            # An earlier try may have left a failure record.
             enqueue.send(enqueue.work(self.app, wanted, route=route.name, check_existing=True))
         reason = self.app.routes.skip_reason(wanted) if route is None else f"route {route.name}"
         logger.info(

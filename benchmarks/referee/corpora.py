@@ -78,6 +78,63 @@ CORPORA = (
         "dd23e3256a92667d201fd031a44294e4d54812e0f6fc69365da3bb4fcf3c730d",
         "trixie",
     ),
+    Corpus(
+        "pillow-heif",
+        "pillow_heif-1.8.1.tar.gz",
+        "521ebffb8a181d56c3904e5a61f20903edee0d9d3275967b8fb345f866215c06",
+    ),
+    Corpus(
+        "thumbor",
+        "thumbor-7.8.0.tar.gz",
+        "3211d7b3210864fae09a67a822e69851aa54ac6137d8a35c1a4047881e3c6dfc",
+    ),
+    Corpus(
+        "hachoir",
+        "hachoir-3.4.0.tar.gz",
+        "7f88018d58ef42b5dcd8ff51f2a6191abf3ade38eee8da11acd93f5a7d9cf8f8",
+    ),
+    Corpus(
+        "vips",
+        "vips_8.16.1.orig.tar.gz",
+        "df960c3df02da8ae16ee19e79c9428e955d178242a8f06064e07e0c417238e6e",
+        "trixie",
+    ),
+    Corpus(
+        "leptonlib",
+        "leptonlib_1.84.1.orig.tar.gz",
+        "2b3e1254b1cca381e77c819b59ca99774ff43530209b9aeb511e1d46588a64f6",
+        "trixie",
+    ),
+    Corpus(
+        "exiv2",
+        "exiv2_0.27.6.orig.tar.gz",
+        "f16ee5ff08b6994c66106109417857f13e711fca100ac43c6a403d4f02b59602",
+        "bookworm",
+    ),
+    Corpus(
+        "jhead",
+        "jhead_3.08.orig.tar.gz",
+        "999a81b489c7b2a7264118f194359ecf4c1b714996a2790ff6d5d2f3940f1e9f",
+        "trixie",
+    ),
+    Corpus(
+        "golang-github-rwcarlsen-goexif",
+        "golang-github-rwcarlsen-goexif_0.0~git20190401.9e8deec.orig.tar.xz",
+        "37a2fa0ef119b0228e8ce19ce23ef3632a51e888c8d61724591cbcae04789158",
+        "trixie",
+    ),
+    Corpus(
+        "libmetadata-extractor-java",
+        "libmetadata-extractor-java_2.11.0.orig.tar.xz",
+        "916aadbe6179b352b187bbd8ab0b81f3d8185a4ed16eb988ae427ea915ca71c3",
+        "trixie",
+    ),
+    Corpus(
+        "libimage-exiftool-perl",
+        "libimage-exiftool-perl_13.25+dfsg.orig.tar.xz",
+        "78061843d488036841728d9cb9854454cf51d60d2ab510f1fd15d4921009910f",
+        "trixie",
+    ),
 )
 
 

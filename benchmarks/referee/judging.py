@@ -55,6 +55,7 @@ def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
         ours = _opened(apart.render(data, Recipe(BOX, "PNG")).data)
     except PermanentError as exc:
         refusal = exc
+    reason = "" if refusal is None else refusal.reason
     alive = apart._running is not None and apart._running._process.pid == pid and apart._running.usable
     cpu_s, memory_mb = (_cpu_s(pid) - before_s, _memory_mb(pid) - before_mb) if alive else (0.0, 0.0)
     judged: dict[str, Image.Image] = {}
@@ -66,12 +67,12 @@ def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
             said.append(f"{each.name}: {(str(exc).strip().splitlines() or ['?'])[-1][:200]}")
     if ours is None:
         foreign = _is_foreign(data)
-        verdict = "another format" if foreign else "refused, and shown whole" if _shown_whole(judged) else "refused"
+        whole = reason != "too-large" and _shown_whole(judged)  # a limit is a setting, and the judges have others
+        verdict = "another format" if foreign else "refused, and shown whole" if whole else "refused"
     else:
         differences = {who: compared(ours, picture) for who, picture in judged.items()}
         said += [f"{who}: {what}" for who, what in differences.items() if what is not None]
         verdict = verdict_of([what is None for what in differences.values()])
-    reason = "" if refusal is None else refusal.reason
     shown = ({} if ours is None else {"here": ours}) | {who: small(picture) for who, picture in judged.items()}
     return Case(corpus, name, verdict, reason, "; ".join(said), cpu_s, memory_mb, shown)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 #: As ``benchmarks/referee/accepted.txt`` has them.
 NEEDS_ACCEPTANCE = ("differs", "refused, and shown whole")
-
-SETTLED = "right now, take it out of accepted.txt: "
 
 
 def verdict_of(agreeing: list[bool]) -> str:
@@ -22,7 +21,7 @@ def verdict_of(agreeing: list[bool]) -> str:
 def ledger(listed: Mapping[str, str], needed: set[str]) -> list[str]:
     """What is wrong with the list of accepted differences: it names just those that there are."""
     missing = [f"not right, and not accepted: {name}" for name in sorted(needed - set(listed))]
-    return missing + [SETTLED + name for name in sorted(set(listed) - needed)]
+    return missing + [f"right now, take it out of accepted.txt: {name}" for name in sorted(set(listed) - needed)]
 
 
 def read_accepted(text: str) -> dict[str, str]:
@@ -33,3 +32,8 @@ def read_accepted(text: str) -> dict[str, str]:
     if head != f"{len(accepted)} accepted" or len(accepted) != len(lines) or list(accepted) != sorted(accepted):
         raise ValueError("accepted.txt: the count, the order, or a reason is wrong")
     return accepted
+
+
+def reasons(accepted: Mapping[str, str]) -> list[str]:
+    """The rows of a table: each reason, and the number of files that it is accepted for."""
+    return [f"| {why} | {count} |" for why, count in Counter(accepted.values()).most_common()]

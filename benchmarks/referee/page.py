@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.referee.judging import CPU_BOUND_S, MEMORY_BOUND_MB, Case, Judge
+from benchmarks.referee.ledger import reasons
 
 #: As they are shown: what a person should look at comes first.
 VERDICTS = (
@@ -19,6 +20,7 @@ VERDICTS = (
     "another format",
     "right",
 )
+REASONS = ("truncated", "damaged", "unsupported", "too-large", "not-an-image")
 _STYLE = """body{font:14px/1.4 sans-serif;margin:2em}h2{margin-top:2em}
 table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:6px;vertical-align:top;text-align:left}
 td:nth-child(1){max-width:22em;overflow-wrap:anywhere}td:last-child{max-width:34em;overflow-wrap:anywhere}
@@ -57,8 +59,7 @@ def write_page(cases: Sequence[Case], accepted: Mapping[str, str], judges: Seque
 
 
 def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[Judge]) -> str:
-    reasons = ("truncated", "damaged", "unsupported", "too-large", "not-an-image")
-    columns = [*(f"refused: `{reason}`" for reason in reasons), "another format", "only here", "differs"]
+    columns = [*(f"refused: `{reason}`" for reason in REASONS), "another format", "only here", "differs"]
     lines = [
         f"Judges: {', '.join(f'{each.name} {each.version}' for each in judges)}. "
         "*Right*: the same as from every judge that shows the file, or from one where the judges differ. "
@@ -76,14 +77,14 @@ def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[
         figures = [
             len(own),
             verdicts["right"] + verdicts["right by some judges"],
-            *(refused[reason] for reason in reasons),
+            *(refused[reason] for reason in REASONS),
             verdicts["another format"],
             verdicts["only here"],
             sum(case.needs_acceptance for case in own),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, figures))} |")
     lines += ["", "What differs, and why that is accepted:", "", "| why | files |", "|---|---:|"]
-    lines += [f"| {why} | {count} |" for why, count in Counter(accepted.values()).most_common()]
+    lines += reasons(accepted)
     slowest, largest = max(cases, key=lambda case: case.cpu_s), max(cases, key=lambda case: case.memory_mb)
     lines += [
         "",

@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pipeline.aws.forks import unforked
 from pipeline.aws.plain_errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def _client(service: str, read_timeout_s: float, region_name: str | None = None,
         user_agent_extra="batch-image-pipeline",
     )
     try:
-        return session.client(service, region_name=region_name or region(), config=config)
+        with unforked():
+            return session.client(service, region_name=region_name or region(), config=config)
     except NoRegionError as exc:
         raise ConfigError("no AWS region is set: set AWS_REGION, for example to eu-west-1") from exc
     except ValueError as exc:  # raised for an invalid endpoint URL or region

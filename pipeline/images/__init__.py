@@ -1,7 +1,7 @@
-"""The route of the images: what SUFFIXES says becomes the renditions that RENDITIONS says.
+"""The route of the images: uploads with SUFFIXES become the renditions that RENDITIONS declares.
 
-Declared here, and not beside the tasks, so that a program that enqueues needs no module called ``tasks``: it may have
-one of its own. The tasks, and what makes their recipes, are named by string.
+It is declared here and not beside the tasks, so that a program that enqueues needs no module called ``tasks``, of which
+it may have its own. Strings name the tasks and the module with their recipes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pipeline.core.settings import Settings
 from pipeline.images.names import FormatEndings
 from pipeline.images.renditions import Declared, declared
 
-#: The module whose ``recipes`` tells how renditions are made. It needs Pillow, which the bridge does not.
+#: The module whose ``recipes`` gives the recipes of renditions. It needs Pillow, which the bridge does not.
 RECIPES = "tasks.images.recipes"
-#: The two that there have always been have a task each, under the names that programs and messages know.
+#: The default two have a task each, under the names that programs and messages know.
 TASKS = {"resized": Step("tasks.resize"), "thumbs": Step("tasks.thumbnail")}
-#: The task of all others.
+#: The task that makes all others.
 RENDITION = "tasks.rendition"
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Of one rendition by these settings; told when it is asked for."""
+    """The recipe of one rendition by these settings; found when it is needed."""
 
     settings: Settings
     name: str
@@ -51,7 +51,7 @@ def output(settings: Settings, rendition: Declared) -> Output:
 
 
 def placed(settings: Settings, rendition: Declared) -> Output:
-    """The output where it is in the bucket."""
+    """The output below OUTPUT_PREFIX."""
     return output(settings, rendition).below(settings.output_prefix)
 
 

@@ -1,18 +1,18 @@
-"""What RENDITIONS says: text in, values out.
+"""Parses RENDITIONS: text in, values out.
 
 ::
 
     resized=1024x768, thumbs<resized=192x192:cover, medium=640x480:webp:q80, sizes/wide=1600x
 
-Entries have commas between them. An entry is ``name=box``, then what is particular, each behind a colon:
+Commas separate entries. An entry is ``name=box``, followed by options, each after a colon:
 
-- the name is the folder, ``medium/``; ``name<other`` says which rendition it is made from, ``name<original`` that it
-  is made from the upload; where nothing is said, it is the smallest other one that is large enough for it;
-- the box is in pixels: ``640x480``; ``640x`` is as wide as that, however high; ``x480`` as high, however wide;
-- ``contain`` (the usual): all of the picture fits in the box; ``cover``: it fills a box of that shape, what is over
-  at two sides is cut off; ``width``, ``height``: only that side of the box counts. None of them enlarges;
-- ``jpeg``, ``png``, ``webp`` or ``avif``: its format; else it is as OUTPUT_FORMAT says;
-- ``q1`` to ``q100``: its quality; else it is as QUALITY says.
+- The name is the folder, ``medium/``. ``name<other`` names the rendition that it is made from, and ``name<original``
+  the upload; by default it is the smallest other one that is large enough.
+- The box is in pixels: ``640x480``; ``640x`` limits only the width, and ``x480`` only the height.
+- ``contain`` (the default) fits the whole picture in the box; ``cover`` fills the box, and cuts off two sides;
+  ``width`` and ``height`` let only that side of the box count. None of them enlarges.
+- ``jpeg``, ``png``, ``webp`` or ``avif``: its format; OUTPUT_FORMAT by default.
+- ``q1`` to ``q100``: its quality; QUALITY by default.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import NoReturn
 from pipeline.core.errors import ConfigError
 from pipeline.core.settings import Settings
 
-#: Pixels of a side; WebP holds no longer ones.
+#: The longest side in pixels that WebP allows.
 MAX_SIDE = 16_383
-#: How many there may be: each is a task for every upload, and one more request of it.
+#: The most renditions: each is a task for every upload, with a request of its own.
 MAX_RENDITIONS = 30
-#: In the place of another rendition's name: the upload itself.
+#: Stands for the upload in place of a rendition's name.
 ORIGINAL = "original"
 FORMATS = {"jpeg": "jpeg", "jpg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FITS = ("contain", "cover", "width", "height")
-#: What a rendition without a quality of its own is taken to have, where two are compared.
+#: The assumed quality of a rendition without one, when two are compared.
 _USUAL_QUALITY = 85
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*(/[A-Za-z0-9][A-Za-z0-9._@-]*)*")
@@ -45,12 +45,12 @@ _QUALITY = re.compile(r"[qQ](\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One rendition that is to be made of every image."""
+    """One rendition to make of every image."""
 
     name: str
-    box: tuple[int, int]  # pixels; a side that does not count is ``MAX_SIDE``
-    is_cover: bool = False  # fills a box of this shape; else it fits in the box
-    form: str | None = None  # "webp"; None: as the source, or OUTPUT_FORMAT
+    box: tuple[int, int]  # pixels; ``MAX_SIDE`` for a side that does not count
+    is_cover: bool = False  # fills the box; else fits in it
+    form: str | None = None  # "webp"; None: the source's, or OUTPUT_FORMAT
     quality: int | None = None  # None: the format's default
     made_from: str | None = None  # another one's name; None: the upload
 
@@ -65,7 +65,7 @@ def _declared(text: str, form: str | None, quality: int | None) -> tuple[Declare
 
 
 def declared(settings: Settings) -> tuple[Declared, ...]:
-    """All renditions of an image, each after the one that it is made from. Raises ``ConfigError``."""
+    """All renditions of an image, each after its parent. Raises ``ConfigError``."""
     text = settings.renditions
     if text is None:
         resize, thumb = ("x".join(map(str, box)) for box in (settings.resize_box, settings.thumb_box))
@@ -78,10 +78,9 @@ def named(settings: Settings, name: str) -> Declared | None:
 
 
 def parse(text: str, *, form: str | None = None, quality: int | None = None) -> tuple[Declared, ...]:
-    """The renditions, each after the one that it is made from.
+    """The renditions, each after its parent.
 
-    ``form``, ``quality``: of those that say nothing of their own. Raises ``ConfigError`` with the text and the place of
-    what is wrong with it.
+    ``form`` and ``quality`` are the defaults. Raises ``ConfigError`` with the wrong text and its position.
     """
     found: dict[str, tuple[_Entry, Declared]] = {}
     for entry in _entries(text):
@@ -105,7 +104,7 @@ def parse(text: str, *, form: str | None = None, quality: int | None = None) -> 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     text: str
-    at: int  # where it begins in the whole, from 0
+    at: int  # its position in the whole text, from 0
     whole: str
 
     def refuse(self, why: str) -> NoReturn:
@@ -171,7 +170,7 @@ def _entries(text: str) -> Iterator[_Entry]:
 
 
 def _with_parents(found: Mapping[str, tuple[_Entry, Declared]]) -> dict[str, Declared]:
-    """Each with what it is made from: what its entry says, else the smallest that is surely good enough."""
+    """Each with its parent: the one in its entry, else the smallest that is surely good enough."""
     parents: dict[str, str | None] = {}
     for name, (entry, _) in found.items():
         asked = entry.parent
@@ -192,7 +191,7 @@ def _with_parents(found: Mapping[str, tuple[_Entry, Declared]]) -> dict[str, Dec
 
 
 def _ancestors(name: str, parents: Mapping[str, str | None]) -> set[str]:
-    """It, and all that it is made from."""
+    """The rendition, its parent, and so on."""
     found: set[str] = set()
     above: str | None = name
     while above is not None and above not in found:
@@ -202,10 +201,9 @@ def _ancestors(name: str, parents: Mapping[str, str | None]) -> set[str]:
 
 
 def _is_enough(large: Declared, small: Declared) -> bool:
-    """Whether nothing is seen of it when the one is made from the other: it is larger, whole, and no worse encoded.
+    """Whether nobody sees that one is made from the other, which is larger, whole, and encoded no worse.
 
-    A very long picture may still be too small in one direction: that is seen, and it is made from the upload, when its
-    turn comes.
+    A very long picture may still be too small in one direction: its task sees that, and makes it from the upload.
     """
     alike = large.form in (None, small.form)
     ours, theirs = (_USUAL_QUALITY if each.quality is None else each.quality for each in (small, large))

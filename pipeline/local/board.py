@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 from threading import Lock
 
 from pipeline.core.names import failure_key
 from pipeline.local.results import FileResult, FileState, OutputFile
 
 
+class Phase(Enum):
+    """What the run is doing."""
+
+    RUNNING = "processing files"
+    WAITING = "waiting for more files"
+    AGAIN = "making all files again"
+
+
 @dataclass(frozen=True, slots=True)
 class News:
-    """What has changed since a revision. ``removed``: keys that have no result any more."""
+    """Changes since a revision. ``removed``: keys of files that no longer have a result."""
 
     revision: int
     changed: tuple[FileResult, ...]
@@ -20,13 +29,15 @@ class News:
 
 
 class Board:
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 0) -> None:
+        self.wanted = wanted  # number of files at the start
+        self.phase = Phase.RUNNING
         self._lock = Lock()
         self._revision = 0
         self._found: dict[str, tuple[int, FileResult | None]] = {}  # by key, with the revision; None: removed
 
     def put(self, result: FileResult) -> tuple[str, ...]:
-        """Takes a file's new result; returns the paths of the outputs that only the one before had."""
+        """Stores a file's new result; returns the paths of outputs that only its previous result had."""
         with self._lock:
             _, before = self._found.get(result.key, (0, None))
             self._set(result.key, result)
@@ -58,13 +69,18 @@ class Board:
         with self._lock:
             return self._found.get(key, (0, None))[1]
 
+    def output(self, path: str) -> OutputFile | None:
+        """The output with that path, if a result names it."""
+        found = (output for result in self.results() for output in result.outputs if output.path == path)
+        return next(found, None)
+
     def results(self) -> list[FileResult]:
         """All results, in the order in which the files were first finished."""
         with self._lock:
             return [result for _, result in self._found.values() if result is not None]
 
     def news(self, since: int) -> News:
-        """What has changed since that revision; everything that there is for 0."""
+        """Changes since that revision; 0 returns all results."""
         with self._lock:
             found = [(key, result) for key, (at, result) in self._found.items() if at > since]
             revision = self._revision

@@ -17,6 +17,8 @@ from pipeline.local.board import Board
 from pipeline.local.buckets import prepare
 from pipeline.local.files import find
 from pipeline.local.flower_server import start as start_flower
+from pipeline.local.live import Live
+from pipeline.local.page_server import PageServer
 from pipeline.local.record import Record
 from pipeline.local.report import print_totals, show_progress
 from pipeline.local.results import FileState
@@ -24,13 +26,14 @@ from pipeline.local.run import Run
 from pipeline.local.stack import INPUT_BUCKET, LocalStack
 from pipeline.local.staying import Staying
 from pipeline.local.watch import Watch
+from pipeline.local.workbench import Workbench
 
 
 def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool, watch: bool) -> int:
     """Runs the whole pipeline over files and writes renditions and a contact sheet into ``out``.
 
-    ``keep``, ``watch``: it goes on until it is interrupted. Returns the exit status: 0 when all were done, 1 when some
-    failed. Raises ``PipelineError``.
+    ``keep``, ``watch``: keeps running until it is interrupted. Returns the exit status: 0 when all were done, 1 when
+    some failed. Raises ``PipelineError``.
     """
     watched = Watch(paths, leave_out=out) if watch else None
     files = find(paths, leave_out=out) if watched is None else watched.changes().ready
@@ -44,10 +47,14 @@ def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool, watch: 
             click.echo(f"Flower: {start_flower(stack)}")
         # Rules for the content read from the endpoint in the usual variables.
         cleanup.enter_context(_environment(stack.environ()))
-        run, board = Run(stack, out, keep=stays), Board()
+        run, board = Run(stack, out, keep=stays), Board(len(files))
         originals = {file.key: file.path for file in files}
         record = Record(run, board, out, originals)
         orders: SimpleQueue[str] = SimpleQueue()
+        if stays:
+            workbench = Workbench(board, lambda: run.settings, run.read, orders)
+            server = cleanup.enter_context(PageServer(Live(board, workbench, out, run.read)))
+            click.echo(f"Contact sheet, live: {server.url}")
         unfinished = len(files)
         try:
             show_progress(run.process(files), record, len(files))

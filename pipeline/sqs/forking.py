@@ -3,9 +3,8 @@
 A program may fork while one of its threads publishes: ``gunicorn --preload``, a pool of ``multiprocessing``. What that
 thread has locked stays locked in the child, where the thread does not run. Celery handles only forks of its own pool.
 
-Locks are of two kinds. Those of modules that are being imported can't be replaced, so ``load`` imports everything that
-a publish needs, without a request to any service, and a fork waits until that is over. All others are made anew in the
-child, with what they guard.
+``load`` imports everything that a publish needs, without a request to any service, and a fork waits until that is over
+(``pipeline.aws.forks``). All other locks are made anew in the child, with what they guard.
 """
 
 from __future__ import annotations
@@ -14,20 +13,18 @@ import os
 import sys
 import threading
 import weakref
-from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-import celery.app.task  # noqa: F401 - else the first call of a task's ``delay`` loads it
 from celery import signals
 from celery.app.amqp import AMQP
 from celery.utils.dispatch import Signal
 from kombu import Connection, pools
+from kombu.utils.imports import symbol_by_name
 
-#: Longest that a fork waits for another thread to import what publishing needs, in seconds. Without a limit, a program
-#: that forks while it is itself being imported could wait for ever.
-WAIT_S = 30.0
+from pipeline.aws.forks import unforked
+
 #: What a publish imports; a test compares the list with a publish.
 MODULES = (
     "boto3.session",
@@ -42,45 +39,29 @@ MODULES = (
     "pipeline.sqs.transport.transport",
 )
 
-
-class _Loading:
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.done: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
 _apps: weakref.WeakSet[Any] = weakref.WeakSet()
-_loading = _Loading()
+_loaded: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def forget_in_children(app: Any) -> None:
     """The pools of this app are made anew in a forked child, and those of the parent are left alone there."""
+    symbol_by_name(app.task_cls)  # else the first look at a task imports it, before ``load``
     _apps.add(app)
 
 
 def load(app: Any) -> None:
     """Before a publish: imports what it needs, once. Raises ``ConfigError`` where a setting of the app is wrong."""
-    if app in _loading.done:
+    if app in _loaded:
         return
-    with _loading.lock:
+    with unforked():
         for name in MODULES:
             import_module(name)
         app.conf.broker_url  # noqa: B018 - reads the app's configuration
         app.amqp, app.backend  # noqa: B018 - loads them
-        _loading.done.add(app)
-
-
-def _wait() -> None:
-    _loading.lock.acquire(timeout=WAIT_S)
-
-
-def _go_on() -> None:
-    with suppress(RuntimeError):  # the time was up: it is another thread's
-        _loading.lock.release()
+        _loaded.add(app)
 
 
 def _begin_anew() -> None:
-    _loading.lock = threading.RLock()
     for signal in vars(signals).values():
         if isinstance(signal, Signal):
             signal.lock = threading.Lock()
@@ -111,4 +92,4 @@ def _is_locked(value: object) -> bool:
     return isinstance(value, cached_property) and hasattr(value, "lock")
 
 
-os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_begin_anew)

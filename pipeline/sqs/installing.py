@@ -91,7 +91,7 @@ def install(
     # Options that nobody gives, on Celery's commands where they run for this app. The first tells the app, before the
     # command begins, that one runs, and which; the second comes after the options that are given.
     app.user_options["preload"].add(_hidden("--run-as-command", lambda context: _begin(context, begin), is_eager=True))
-    app.user_options["worker"].add(_hidden("--check-queues", _check_queues, is_eager=False))
+    app.user_options["worker"].add(_hidden("--check-options", _check_options, is_eager=False))
 
 
 def broker_config(settings: BrokerSettings) -> dict[str, Any]:
@@ -223,9 +223,12 @@ def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
         os.environ.setdefault("FLOWER_CONF", str(FLOWER_CONF))
 
 
-def _check_queues(context: click.Context) -> None:
-    """Before a worker starts. Raises ``ConfigError`` where ``-Q`` names a queue that it must not consume."""
-    if context.params.get("queues"):
-        from pipeline.sqs.worker.task_queues import check_chosen_queues
+def _check_options(context: click.Context) -> None:
+    """Before a worker starts. Raises ``ConfigError`` for a pool, or queues of ``-Q``, that it can't have."""
+    from pipeline.sqs.worker.pools import check_pool
+    from pipeline.sqs.worker.task_queues import check_chosen_queues
 
+    if isinstance(context.params.get("pool"), type):
+        check_pool(context.params["pool"])
+    if context.params.get("queues"):
         check_chosen_queues(context.obj.app, context.params["queues"])

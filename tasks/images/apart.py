@@ -1,7 +1,7 @@
-"""``render`` in a process of its own, which lives on for the next image and is replaced when it had to be ended.
+"""``render`` in a child process, which goes on to the next image; a new child replaces one that was ended.
 
-A file that would take a worker's memory, or hold it for minutes, ends that process instead: the error is permanent,
-at its first try, and nothing else that runs here is touched. What it costs is in docs/images.md.
+A file that would use up a worker's memory, or block it for minutes, ends the child instead: the error is permanent at
+the first try, and nothing else in the worker is affected. docs/images.md has the costs.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pipeline.core.errors import DamagedImage, PermanentError, TooCostly, Transi
 from tasks.images.limits import Limits
 from tasks.images.render import Recipe, Rendition
 
-#: Memory that a library loses is given back after so many images.
+#: After so many images a new child replaces the old one, and frees the memory that libraries have leaked.
 _IMAGES_EACH = 1000
-#: Of the shared file so much is kept, so that its pages need not be made anew for each photo.
+#: The shared file keeps this much between images, so that the kernel need not allocate its pages for each photo.
 _KEPT_BYTES = 16_000_000
-#: Bytes of ``tasks.images.child.ANSWER``, whose module is the other process's alone.
+#: The size of ``tasks.images.child.ANSWER``; only the child imports that module.
 _HEAD_BYTES = 8
 
-#: For glibc: what one image has used is kept for the next. Asked for anew each time, its pages cost 3 ms a web photo,
-#: and 20 ms of 12 megapixels.
+#: Makes glibc keep the memory of one image for the next. Otherwise new pages cost 3 ms for a web photo, and 20 ms for
+#: 12 megapixels.
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "100000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 
 
 def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:  # noqa: B008 - frozen
-    """As ``tasks.images.render.render``, within ``max_memory_mb`` and ``max_cpu_s`` of the limits.
+    """Does what ``tasks.images.render.render`` does, within the limits' ``max_memory_mb`` and ``max_cpu_s``.
 
-    Raises what that raises; ``TooCostly`` when a limit was reached, ``DamagedImage`` when the decoder crashed, and
-    ``TransientError`` when somebody else ended the process.
+    Raises the same errors, and ``TooCostly`` when the child reaches a limit, ``DamagedImage`` when the decoder crashes,
+    and ``TransientError`` when something else ends the child.
     """
     limits.check_bytes(len(data))
     with _using:
@@ -48,13 +48,13 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
 
 
 class _Ended(Exception):
-    """The process was not there any more when it was asked."""
+    """The child had ended before it could answer."""
 
 
 class _Child:
     def __init__(self, memory_mb: int) -> None:
         self.memory_mb = memory_mb
-        self.owner = os.getpid()  # a process that was forked from this one must have its own
+        self.owner = os.getpid()  # a process forked from this one needs its own child
         self._left = _IMAGES_EACH
         self._closed = False
         if hasattr(os, "memfd_create"):
@@ -63,7 +63,7 @@ class _Child:
             with tempfile.TemporaryFile() as file:
                 self._shared = os.dup(file.fileno())
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        # Nobody's keys are in the process that decodes what strangers upload.
+        # The process that decodes strangers' uploads gets no credentials.
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ECS_"))}
         try:
             self._process = subprocess.Popen(
@@ -90,7 +90,7 @@ class _Child:
             said, picture = self._ask(data, recipe, limits)
         except _Ended:
             raise self._why_it_ended(limits) from None
-        except BaseException:  # the soft time limit, mostly: whatever it does now, nobody waits for
+        except BaseException:  # mostly the soft time limit: nobody waits for the answer any more
             self.close()
             raise
         if "rendition" in said:
@@ -102,7 +102,7 @@ class _Child:
         raise error
 
     def close(self) -> None:
-        """Ends the process at once, if it has not ended."""
+        """Kills the child, unless it has ended."""
         if self._closed:
             return
         self._closed = True
@@ -111,7 +111,7 @@ class _Child:
         os.close(self._shared)
 
     def disown(self) -> None:
-        """In a forked process: the other one's child is left alone."""
+        """In a forked process: closes the pipes, and leaves the parent's child alone."""
         self._process.returncode = 0
         self._requests.close()
         self._answers.close()
@@ -172,7 +172,7 @@ def _child(memory_mb: int) -> _Child:
 
 
 def stop() -> None:
-    """Ends the other process, if this one has one; the next image starts a new one."""
+    """Ends the child, if there is one; the next image starts a new one."""
     global _running
     ending, _running = _running, None
     if ending is not None and ending.owner == os.getpid():

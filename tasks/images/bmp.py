@@ -1,6 +1,6 @@
-"""Windows bitmaps, read here: Pillow knows a few of their kinds only, and takes some of the others for those.
+"""Reads Windows bitmaps: Pillow reads only some kinds, and mistakes some of the others for those.
 
-What is undefined in the format is read as Chromium does, since that is where people look at such files.
+Where the format defines nothing, this reader does what Chromium does, since people look at such files in browsers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RAW, _BITFIELDS, _ALPHABITFIELDS = 0, 3, 6
 _OTHER_COMPRESSIONS = {4: "JPEG inside BMP", 5: "PNG inside BMP"}
 _OS2_COMPRESSIONS = {3: "OS/2 Huffman", 4: "OS/2 RLE24"}
 
-#: Header sizes of OS/2 2.x end where the writer liked; these are Windows' own.
+#: Header sizes of Windows. An OS/2 2.x header may end after any of its fields.
 _WINDOWS_HEADERS = (40, 52, 56, 108, 124)
 
 #: Red, green, blue and alpha, as Pillow names them in memory.
@@ -32,9 +32,9 @@ _RAW_MODES = {
 }
 _DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 24: (0xFF0000, 0xFF00, 0xFF, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 
-#: The runs are unpacked by Python, at some 4 million a second.
+#: Python unpacks the runs, at about 4 million a second.
 _MAX_RLE_BYTES = 20_000_000
-#: Samples that no mode of Pillow's describes are taken apart this many rows at a time.
+#: Rows converted at a time, for samples that no Pillow mode describes.
 _STRIP_ROWS = 64
 
 
@@ -57,7 +57,7 @@ class Header:
 
     @property
     def cost(self) -> str:
-        """What its pixels count as, for ``Limits.check_pixels``."""
+        """The kind for ``Limits.check_pixels``."""
         if self.compression in (RLE8, RLE4):
             return "BMP of runs"
         return "BMP" if self.bits <= 8 or (self.bits, self.masks) in _RAW_MODES else "BMP with odd masks"
@@ -129,7 +129,7 @@ def read_pixels(data: bytes, header: Header) -> Image.Image:
     if header.compression in (RLE8, RLE4):
         return _read_runs(data, header)
     used = (header.width * header.bits + 7) // 8
-    needed = header.row_bytes * (header.height - 1) + used  # some writers leave the last row's padding out
+    needed = header.row_bytes * (header.height - 1) + used  # some encoders omit the last row's padding
     if len(data) < header.pixels_at + needed:
         raise TruncatedImage(
             f"The BMP file needs {header.pixels_at + needed:,} bytes for its pixels, and has {len(data):,}."
@@ -145,7 +145,7 @@ def read_pixels(data: bytes, header: Header) -> Image.Image:
     else:
         image = _by_masks(header, pixels)
     if image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
-        return image.convert("RGB")  # nobody means a picture that can't be seen; browsers show it
+        return image.convert("RGB")  # an invisible picture is a mistake of the encoder: browsers show it
     return image
 
 
@@ -178,7 +178,7 @@ def _read_runs(data: bytes, header: Header) -> Image.Image:
     if unpacked is None:
         raise TruncatedImage("The BMP data ends early: the end of the picture is missing.")
     indices, covered = unpacked
-    # The format forbids runs with the top row first; who writes them means it, and browsers show it.
+    # The format forbids runs with the top row first, but browsers show them.
     step = 1 if header.top_down else -1
     image = Image.frombuffer("P", header.size, indices, "raw", "P", 0, step)
     image.putpalette([sample for colour in _palette(data, header) for sample in colour] or [0, 0, 0])

@@ -8,7 +8,7 @@ _END_OF_LINE, _END_OF_BITMAP, _DELTA = 0, 1, 2
 
 
 def unpack(runs: bytes, width: int, height: int, kind: int) -> tuple[bytes, bytes | None] | None:
-    """One index a pixel, the file's first row first; and where some were left out, 255 for those that were not, else 0.
+    """One index a pixel, in the file's order of rows; where runs leave pixels out, also a mask: 0 for those, else 255.
 
     None: the data ends before the picture does.
     """

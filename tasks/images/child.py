@@ -1,8 +1,8 @@
-"""The process that renders for another one: what strangers upload is decoded where it can be ended.
+"""The child process that decodes and renders strangers' uploads, so that its parent can end it.
 
-Its memory is limited once (RLIMIT_AS), its CPU time for each image (RLIMIT_CPU). Requests come by its standard input,
-a line of JSON each, and the file by a descriptor that both have; answers go to its standard output. It ends when
-the other process does.
+It limits its memory once (RLIMIT_AS), and its CPU time for each image (RLIMIT_CPU). It reads requests from standard
+input, a line of JSON each, and the file from a descriptor that it shares with the parent; it writes answers to standard
+output. It ends when the parent does.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.core.errors import PermanentError
 from tasks.images.limits import Limits
 from tasks.images.render import Recipe, render
 
-#: Before each answer: the bytes of its JSON, and of the picture behind that.
+#: Precedes each answer: the length of its JSON, and of the picture that follows the JSON.
 ANSWER = struct.Struct(">II")
 
 
 def main() -> None:
     shared = int(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group when the work in hand is to be finished
+    os.dup2(2, 1)  # libraries print to standard output too
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the whole group gets them when the worker is to finish its tasks
         signal.signal(ignored, signal.SIG_IGN)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, _address_space() + int(sys.argv[2]) * 1_000_000)
@@ -47,7 +47,7 @@ def _rendered(request: dict[str, Any], shared: int) -> tuple[dict[str, Any], byt
         rendition = render(os.pread(shared, request["size"], 0), recipe, limits)
     except PermanentError as exc:
         return {"error": type(exc).__name__, "message": str(exc), "advice": exc.advice}, b""
-    except Exception as exc:  # a defect of ours: the other process raises it
+    except Exception as exc:  # a defect of ours: the parent raises it
         return {"error": None, "message": f"{type(exc).__name__}: {exc}"}, b""
     return {"rendition": asdict(rendition) | {"data": None}}, rendition.data
 
@@ -59,14 +59,14 @@ def _answer(answers: BinaryIO, said: dict[str, Any], picture: bytes) -> None:
 
 
 def _limit(what: int, value: int) -> None:
-    """The soft limit, so that it can be moved; where the system knows no such limit, there is none."""
+    """Sets the soft limit, which can be raised again; does nothing where the system has no such limit."""
     with suppress(ValueError, OSError):
         _, hard = resource.getrlimit(what)
         resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _address_space() -> int:
-    """Bytes that this process has mapped already."""
+    """The number of bytes that this process has mapped."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
             return int(statm.read().split()[0]) * resource.getpagesize()

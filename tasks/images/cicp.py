@@ -1,7 +1,7 @@
-"""Colours that are described by numbers instead of a profile, as a profile: CICP (AVIF, HEIC, PNG), and PNG's own.
+"""Makes ICC profiles for colours that numbers describe: CICP (AVIF, HEIC, PNG), and PNG's gAMA and cHRM.
 
-ITU-T H.273 numbers primaries and transfer functions. Read as Chromium does, since that is where people look at such
-files: the curves of television are taken for sRGB's, and pictures brighter than white (PQ, HLG) are mapped to white.
+ITU-T H.273 numbers primaries and transfer functions. This module reads them as Chromium does, since people look at such
+files in browsers: it takes television's curves for sRGB's, and maps what is brighter than white (PQ, HLG) to white.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _PRIMARIES: dict[int, Chromaticities] = {
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
-#: What is white on paper, in candela a square metre (ITU-R BT.2408), and the brightest that is told apart.
+#: Diffuse white, and the brightest light that is told apart, in candela per square metre (ITU-R BT.2408).
 _WHITE_NITS, _PEAK_NITS = 203.0, 1000.0
-#: How bright a picture with highlights is shown: multiples of paper's white, and of what a screen shows as white.
-#: Measured from Chromium 150; between them lines in logarithms.
+#: How Chromium 150 shows highlights, as measured: multiples of diffuse white, and of the screen's white. Between the
+#: points the curve is a line in logarithms.
 _SHOWN = ((1.0, 0.5), (1.158, 0.565), (1.80, 0.716), (2.79, 0.847), (4.31, 0.965), (_PEAK_NITS / _WHITE_NITS, 1.0))
-#: As libpng takes two gammas for the same.
+#: libpng takes two gammas for the same within this.
 _SAME_GAMMA = 0.05
-#: Steps of a curve in a profile; 16 bits each.
+#: The steps of a curve in a profile, of 16 bits each.
 _STEPS = 4096
 
 
@@ -77,7 +77,7 @@ def _power(gamma: float) -> Callable[[float], float]:
     return lambda signal: float(signal**gamma)
 
 
-#: sRGB's, and those of television, which are shown as it.
+#: sRGB's curve, and television's, which count as sRGB's.
 _SRGB_TRANSFERS = (1, 6, 13, 14, 15)
 _TRANSFERS: dict[int, Callable[[float], float]] = {
     4: _power(2.2),
@@ -96,7 +96,7 @@ def are_known(primaries: int, transfer: int) -> bool:
 
 @lru_cache(maxsize=8)
 def profile_of_numbers(primaries: int, transfer: int) -> bytes | None:
-    """An ICC profile of H.273's ``primaries`` and ``transfer``; None where that is sRGB, or says nothing."""
+    """An ICC profile of H.273's ``primaries`` and ``transfer``; None where they mean sRGB, or nothing."""
     if _PRIMARIES.get(primaries, _PRIMARIES[1]) == _PRIMARIES[1] and transfer not in _TRANSFERS:
         return None
     return _profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), _TRANSFERS.get(transfer, _srgb))
@@ -104,9 +104,9 @@ def profile_of_numbers(primaries: int, transfer: int) -> bytes | None:
 
 @lru_cache(maxsize=8)
 def profile_of_png(gamma: bytes, chromaticities: bytes | None) -> bytes | None:
-    """An ICC profile of the contents of PNG's chunks ``gAMA`` and ``cHRM``; None where that is sRGB, or no sense.
+    """An ICC profile of the contents of PNG's chunks ``gAMA`` and ``cHRM``; None where they mean sRGB, or nothing.
 
-    Many encoders write the gamma of sRGB, or nearly: alone, it means that.
+    Many encoders write sRGB's gamma, or nearly that: without chromaticities, it means sRGB.
     """
     encoding = int.from_bytes(gamma, "big") / 100_000 if len(gamma) == 4 else 0
     if encoding == 0 or (chromaticities is None and abs(encoding * 2.2 - 1) < _SAME_GAMMA):
@@ -119,7 +119,7 @@ def profile_of_png(gamma: bytes, chromaticities: bytes | None) -> bytes | None:
 
 
 def _profile(chromaticities: Chromaticities, curve: Callable[[float], float]) -> bytes | None:
-    """A matrix and a curve, as a display has them (ICC.1:2001-04, 6.3.1.2); None for impossible chromaticities."""
+    """A display profile of a matrix and a curve (ICC.1:2001-04, 6.3.1.2); None for impossible chromaticities."""
     try:
         columns = tuple(zip(*_to_d50(chromaticities), strict=True))
         xyz = [b"XYZ " + struct.pack(">4x3i", *(round(value * 65_536) for value in column)) for column in columns]
@@ -135,14 +135,14 @@ def _profile(chromaticities: Chromaticities, curve: Callable[[float], float]) ->
         if index < len(bodies):
             place = start + len(body), len(bodies[index])
             body += bodies[index] + bytes(-len(bodies[index]) % 4)
-        table += name + struct.pack(">II", *place)  # the last two share the curve
+        table += name + struct.pack(">II", *place)  # the last two share the first curve
     head = struct.pack(">I4xI", start + len(body), 0x02400000) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
     head = head.ljust(68, b"\0") + white[8:]
     return head.ljust(128, b"\0") + table + body
 
 
 def _to_d50(chromaticities: Chromaticities) -> Matrix:
-    """From linear red, green and blue to XYZ under D50, to which other whites are adapted (Bradford)."""
+    """The matrix from linear red, green and blue to XYZ under D50; other whites are adapted to D50 (Bradford)."""
     white_x, white_y, *others = chromaticities
     white = _xyz(white_x, white_y)
     corners = _transposed((_xyz(*others[0:2]), _xyz(*others[2:4]), _xyz(*others[4:6])))
@@ -154,7 +154,7 @@ def _to_d50(chromaticities: Chromaticities) -> Matrix:
 
 
 def _xyz(x: float, y: float) -> Row:
-    """Of a chromaticity, whose X + Y + Z is 1; a white is scaled to Y = 1 by what it is compared with."""
+    """XYZ of a chromaticity, with a sum of 1; the comparison with the white scales it."""
     return x, y, 1 - x - y
 
 

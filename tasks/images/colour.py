@@ -1,4 +1,4 @@
-"""Samples and colours: anything that a file can hold becomes 8-bit grey or sRGB, with or without alpha."""
+"""Converts any samples and colours to 8-bit grey or sRGB, with or without alpha."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from PIL import Image, ImageChops, ImageCms
 #: ICC's name of what a profile describes, for each mode that a profile is applied to.
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 
-#: Modes in which samples are what a browser shows.
+#: Modes whose samples a browser shows unchanged.
 _AS_SHOWN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
 
-#: Profiles are applied as Photoshop does by default: whites are mapped to white, and blacks to black.
-#: That matters for CMYK, whose black is not black; plain RGB profiles come out the same either way.
+#: Photoshop's defaults: white maps to white, and black to black. That matters for CMYK, whose black is not black, and
+#: makes no difference with plain RGB profiles.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
-#: A profile that moves no sample by more than this is sRGB under another name: skipping it saves
-#: time on most uploads, and saves them a rounding.
+#: A profile that moves no sample by more than this is sRGB under another name: skipping it saves most uploads time and
+#: a rounding.
 _SAME_WITHIN = 2
 _MAX_PROFILE_BYTES = 4_000_000
 
 
 def drop_opaque_alpha(image: Image.Image) -> Image.Image:
-    """Without its alpha channel where that says nothing: every pixel is opaque."""
+    """The image without its alpha channel, if every pixel is opaque."""
     if image.mode not in ("LA", "RGBA"):
         return image
     transparent = ImageChops.invert(image.getchannel("A")).getbbox() is not None
@@ -34,7 +34,7 @@ def drop_opaque_alpha(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image as L, LA, RGB, RGBA or YCbCr in sRGB. A profile that can't be used is ignored, as browsers do."""
+    """The image as L, LA, RGB, RGBA or YCbCr in sRGB. Like browsers, it ignores a profile that can't be used."""
     if image.mode == "YCbCr" and _transform(profile, "RGB") is None:
         return image
     if image.mode in ("LA", "RGBA"):
@@ -53,13 +53,13 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def is_srgb(mode: str, profile: bytes | None) -> bool:
-    """Whether ``to_srgb`` leaves the colours of such a picture as they are."""
+    """Whether ``to_srgb`` leaves the colours of such a picture unchanged."""
     return mode in _AS_SHOWN and _transform(profile, "L" if mode in ("L", "LA", "1") else "RGB") is None
 
 
-@lru_cache(maxsize=4)  # building one takes about as long as applying it, and photos of one camera share theirs
+@lru_cache(maxsize=4)  # building one takes about as long as applying it, and one camera's photos share theirs
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the profile to sRGB, or None where there is nothing to do or the profile makes no sense."""
+    """The transform from the profile to sRGB; None where it would change nothing, or the profile is invalid."""
     if mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     elif profile is None or len(profile) > _MAX_PROFILE_BYTES:
@@ -71,7 +71,7 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
         except (OSError, ValueError):
             return None
         if mode == "L" and described == "RGB":
-            mode = "RGB"  # grey pictures often carry the RGB profile of their program
+            mode = "RGB"  # programs often put their RGB profile into grey pictures
         if described != _SPACES[mode]:
             return None
     try:

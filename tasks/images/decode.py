@@ -1,4 +1,4 @@
-"""From bytes to pixels: the format is what the bytes say, and the header is judged before anything is decoded."""
+"""Decodes images: the bytes determine the format, and the header is judged before anything is decoded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tasks.images.limits import Limits
 
 __all__ = ["FITS", "READ", "Decoded", "cover", "cut_to", "decode", "draft_scale", "fit", "shown_size"]
 
-#: What Pillow and its codecs raise for data that is damaged or ends early. Not `Exception`:
-#: Celery's time limit is one too, and it says nothing about the image.
+#: The errors of Pillow and its codecs for data that is damaged or ends early. Not `Exception`: Celery's time limit is
+#: one too, and says nothing about the image.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -38,36 +38,36 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-#: The scales at which libjpeg may decode, and how many times the target must then be left, so that LANCZOS has
-#: enough to work on: no more than 0.3 dB are lost against a full decode, on photos full of detail (docs/images.md).
+#: The scales at which libjpeg may decode, and how many times the target's size the draft must then have, so that
+#: LANCZOS loses no more than 0.3 dB against a full decode, on photos full of detail (docs/images.md).
 DRAFT_MARGINS = {8: 1.5, 4: 4 / 3, 2: 1.25}
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a worker has a process for each core
-# `Limits` judges sizes. Pillow's own guard would warn below our limit; it stays as a second one,
-# at the largest size that the settings allow.
+# `Limits` judge sizes. Pillow's own guard would warn below our limit; it stays as a second one, at the largest size
+# that the settings allow.
 MAX_EVER = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_EVER
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels, perhaps drafted, and what the header said about the whole picture."""
+    """The pixels, perhaps drafted, and what the header says about the whole picture."""
 
-    image: Image.Image  # as stored: in the file's own mode (or YCbCr, where asked for), orientation and colours
+    image: Image.Image  # as stored: in the file's own mode (or YCbCr, if requested), orientation and colours
     format: str  # "JPEG"; one of READ
     size: tuple[int, int]  # pixels of the original as stored
-    turn: int  # the EXIF orientation that is left to apply: 1 to 8
-    target: tuple[int, int]  # pixels that `image` is to be resized to, before it is turned
+    turn: int  # the EXIF orientation still to apply: 1 to 8
+    target: tuple[int, int]  # the size in pixels to resize `image` to, before turning it
     profile: bytes | None  # ICC
-    box: tuple[float, float, float, float] | None = None  # the part of a draft that is picture; None: all of it
+    box: tuple[float, float, float, float] | None = None  # the part of a draft that shows the picture; None: all of it
     levels: tuple[int, int] = (0, 65535)  # the 16-bit samples that are shown as black and as white
-    salvaged: str | None = None  # what is wrong with the file, although all of the picture is there
+    salvaged: str | None = None  # the damage of a file whose picture is complete
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The whole picture in full size, and what is left to be done with it."""
+    """The whole picture in full size, and what is still to be done with it."""
 
     image: Image.Image
     turn: int = 1
@@ -77,7 +77,7 @@ class _Opened:
 
 
 def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """The largest size in the box with the shape of ``size``, to the nearest pixel; never enlarged, never 0."""
+    """The largest size in the box with the shape of ``size``, to the nearest pixel; never enlarges, never 0."""
     (width, height), (box_width, box_height) = size, box
     if width <= box_width and height <= box_height:
         return size
@@ -87,7 +87,7 @@ def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
 
 
 def cover(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """What the whole picture is resized to, so that it covers the box at the least size; never enlarged."""
+    """The smallest size that covers the box with the whole picture; never enlarges."""
     (width, height), (box_width, box_height) = size, box
     if width <= box_width or height <= box_height:
         return size
@@ -96,12 +96,12 @@ def cover(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return box_width, (2 * height * box_width + width) // (2 * width)
 
 
-#: What the whole picture is resized to, by the recipe's word.
+#: The size to resize the whole picture to, by the recipe's ``fit``.
 FITS = {"contain": fit, "cover": cover}
 
 
 def cut_size(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """The largest part of a picture of this size that has the box's shape, and is no larger than the box."""
+    """The size of the largest part of a picture that has the box's shape and fits in the box."""
     (width, height), (box_width, box_height) = size, box
     if width >= box_width and height >= box_height:
         return box
@@ -120,27 +120,27 @@ def cut_to(image: Image.Image, box: tuple[int, int]) -> Image.Image:
 
 
 def shown_size(size: tuple[int, int], box: tuple[int, int], fit: str) -> tuple[int, int]:
-    """The size of the rendition of a picture that is shown in this size."""
+    """The size of the rendition of an upright picture."""
     whole = FITS[fit](size, box)
     return cut_size(whole, box) if fit == "cover" else whole
 
 
 def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
-    """1, 2, 4 or 8: what part of a JPEG of this size is enough to be resized to the target."""
+    """1, 2, 4 or 8: the largest divisor at which a JPEG of this size is still large enough for the target."""
     left = max(size) / max(target)
     return next((scale for scale, margin in DRAFT_MARGINS.items() if left >= scale * margin), 1)
 
 
 def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False, fit: str = "contain") -> Decoded:
-    """Decodes an image no further than is needed to make it fit in ``box``, or cover it (one of ``FITS``).
+    """Decodes an image at no higher resolution than it needs to fit in ``box``, or cover it (one of ``FITS``).
 
-    With ``ycbcr`` the picture of a colour JPEG that is to be made smaller stays in the YCbCr that it is stored in;
-    but not where it has chroma for every pixel and is decoded in full, such as a drawing with thin lines of colour.
+    With ``ycbcr`` a colour JPEG that is to become smaller stays in its own YCbCr, unless it has chroma for every pixel
+    and is decoded in full, such as a drawing with thin lines of colour.
     Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
     limits.check_bytes(len(data))
     name = identify(data)
-    with _damage_reported(name):  # also in what is parsed here
+    with _damage_reported(name):  # the parsers of this package raise such errors too
         if name == "JPEG":
             return _decode_jpeg(data, box, limits, ycbcr, fit)
         opened = _READERS[name](data, limits)
@@ -198,7 +198,7 @@ def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool,
 
 
 def _open_jpeg(data: bytes) -> tuple[ImageFile.ImageFile, bytes | None]:
-    """The opened file; and what it was opened from, where a segment that says nothing about the picture was bad."""
+    """The opened file; and the data without metadata that was opened instead, where damaged metadata prevented it."""
     try:
         return _open("JPEG", data), None
     except _DECODER_ERRORS:
@@ -222,7 +222,7 @@ def _read_gif(data: bytes, limits: Limits) -> _Opened:
     if layout.more_frames:
         raise limits.too_many_frames("GIF")
     with _damage_reported("GIF", cut=not layout.complete), _open("GIF", data) as source:
-        limits.check_pixels(source.size, "GIF")  # a frame may be larger than what it is said to be on
+        limits.check_pixels(source.size, "GIF")  # a frame may be larger than its canvas
         source.load()
         return _Opened(gif.on_canvas(source, layout))
 
@@ -262,15 +262,22 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
     def read(data: bytes, limits: Limits) -> _Opened:
         file = heif.read(data)
         heif.check(name, file, limits)
+        heif.check_complete(name, file, len(data))
+        merged = heif.with_one_association_box(data, file)
+        data = data if merged is None else merged
+        salvaged = None if merged is None else "the properties of its pictures are in several lists (ipma)"
+        data, rotation = heif.turned_later(data, file) if name == "HEIF" and merged is None else (data, 1)
         with _damage_reported(name, cut=file.truncated), _open(name, data) as source:
-            limits.check_pixels(source.size, name)
+            limits.check_pixels(source.size, heif.cost(name, file))
             _check_frames(name, int(getattr(source, "n_frames", 1)), limits)
             source.load()
-        turn = 1 if name == "HEIF" else _turn(source.info.get("exif"))  # libheif has turned it
+        if heif.has_lost_a_tile(source, file):
+            raise DamagedImage(f"The {name} data is damaged: a part of the picture can't be decoded.")
+        turn = rotation if name == "HEIF" else _turn(source.info.get("exif"))  # libheif applies the other transforms
         profile = source.info.get("icc_profile")
         if not profile and (numbers := file.nclx()) is not None:
             profile = profile_of_numbers(*numbers)
-        return _Opened(source, turn, profile)
+        return _Opened(source, turn, profile, salvaged=salvaged)
 
     return read
 
@@ -311,12 +318,12 @@ def _one_line(exc: Exception) -> str:
 
 
 def _target(size: tuple[int, int], box: tuple[int, int], turn: int, fit: str) -> tuple[int, int]:
-    """What ``size`` is to be resized to, both as stored; the box is for the picture as shown."""
+    """The size to resize to, as stored; the box is for the upright picture."""
     return FITS[fit](size, box if turn < 5 else box[::-1])
 
 
 def _turn(exif: bytes | None) -> int:
-    """The orientation that EXIF says: 1 to 8. XMP may say another; browsers go by EXIF alone, and so does everybody."""
+    """The orientation in EXIF: 1 to 8. Like browsers, it ignores an orientation in XMP."""
     if not exif:
         return 1
     try:
@@ -334,7 +341,7 @@ def _check_frames(name: str, frames: int, limits: Limits) -> None:
 
 
 def _fix_transparency_key(source: ImageFile.ImageFile, data: bytes) -> None:
-    """In a PNG the colour that stands for transparency has the depth of the file; Pillow scales the samples only."""
+    """Scales a PNG's transparent colour, which has the depth of the file; Pillow scales only the samples."""
     key = source.info.get("transparency")
     if key is None or source.mode not in ("L", "RGB"):
         return

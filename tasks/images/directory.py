@@ -1,4 +1,4 @@
-"""The directory of a TIFF: its tags as numbers, and a file that has another directory over the same pixels."""
+"""Reads the tags in a TIFF's directory, and writes another directory over the same pixels."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import DamagedImage, TruncatedImage
 
-#: Bytes and struct's letter of each type whose values are whole numbers (TIFF 6.0, section 2; BigTIFF).
+#: Integer types: size in bytes, and the letter for struct (TIFF 6.0, section 2; BigTIFF).
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _BYTES = {5: 8, 10: 8, 11: 4, 12: 8} | {kind: struct.calcsize("=" + letter) for kind, letter in _TYPES.items()}
 
 
-#: All that says how the pixels are stored: geometry, samples, where they are, how they are packed, and what they mean.
+#: The tags that describe the pixels: geometry, samples, positions, compression and colours.
 NEEDED = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339}
     | {347, 512, 513, 514, 519, 520, 521, 530, 34675}
 )
-#: What kind of picture it is: reduced or not, directories of its own, DNG's version.
+#: The tags that tell what kind of picture it is: a reduced one, its sub-directories, DNG's version.
 WANTED = NEEDED | {254, 330, 50706}
 
 

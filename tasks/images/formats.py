@@ -1,4 +1,4 @@
-"""The formats that are written: those that browsers show, and how each is encoded."""
+"""The formats of renditions, which browsers show, and how each is encoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-#: What a palette holds; and of greys, what is less than half as many bits as there would be without one.
+#: The colours that a palette holds, and the greys that it holds with at most half as many bits as grey has.
 _FEW_COLOURS, _FEW_GREYS = 256, 16
 
 
@@ -23,10 +23,10 @@ class Format:
 
 
 #: The defaults are measured. JPEG 85 keeps 38 dB of a detailed photo's luma (benchmarks/results/images.md). WebP and
-#: AVIF have the quality at which their SSIM equals that of sharp's defaults (python -m benchmarks.image_ssim): more is
-#: not seen, and costs half as many bytes again. The effort is the least, since more costs 2 to 10 times the time for 1
-#: to 16 % of the bytes; but WebP's 3 costs half the time more for 12 %. PNG effort 3 is half the time of 6, with 6 %
-#: more bytes on photos, and fewer on graphics.
+#: AVIF have the quality at which their SSIM equals that of sharp's defaults (python -m benchmarks.image_ssim): nobody
+#: sees more, and it costs half as many bytes again. The effort is the least, since more takes 2 to 10 times as long and
+#: saves 1 to 16 % of the bytes; but WebP's 3 takes half as long again and saves 12 %. PNG's 3 takes half the time of 6,
+#: with 6 % more bytes on photos, and fewer on graphics.
 WRITTEN = {
     "JPEG": Format("JPEG", "image/jpeg", ".jpg", quality=85, effort=0),
     "PNG": Format("PNG", "image/png", ".png", quality=None, effort=3),
@@ -44,15 +44,15 @@ def encode(
     *,
     indexed: bool = False,
 ) -> bytes:
-    """The encoded image, without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB.
+    """Encodes the image without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB.
 
-    ``indexed``: it comes from a palette, or from bits, so it may be smaller as that again; no pixel changes by it.
+    ``indexed``: the source had a palette or one bit a pixel, so a palette may make the file smaller; no pixel changes.
     """
     quality = (written.quality or 0) if quality is None else quality
     effort = written.effort if effort is None else effort
     if image.mode == "YCbCr" and written.name != "JPEG":
         image = image.convert("RGB")
-    image.info = {}  # Pillow writes some of what it finds here, such as the source's comment
+    image.info = {}  # Pillow writes some of it, such as the source's comment
     out = io.BytesIO()
     match written.name:
         case "JPEG":
@@ -74,7 +74,7 @@ def encode(
 
 
 def exact_palette(image: Image.Image) -> Image.Image | None:
-    """The same picture in colours of a palette, of so few bits a pixel as will do; None where they are too many."""
+    """The same picture with a palette, with as few bits a pixel as possible; None where it has too many colours."""
     most = {"L": _FEW_GREYS, "RGB": _FEW_COLOURS}.get(image.mode, 0)
     if most == 0 or image.getcolors(most) is None:
         return None
@@ -89,7 +89,7 @@ def exact_palette(image: Image.Image) -> Image.Image | None:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Without alpha: what is transparent becomes white, as on a web page."""
+    """The image without alpha: transparent areas become white, as on a web page."""
     if not image.mode.endswith("A"):
         return image
     flat = Image.new(image.mode[:-1], image.size, "white")
@@ -98,9 +98,9 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def palette_image(image: Image.Image) -> Image.Image:
-    """At most 256 colours, the last of them transparent where alpha is below one half.
+    """The image in at most 256 colours; with alpha, the last one is transparent, for alpha below one half.
 
-    Median cut comes closest to the original by far, for ten times the time of an octree; few uploads are GIFs.
+    Median cut comes closest to the original by far. It takes ten times as long as an octree, but few uploads are GIFs.
     """
     if image.mode == "L":
         return image

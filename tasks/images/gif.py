@@ -1,4 +1,4 @@
-"""What Pillow does not tell about a GIF: how many frames it has, where the first one lies, and whether it is whole."""
+"""Finds what Pillow does not tell about a GIF: the number of frames, the first one's place, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GifLayout:
 
 
 def read_layout(data: bytes, max_frames: int) -> GifLayout:
-    """Walks the blocks, and no further than need be: a small file can claim millions of frames."""
+    """Walks the blocks up to the limit of frames: a small file can claim millions of them."""
     canvas, first, frames, complete = (0, 0), None, 0, False
     try:
         canvas = struct.unpack_from("<HH", data, 6)
@@ -48,7 +48,7 @@ def read_layout(data: bytes, max_frames: int) -> GifLayout:
 
 
 def on_canvas(image: Image.Image, layout: GifLayout) -> Image.Image:
-    """The first frame where it lies, and nothing around it: what Pillow fills with a colour, browsers leave open."""
+    """The first frame in its place on a transparent canvas, as in browsers; Pillow fills the rest with a colour."""
     if layout.first is None or layout.fills_canvas:
         return image
     box = (*layout.first[:2], min(layout.first[2], image.width), min(layout.first[3], image.height))

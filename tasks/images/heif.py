@@ -1,7 +1,7 @@
-"""HEIC and AVIF: what decoding the picture would cost, from the boxes that say how it is put together.
+"""Reads the boxes of HEIC and AVIF that describe the picture, and counts the pixels that decoding would take.
 
-A picture can be derived from others: a grid of tiles, a turned one, an overlay of layers. Each refers to what it is
-made of, so that a file of a few kilobytes can ask for one big picture to be decoded hundreds of times.
+A picture can be derived from others: a grid of tiles, a turned one, an overlay of layers. Each refers to its parts, so
+that a file of a few kilobytes can make a decoder decode one big picture hundreds of times.
 (ISO/IEC 14496-12, 8.11, and 23008-12, 6.6.)
 """
 
@@ -10,20 +10,27 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+from PIL import Image
 
 from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
 from tasks.images.limits import Limits
 
 _CONTAINERS = (b"iprp", b"ipco")
+#: What is done to a picture when it has been decoded, and the EXIF orientation of a rotation by quarters to the left.
+_TRANSFORMS, _TURNS = (b"clap", b"irot", b"imir"), (1, 8, 3, 6)
 _DERIVED = ("grid", "iden", "iovl", "tmap")
 #: A grid has at most 256 by 256 tiles; iPhones make 48 of 512 by 512 pixels for 12 megapixels.
 _MAX_TILES = 1024
 _MAX_DEPTH = 4
+#: What luma and chroma of 0 become, with the matrices of H.273 and either range.
+_GREEN = 60, 200
 _MAX_BESIDE = 100
-#: Tiles may stand out over the edge of the picture, and alpha and a gain map are pictures too.
+#: Tiles may extend over the edge of the picture, and alpha and a gain map are pictures too.
 _MAX_EXCESS = 2.0
 
-#: Colours as CICP numbers them (ITU-T H.273): primaries and transfer.
+#: CICP's numbers for primaries and transfer (ITU-T H.273).
 Nclx = tuple[int, int]
 
 
@@ -34,7 +41,11 @@ class HeifFile:
     made_of: dict[int, list[int]] = field(default_factory=dict)  # derived item -> the items it refers to
     beside: list[int] = field(default_factory=list)  # alpha, depth and other pictures that belong to another item
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)  # item -> where its data ends
+    places: list[int] = field(default_factory=list)  # where the contents of each are in the file
     has: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of its properties, from 1
+    described_in: tuple[int, int] = (0, 0)  # iprp: where its contents begin and end
+    associations: list[tuple[int, int]] = field(default_factory=list)  # the same of each ipma
     truncated: bool = False
 
     def size(self, item: int) -> tuple[int, int]:
@@ -42,16 +53,27 @@ class HeifFile:
         return struct.unpack_from(">II", found, 4) if found is not None and len(found) >= 12 else (0, 0)
 
     def nclx(self) -> Nclx | None:
-        """How the colours of the primary picture are numbered, where no profile describes them."""
+        """The numbers that describe the primary picture's colours, if it has any."""
         found = self._property(self.primary, b"colr", b"nclx")
         return struct.unpack_from(">HH", found, 4) if found is not None and len(found) >= 8 else None
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether a picture has more than 8 bits a sample (hvcC: ISO/IEC 14496-15, 8.3.2.1)."""
+        return any(kind == b"hvcC" and any(depth & 7 for depth in body[17:19]) for kind, body in self.properties)
+
+    def is_alpha(self, item: int) -> bool:
+        kind = self._property(item, b"auxC") or b""
+        return b"auxiliary:alpha" in kind or b"hevc:2015:auxid:1\0" in kind
+
+    def kind_of(self, index: int) -> bytes:
+        """The name of a property; indices begin with 1, and 0 is none."""
+        return self.properties[index - 1][0] if 0 < index <= len(self.properties) else b""
+
     def _property(self, item: int, kind: bytes, begins: bytes = b"") -> bytes | None:
         for index in self.has.get(item, ()):
-            if 0 < index <= len(self.properties):
-                name, body = self.properties[index - 1]
-                if name == kind and body.startswith(begins):
-                    return body
+            if self.kind_of(index) == kind and (body := self.properties[index - 1][1]).startswith(begins):
+                return body
         return None
 
 
@@ -72,14 +94,102 @@ def read(data: bytes) -> HeifFile:
     return file
 
 
+def with_one_association_box(data: bytes, file: HeifFile) -> bytes | None:
+    """The file with the lists of two or more ``ipma`` in one; None where that is not needed, or can't be done.
+
+    The format allows one of each version (ISO/IEC 23008-12, 9.3.1). Some encoders write one an item; libavif refuses
+    such a file, and browsers show it. Nothing moves: an empty box (``free``) behind ``iprp`` takes what the other
+    headers leave.
+    """
+    spans, (begin, end) = file.associations, file.described_in
+    heads = {data[start : start + 4] for start, _ in spans}
+    follow = all(finish + 8 == start for (_, finish), (start, _) in pairwise(spans))
+    if len(spans) < 2 or len(heads) > 1 or not follow or spans[-1][1] != end or end > len(data):
+        return None
+    count = sum(int.from_bytes(data[start + 4 : start + 8], "big") for start, _ in spans)
+    lists = b"".join(data[start + 8 : finish] for start, finish in spans)
+    merged = struct.pack(">I4s", 16 + len(lists), b"ipma") + heads.pop() + struct.pack(">I", count) + lists
+    first = spans[0][0] - 8
+    if (data[begin - 4 : begin], data[first + 4 : first + 8]) != (b"iprp", b"ipma"):  # a header of 16 bytes
+        return None
+    left = end - first - len(merged)
+    kept = struct.pack(">I4s", end - left - begin + 8, b"iprp") + data[begin:first]
+    return data[: begin - 8] + kept + merged + struct.pack(">I4s", left, b"free") + bytes(left - 8) + data[end:]
+
+
+def check_complete(name: str, file: HeifFile, size: int) -> None:
+    """Raises ``TruncatedImage`` if the file ends before the picture does: libheif would fill the rest with green.
+
+    What is cut off may be a thumbnail, a depth map or metadata: then the picture is complete.
+    """
+    shown = {file.primary, *(item for item in file.beside if file.is_alpha(item))}
+    if any(file.ends.get(item, 0) > size for item in shown | _parts(file, shown)):
+        raise TruncatedImage(f"The {name} data ends early: the end of the picture is missing.")
+
+
+def has_lost_a_tile(image: Image.Image, file: HeifFile) -> bool:
+    """Whether libheif left out a damaged tile of a grid: all of its samples are 0, a green that no camera makes.
+
+    ``image`` as stored, without its rotation.
+    """
+    parts = file.made_of.get(file.primary, ())
+    if file.kinds.get(file.primary) != "grid" or not parts or image.size != file.size(file.primary):
+        return False
+    width, height = file.size(parts[0])
+    if width * height == 0:
+        return False
+    corners = [(x, y) for y in range(0, image.height, height) for x in range(0, image.width, width)]
+    return len(corners) == len(parts) and any(
+        _is_left_out(image, (x, y, min(x + width, image.width), min(y + height, image.height))) for x, y in corners
+    )
+
+
+def _is_left_out(image: Image.Image, tile: tuple[int, int, int, int]) -> bool:
+    pixel = image.getpixel(tile[:2])
+    if not isinstance(pixel, tuple) or pixel[0] or pixel[2] or not _GREEN[0] <= pixel[1] <= _GREEN[1]:
+        return False  # nearly every tile: its first pixel says enough
+    return all(low == high for low, high in image.crop(tile).convert("RGB").getextrema())  # type: ignore[misc]
+
+
+def turned_later(data: bytes, file: HeifFile) -> tuple[bytes, int]:
+    """The file without its rotation (``irot``), and the EXIF orientation in its place; 1: nothing was changed.
+
+    libheif would turn the whole picture, which takes as much memory again as a copy of it; turning the rendition takes
+    next to nothing. Only a rotation that comes last, and that no part of the picture shares, can wait that long.
+    """
+    transforms = [index for index in file.has.get(file.primary, ()) if file.kind_of(index) in _TRANSFORMS]
+    if not transforms or file.kind_of(transforms[-1]) != b"irot":
+        return data, 1
+    last = transforms[-1]
+    shown = {file.primary, *file.beside}  # alpha is turned with the picture
+    for item in shown | _parts(file, shown):
+        rotations = {index for index in file.has.get(item, ()) if file.kind_of(index) == b"irot"}
+        if (item not in shown and last in rotations) or (item in file.beside and rotations - {last}):
+            return data, 1
+    at, angle = file.places[last - 1], file.properties[last - 1][1][:1]
+    if transforms.count(last) > 1 or not angle:
+        return data, 1
+    return data[:at] + bytes((angle[0] & ~3,)) + data[at + 1 :], _TURNS[angle[0] & 3]
+
+
+def _parts(file: HeifFile, items: set[int]) -> set[int]:
+    """All that these items are derived from."""
+    found: set[int] = set()
+    new = set(items)
+    while new:
+        new = {part for item in new for part in file.made_of.get(item, ())} - found
+        found |= new
+    return found
+
+
 def check(name: str, file: HeifFile, limits: Limits) -> None:
     """Raises ``UnsupportedImage`` or ``ImageTooLarge``."""
     if not file.kinds:
-        return  # a sequence without a still picture; or nothing that makes sense: the decoder says which
+        return  # a sequence without a still picture, or damage: the decoder tells which
     shown = file.size(file.primary)
     own = max(shown[0] * shown[1], 1)
     asked = {item: _coded_pixels(name, file, item, 0) for item in (file.primary, *file.beside[:_MAX_BESIDE])}
-    limits.check_pixels(shown, name)
+    limits.check_pixels(shown, cost(name, file))
     for item, coded in asked.items():
         if file.kinds.get(item) not in _DERIVED or coded <= own * _MAX_EXCESS + (1 << 20):
             continue
@@ -88,8 +198,13 @@ def check(name: str, file: HeifFile, limits: Limits) -> None:
         )
 
 
+def cost(name: str, file: HeifFile) -> str:
+    """The kind for ``Limits.check_pixels``."""
+    return "HEIF of more than 8 bits" if name == "HEIF" and file.is_deep else name
+
+
 def _coded_pixels(name: str, file: HeifFile, item: int, depth: int) -> int:
-    """Of all that has to be decoded for this item, as often as it is referred to."""
+    """The pixels to decode for this item, each part as often as it is referred to."""
     kind = file.kinds.get(item, "")
     if kind == "iovl":
         raise UnsupportedImage(f"The {name} is an overlay of layers (iovl), which is not read.")
@@ -108,7 +223,7 @@ def _coded_pixels(name: str, file: HeifFile, item: int, depth: int) -> int:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where the contents begin and end, which may be beyond what there is."""
+    """Name, and where the contents begin and end, which may be beyond the end of the file."""
     while at + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, at)
         start = at + 8
@@ -126,8 +241,10 @@ def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
     for name, start, finish in _boxes(data, at, end):
         if name in _CONTAINERS:
             if name == b"ipco":
-                file.properties = [(kind, data[a:b]) for kind, a, b in _boxes(data, start, finish)]
+                found = list(_boxes(data, start, finish))
+                file.properties, file.places = [(kind, data[a:b]) for kind, a, b in found], [a for _, a, _ in found]
             else:
+                file.described_in = start, finish
                 _read_meta(data, start, finish, file)
         elif name == b"pitm":
             file.primary = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)[0]
@@ -143,8 +260,10 @@ def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
             _read_references(data, start, finish, file)
         elif name == b"ipma":
             _read_associations(data, start, file)
+            file.associations.append((start, finish))
         elif name == b"iloc":
-            file.truncated = file.truncated or _reaches(data, start) > len(data)
+            file.ends = _ends(data, start)
+            file.truncated = file.truncated or max(file.ends.values(), default=0) > len(data)
 
 
 def _read_references(data: bytes, start: int, finish: int, file: HeifFile) -> None:
@@ -172,17 +291,19 @@ def _read_associations(data: bytes, start: int, file: HeifFile) -> None:
         file.has.setdefault(item, []).extend(index & (0x7FFF if wide else 0x7F) for index in indices)
 
 
-def _reaches(data: bytes, start: int) -> int:
-    """How long the file must be to hold all of the items that lie in it (ISO/IEC 14496-12, 8.11.3)."""
+def _ends(data: bytes, start: int) -> dict[int, int]:
+    """Where the data of each item ends that lies in the file itself (ISO/IEC 14496-12, 8.11.3)."""
     version = data[start]
     offset_bytes, length_bytes = data[start + 4] >> 4, data[start + 4] & 15
     base_bytes, index_bytes = data[start + 5] >> 4, data[start + 5] & 15 if version in (1, 2) else 0
+    number_bytes = 4 if version == 2 else 2
     at = start + 6
-    count = int.from_bytes(data[at : at + (4 if version == 2 else 2)], "big")
-    at += 4 if version == 2 else 2
-    reach = 0
+    count = int.from_bytes(data[at : at + number_bytes], "big")
+    at += number_bytes
+    ends: dict[int, int] = {}
     for _ in range(min(count, 100_000)):
-        at += 4 if version == 2 else 2
+        item = int.from_bytes(data[at : at + number_bytes], "big")
+        at += number_bytes
         method = 0
         if version in (1, 2):
             method, at = data[at + 1] & 15, at + 2
@@ -198,5 +319,5 @@ def _reaches(data: bytes, start: int) -> int:
             length = int.from_bytes(data[at : at + length_bytes], "big")
             at += length_bytes
             if method == 0 and at <= len(data):
-                reach = max(reach, base + offset + length)
-    return reach
+                ends[item] = max(ends.get(item, 0), base + offset + length)
+    return ends

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: one of the formats that are read, or which other one."""
+"""Tells a file's format by its first bytes, for the formats that are read and for others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from pipeline.core.errors import NotAnImage, UnsupportedImage
 
-#: What is read. Nothing else is ever opened: other plugins of Pillow start programs (EPS), have had more than their
-#: share of holes (FITS, PSD), or are never uploaded on purpose.
+#: The formats that are read. Nothing else is ever opened: other plugins of Pillow start programs (EPS), have had many
+#: security holes (FITS, PSD), or read formats that nobody uploads on purpose.
 READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 
 _READ_BEGINNINGS = {
@@ -19,7 +19,7 @@ _READ_BEGINNINGS = {
     "BMP": rb"BM.{12}[\x0c-\x7f]\0\0\0",
 }
 
-#: Other pictures: a person can be told what to do.
+#: Other picture formats: their message tells the person to export the picture.
 _OTHER_IMAGES = {
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
@@ -53,7 +53,7 @@ _OTHER_IMAGES = {
     "an OS/2 bitmap array": rb"BA.{12}BM",
 }
 
-#: What is uploaded by mistake.
+#: Files that people upload by mistake.
 _NO_IMAGES = {
     "PDF": rb"%PDF-",
     "a ZIP archive (or an office document)": rb"PK(\x03\x04|\x05\x06|\x07\x08)",
@@ -72,7 +72,7 @@ _NO_IMAGES = {
 
 _HEIF_BRANDS = frozenset((b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
-#: Of a text no more is looked at.
+#: The part of a text that is searched.
 _TEXT_BYTES = 4096
 
 
@@ -103,7 +103,7 @@ def identify(data: bytes) -> str:
 
 
 def _by_brand(data: bytes) -> str:
-    """The box that a file of ISO's media format begins with says what is in it (ISO/IEC 14496-12, 4.3)."""
+    """By the first box of ISO's media format, which names the contents (ISO/IEC 14496-12, 4.3)."""
     end = min(int.from_bytes(data[:4], "big"), 1000)
     main, brands = data[8:12], {data[at : at + 4] for at in (8, *range(16, end, 4))}
     if main in _AVIF_BRANDS or (main in (b"mif1", b"msf1") and brands & _AVIF_BRANDS):
@@ -118,7 +118,7 @@ def _by_brand(data: bytes) -> str:
 
 
 def _is_tga(data: bytes) -> bool:
-    """TGA has no mark at its beginning; newer files have one at their end."""
+    """TGA has no signature at its beginning; newer files have one at their end."""
     if data[-18:] == b"TRUEVISION-XFILE.\0":
         return True
     if len(data) < 18 or data[1] > 1 or data[2] not in (1, 2, 3, 9, 10, 11) or data[17] & 0xC0:
@@ -141,6 +141,6 @@ def _no_image(name: str) -> NotAnImage:
 
 
 def _quoted(data: bytes) -> str:
-    """As text where it is text, else in hexadecimal digits."""
+    """As text if it is printable, else in hexadecimal digits."""
     text = data.decode("latin-1")
     return f"“{text}”" if text.isascii() and text.isprintable() else data.hex(" ").upper()

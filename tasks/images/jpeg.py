@@ -1,4 +1,4 @@
-"""What Pillow does not tell about a JPEG: its kind, how much memory it needs, and whether its end is missing."""
+"""Finds what Pillow does not tell about a JPEG: its kind, how much memory it needs, and whether its end is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
 
-#: Progressive encoders write about ten scans. Thousands of them make a small file slow to decode.
+#: Progressive encoders write about ten scans. Thousands make a small file slow to decode.
 MAX_SCANS = 100
 
 _FRAME_HEADERS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # SOF: baseline, extended, progressive; Huffman or arithmetic
@@ -23,18 +23,18 @@ _START_OF_SCAN = 0xDA
 _END = b"\xff\xd9"
 #: In the data of a scan 0xFF is followed by 0, by itself, or by a restart marker; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-#: What phones append behind a picture.
+#: Films that phones append to a picture begin like this.
 _FILM = re.compile(rb"\0\0\0.ftyp", re.DOTALL)
-#: What is put in the place of what may be missing: a picture that is all there decodes to the same with either.
+#: Stand-ins for data that may be missing: a complete picture decodes to the same pixels with either.
 _PADDINGS = (b"\0" * 64, b"\xff\0" * 32, b"\xa5\x3c" * 32)
-#: Segments that the picture depends on, and how their contents begin; a decoder needs no other APPn.
+#: The APPn segments that a decoder needs, and how their contents begin.
 _NEEDED_SEGMENTS = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    buffered: bool  # more than one scan makes the picture: libjpeg keeps all its coefficients, whatever the draft
-    ycbcr: bool  # its three components are certainly luma and chroma: libjpeg takes them for that, too
+    buffered: bool  # several scans make the picture: libjpeg keeps all its coefficients, whatever the draft
+    ycbcr: bool  # its three components are certainly luma and chroma, and libjpeg agrees
     subsampled: bool  # 4:2:0: one sample of chroma for two by two pixels
     scan_at: int  # offset of the first scan's header
     progressive: bool = False
@@ -92,9 +92,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The file without the segments that the picture does not depend on, if there are any.
+    """The file without the segments that the decoder does not need; None where there are none.
 
-    A damaged one keeps Pillow from opening the file, while the picture is fine.
+    Pillow can't open a file with a damaged segment, although the picture may be fine.
     """
     kept, dropped = [data[:2]], False
     for marker, at in _segments(data):
@@ -112,27 +112,27 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def has_end(data: bytes, header: JpegHeader) -> bool:
-    """Whether an end marker follows its pixels. What may follow that does not matter; one of a film is none."""
+    """Whether an end marker follows the pixels, with anything after it. A marker in an appended film does not count."""
     if data.endswith(_END) and len(data) > header.scan_at + 4:
-        return True  # nearly every file; a look at all of it would take as long as a tenth of decoding it
+        return True  # nearly every file: a search through all of it would take a tenth of the time of decoding it
     end = data.rfind(_END) if header.buffered else data.find(_END, header.scan_at)
     return end > header.scan_at and data.find(b"ftyp", header.scan_at, end) < 0
 
 
 def ends_early(data: bytes, header: JpegHeader, decoded: Image.Image) -> bool:
-    """Whether the end of the picture is missing, although an end marker follows and libjpeg found no error.
+    """Whether the end of the picture is missing, although there is an end marker and libjpeg found no error.
 
-    A download into a file of the final size leaves zeros, and some tools put an end marker after whatever there
-    is. libjpeg fills up with grey then, and says so only in a warning that Pillow does not pass on.
+    An aborted download into a file of the final size leaves zeros, and some tools put an end marker after any data.
+    libjpeg then fills the rest with grey, and only warns, which Pillow does not pass on.
     """
     return not header.buffered and _ends_in_grey(decoded) and _wants_more(data, header)
 
 
 def completed(data: bytes, header: JpegHeader) -> bytes | None:
-    """The file with an end marker, if all of the picture is there without it; None: that can't be proven.
+    """The file with an end marker, if the picture is proven to be complete without it; else None.
 
-    All of it is there when what is put behind it makes no difference: a part that is missing would be decoded
-    from that. A progressive picture must have had its last refinement, too.
+    It is complete when different data after it makes no difference: a missing part would be decoded from that data.
+    A progressive picture must also have had its last refinement.
     """
     film = _FILM.search(data, header.scan_at)
     end = len(data) if film is None else film.start()
@@ -140,7 +140,7 @@ def completed(data: bytes, header: JpegHeader) -> bytes | None:
         if not _all_refined(data[:end], header):
             return None
     elif header.buffered:
-        return None  # scans one by one: nothing says how many there were to be
+        return None  # separate scans: nothing says how many there should be
     elif (marker := _scan_end(data, header)) is not None and marker < end:
         end = marker
     stem = data[:end].rstrip(b"\xff")
@@ -160,7 +160,7 @@ def completed(data: bytes, header: JpegHeader) -> bytes | None:
 
 
 def _all_refined(data: bytes, header: JpegHeader) -> bool:
-    """Whether the scans of a progressive picture have said every bit of every coefficient (ITU-T T.81, G.1.1.1)."""
+    """Whether the scans of a progressive picture contain every bit of every coefficient (ITU-T T.81, G.1.1.1)."""
     left: dict[tuple[int, int], int] = {}
     at = header.scan_at
     while at >= 0 and at + 5 <= len(data):
@@ -187,10 +187,9 @@ def _ends_in_grey(image: Image.Image) -> bool:
 
 
 def _wants_more(data: bytes, header: JpegHeader) -> bool:
-    """Decodes once more, with a little padding in place of the end marker.
+    """Decodes again, with a little padding in place of the end marker.
 
-    A complete picture decodes as before; one that ends early makes libjpeg wait for more,
-    which Pillow reports.
+    A complete picture decodes as before; if it ends early, libjpeg waits for more data, and Pillow reports that.
     """
     padded = data[: _scan_end(data, header)] + bytes(16)
     with Image.open(io.BytesIO(padded), formats=["JPEG"]) as image:

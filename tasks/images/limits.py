@@ -1,4 +1,4 @@
-"""What is refused before it is decoded."""
+"""The limits that are checked before an image is decoded."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Self
 from pipeline.core.errors import ImageTooLarge
 from pipeline.core.settings import Settings
 
-#: What a pixel counts against ``max_pixels``, in units of the 4 bytes that Pillow needs for one RGB pixel:
-#: the memory that decoding was measured to take (benchmarks/results/images.md). WebP and AVIF hold a picture
-#: in several forms at once, HEIF in two. Of a progressive JPEG all coefficients are kept (up to 8 bytes a pixel),
-#: whatever the draft; a JPEG that is drafted takes next to nothing, but it takes its time. TIFF says its own weight.
+#: The weight of a pixel against ``max_pixels``, in units of the 4 bytes that Pillow needs for one RGB pixel: the memory
+#: of decoding, as measured (benchmarks/results/images.md). WebP and AVIF hold a picture in several forms at once, HEIF
+#: in two, with 16 bits a sample where it has more than 8. libjpeg keeps all coefficients of a progressive JPEG (up to
+#: 8 bytes a pixel), whatever the draft; a drafted baseline JPEG takes almost no memory, but time.
+#: ``tasks.images.tiff`` weighs TIFFs.
 WEIGHTS = {
     "WEBP": 4.0,
     "AVIF": 3.0,
     "HEIF": 2.0,
+    "HEIF of more than 8 bits": 3.05,  # so that the 32.7 megapixels of a Sony or Canon take 500 MB
     "progressive JPEG": 2.0,
     "JPEG without end": 2.0,
     "drafted JPEG": 0.5,
@@ -24,19 +26,19 @@ WEIGHTS = {
     "BMP with odd masks": 1.25,
 }
 
-#: JPEG and GIF can't have longer sides. Others can, but a picture of one column of a hundred million pixels takes
-#: six times the memory of a square one, and half a minute.
+#: JPEG and GIF can't have longer sides. Others can, but one column of a hundred million pixels takes six times the
+#: memory of a square with as many, and half a minute.
 MAX_SIDE = 65_535
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits do not change the bytes of a rendition. Each check raises ``ImageTooLarge``."""
+    """Limits do not change the bytes of a rendition. Each check raises ``ImageTooLarge``."""
 
     max_pixels: int = 100_000_000
     max_bytes: int = 100_000_000
     max_frames: int = 2_000
-    max_memory_mb: int = 800  # the last two bind where the image is rendered apart (tasks.images.apart)
+    max_memory_mb: int = 800  # the last two apply in the child process (tasks.images.apart)
     max_cpu_s: int = 60
 
     @classmethod
@@ -50,12 +52,12 @@ class Limits:
         )
 
     def check_bytes(self, size: int) -> None:
-        """Who knows the size beforehand can save the download."""
+        """A caller that knows the size beforehand saves the download."""
         if size > self.max_bytes:
             raise ImageTooLarge(f"The file has {size:,} bytes; the limit MAX_BYTES is {self.max_bytes:,}.")
 
     def check_pixels(self, size: tuple[int, int], kind: str, weight: float | None = None) -> None:
-        """``kind`` is a format, or one of ``WEIGHTS``, unless its weight is given."""
+        """``kind``: a format, or one of ``WEIGHTS``; any name if ``weight`` is given."""
         width, height = size
         weight = WEIGHTS.get(kind, 1.0) if weight is None else weight
         counted = int(width * height * weight)

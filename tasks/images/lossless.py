@@ -1,7 +1,7 @@
-"""An upload that is shown as it is, without what it says beside the picture: the same pixels, and never more bytes.
+"""Takes the compressed pixels out of an upload that is shown as it is: the same pixels, and never more bytes.
 
-What is kept is named, and all else is dropped: metadata, profiles, previews, comments, other frames, whatever follows
-the end. Where a file has anything that makes that doubtful, there is no such stream, and the picture is encoded anew.
+It keeps a fixed list of parts, and drops all others: metadata, profiles, previews, comments, other frames, and bytes
+after the end. Where a file has anything that makes this unsafe, the picture is encoded again instead.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from collections.abc import Callable
 _TABLES = frozenset({0xDB, 0xC4, 0xDD})
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _SCAN, _END, _ADOBE, _JFIF = 0xDA, 0xD9, 0xEE, 0xE0
-#: What ends the data of a scan: any marker but a stuffed zero and a restart.
+#: Ends the data of a scan: any marker but a stuffed zero and a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 #: Version 1.01, no density, no thumbnail.
 _PLAIN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
-#: VP8X's flag of a picture with alpha; those of profile, EXIF, XMP and animation are cleared.
+#: VP8X's flag for alpha; the flags for profile, EXIF, XMP and animation are cleared.
 _WEBP_ALPHA = 0x10
 
-#: What an AVIF may consist of, so that nothing is in it that nobody looks at.
+#: The only boxes that an AVIF may have here, so that nothing hides in it.
 _AVIF_BOXES = frozenset({b"ftyp", b"meta", b"mdat"})
 _AVIF_META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat"})
 _AVIF_ITEMS = frozenset({b"av01", b"grid"})
 
 
 def stripped(data: bytes, format: str) -> bytes | None:
-    """The file with its picture alone; None where that is not certain. The file has been decoded without complaint."""
+    """The file with only its picture; None where that is uncertain. The file must have decoded without errors."""
     read = _READERS.get(format)
     try:
         return None if read is None else read(data)
@@ -62,7 +62,7 @@ def _jpeg(data: bytes) -> bytes | None:
         elif marker == _JFIF and data.startswith(b"JFIF\0", at + 4):
             kept.append(_PLAIN_JFIF)
         elif marker == _ADOBE and data.startswith(b"Adobe", at + 4):
-            kept.append(data[at:end])  # how the colours are meant
+            kept.append(data[at:end])  # the colour transform
         elif not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             return None  # another kind of frame, or of coding
         at = end
@@ -72,14 +72,14 @@ def _png(data: bytes) -> bytes | None:
     kept, at = [data[:8]], 8
     depth, colour = data[24], data[25]  # of IHDR, which always comes first
     if depth == 16:
-        return None  # it is shown with 8 bits a sample
+        return None  # renditions have 8 bits a sample
     while True:
         size, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + size
         if end > len(data):
             return None
         if name == b"tRNS" and colour == 0 and depth < 8:
-            return None  # which grey is transparent is misread by many
+            return None  # many decoders misread which grey is transparent
         if name in _PNG_KEPT:
             kept.append(data[at:end])
         elif not name[0] & 0x20:
@@ -90,7 +90,7 @@ def _png(data: bytes) -> bytes | None:
 
 
 def _ends_with_its_pixels(data: bytes) -> bool:
-    """Whether nothing is hidden behind the compressed pixels."""
+    """Whether nothing follows the compressed pixels."""
     unpacker, at = zlib.decompressobj(), 8
     while at < len(data):
         size, name = struct.unpack_from(">I4s", data, at)
@@ -128,7 +128,7 @@ def _webp(data: bytes) -> bytes | None:
 
 
 def _avif(data: bytes) -> bytes | None:
-    """As it is, where it has nothing but the picture: what its offsets point to can't be moved."""
+    """The file unchanged, if it has nothing but the picture: removing parts would break its offsets."""
     for name, start, end in _boxes(data, 0, len(data)):
         if name not in _AVIF_BOXES or end > len(data):
             return None
@@ -145,7 +145,7 @@ def _avif(data: bytes) -> bytes | None:
 
 
 def _only_pictures(data: bytes, start: int, end: int) -> bool:
-    """Whether no item is metadata (ISO/IEC 14496-12, 8.11.6)."""
+    """Whether every item is a picture, and none is metadata (ISO/IEC 14496-12, 8.11.6)."""
     count_bytes = 2 if data[start] == 0 else 4
     for name, begin, _ in _boxes(data, start + 4 + count_bytes, end):
         version = data[begin]
@@ -156,7 +156,7 @@ def _only_pictures(data: bytes, start: int, end: int) -> bool:
 
 
 def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Name, and where the contents begin and end. Raises ``ValueError`` for what is no row of boxes."""
+    """Name, and where the contents begin and end. Raises ``ValueError`` for data that is not a sequence of boxes."""
     found = []
     while at < end:
         size, name = struct.unpack_from(">I4s", data, at)

@@ -1,6 +1,6 @@
-"""PNG: only what the picture needs is left for the decoder, and its chunks are checked here.
+"""Checks the chunks of a PNG, and gives the decoder only those that the picture needs.
 
-So a text that unpacks to gigabytes, or a damaged chunk that says nothing about the pixels, does no harm.
+So a text that unpacks to gigabytes does no harm, nor does a damaged chunk that the pixels don't depend on.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pipeline.core.errors import DamagedImage, TruncatedImage, UnsupportedImage
 from tasks.images.cicp import are_known, profile_of_numbers, profile_of_png
 
 _MAX_PROFILE_BYTES = 4_000_000
-#: What Pillow is given besides the critical chunks.
+#: Pillow gets these besides the critical chunks.
 _KEPT = (b"tRNS",)
-#: What is read here, where it comes before the pixels, as it must (PNG, third edition, 5.6). Not acTL: the frames of an
-#: animation are in chunks that are left out, so however many it says that it has, one picture is decoded.
+#: Read here, if they come before the pixels, as they must (PNG, third edition, 5.6). Not acTL: the frames of an
+#: animation are in chunks that the decoder does not get, so it decodes one picture, whatever the number of frames.
 _READ_HERE = (b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -28,9 +28,9 @@ _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 
 @dataclass(slots=True)
 class PngFile:
-    data: bytes  # the file without what is not needed
+    data: bytes  # the file with only the chunks that the picture needs
     facts: dict[bytes, bytes] = field(default_factory=dict)  # contents of the chunks in `_READ_HERE`
-    salvaged: str | None = None  # what was wrong with the file, although the picture is all there
+    salvaged: str | None = None  # the damage of a file whose picture is complete
 
     @property
     def size(self) -> tuple[int, int]:
@@ -39,9 +39,9 @@ class PngFile:
 
     @property
     def profile(self) -> bytes | None:
-        """How the colours are described, as an ICC profile; None: as sRGB (PNG, third edition, 4.3, table 1)."""
+        """The description of the colours, as an ICC profile; None: sRGB (PNG, third edition, 4.3, table 1)."""
         primaries, transfer, *rest = self.facts.get(b"cICP", bytes(4)).ljust(4, b"\0")
-        if rest == [0, 1] and are_known(primaries, transfer):  # no matrix, all of the range: as in every PNG
+        if rest == [0, 1] and are_known(primaries, transfer):  # no matrix, full range: as every PNG has it
             return profile_of_numbers(primaries, transfer)
         own, gamma = self.own_profile, self.facts.get(b"gAMA")
         if own is not None or b"sRGB" in self.facts or gamma is None:
@@ -50,7 +50,7 @@ class PngFile:
 
     @property
     def own_profile(self) -> bytes | None:
-        """The ICC profile, unless it is none."""
+        """The ICC profile; None if there is none, or it can't be unpacked."""
         name, found, packed = self.facts.get(b"iCCP", b"").partition(b"\0")
         if not found or not name or packed[:1] != b"\0":
             return None
@@ -93,7 +93,7 @@ def read(data: bytes) -> PngFile:
 
 @dataclass(slots=True)
 class _Found:
-    """What a walk through the chunks has found so far."""
+    """What the walk through the chunks has found so far."""
 
     kept: list[memoryview] = field(default_factory=list)  # whole chunks
     pixels: list[memoryview] = field(default_factory=list)  # contents of IDAT
@@ -130,7 +130,7 @@ def _check_first(name: bytes, body: bytes) -> None:
 
 
 def _repaired(data: bytes, found: _Found) -> list[bytes | memoryview]:
-    """The file with right checksums and an end, where zlib's own checksum says that all of the pixels are there."""
+    """The file with right checksums and an end, if zlib's own checksum proves that the pixels are complete."""
     if not _all_there(data[16:29], found.pixels):
         if not found.ended:
             raise TruncatedImage("The PNG data ends early: the end of the picture is missing.")
@@ -142,7 +142,7 @@ def _repaired(data: bytes, found: _Found) -> list[bytes | memoryview]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the contents, and offset behind the checksum, which may be beyond what there is."""
+    """Name, offset of the contents, and offset after the checksum, which may be beyond the end of the file."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -163,7 +163,7 @@ def _check_header(header: bytes) -> None:
 
 
 def _all_there(header: bytes, pixels: list[memoryview]) -> bool:
-    """Whether the compressed pixels are complete: zlib's own checksum is right, and they are as many as they must."""
+    """Whether the compressed pixels are complete: zlib's own checksum is right, and so is their number."""
     width, height, depth, colours, _, _, interlace = struct.unpack(">IIBBBBB", header)
     bits = depth * _CHANNELS[colours]
     passes = _PASSES if interlace else ((0, 0, 1, 1),)

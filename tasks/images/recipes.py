@@ -1,4 +1,4 @@
-"""What the settings make of an image: the recipe of each rendition, and its short text that is stored and compared."""
+"""The recipe of each rendition by the settings, and the digest of it that is stored and compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.images.resample import simd_problem
 
 
 def recipe(settings: Settings, rendition: Declared) -> Recipe:
-    """Raises ``ConfigError`` when the settings ask for what can't be done here."""
+    """Raises ``ConfigError`` when RESAMPLER=simd can't be used here."""
     problem = None if settings.resampler == "pillow" else simd_problem()
     if settings.resampler == "simd" and problem is not None:
         raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")
@@ -27,11 +27,11 @@ def recipe(settings: Settings, rendition: Declared) -> Recipe:
 
 
 def recipes(settings: Settings) -> dict[str, str]:
-    """By the rendition's name. Of what is made from another rendition it is both recipes, with a dot between them."""
+    """Digests by rendition name. A rendition made from another one has both digests, with a dot between them."""
     return _recipes(declared(settings), settings.effort)
 
 
-@lru_cache(maxsize=64)  # every task asks for it
+@lru_cache(maxsize=64)  # every task needs it
 def _recipes(renditions: tuple[Declared, ...], effort: int | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in renditions:

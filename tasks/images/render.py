@@ -1,10 +1,10 @@
-"""From the bytes of an upload to the bytes of a rendition. Pure: no Celery, no S3, no clock.
+"""Makes the bytes of a rendition from the bytes of an upload. Pure: no Celery, no S3, no clock.
 
-The order of the steps is what makes it fast, and each step is where it is for a reason:
+The order of the steps makes it fast:
 
-1. the header is read and judged (``Limits``) before anything is decoded;
-2. ``draft`` lets libjpeg decode a JPEG at 1/2, 1/4 or 1/8, no smaller than what is needed;
-3. LANCZOS makes the rest of the way, from the draft's exact box;
+1. ``Limits`` judge the header before anything is decoded;
+2. ``draft`` lets libjpeg decode a JPEG at 1/2, 1/4 or 1/8, no smaller than needed;
+3. LANCZOS resizes from the draft's exact box;
 4. orientation and colour come last, on the few pixels that are left.
 """
 
@@ -28,8 +28,7 @@ from tasks.images.resample import RESAMPLERS, halve_chroma, resample
 
 __all__ = ["Limits", "Recipe", "Rendition", "render"]
 
-#: Raised by one whenever the same recipe would make visibly other pixels than before:
-#: stored renditions then count as out of date.
+#: Increase it whenever the same recipe would make visibly different pixels: stored renditions then count as outdated.
 ALGORITHM = 2
 
 _TURNS = {
@@ -45,14 +44,14 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to make: everything that determines the bytes of a rendition."""
+    """Everything that determines the bytes of a rendition."""
 
     box: tuple[int, int]  # pixels, width x height
     format: str | None = None  # "JPEG", "WEBP", "AVIF"…; None: the source's where browsers show it
-    quality: int | None = None  # 1 to 100; None: the format's measured default
-    effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the format's measured default
-    resampler: str = "pillow"  # or "simd": the same filter, other rounding, so no part of the digest
-    fit: str = "contain"  # all of the picture in the box; or "cover": the middle of it, in the box's shape
+    quality: int | None = None  # 1 to 100; None: the default of the format
+    effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the default of the format
+    resampler: str = "pillow"  # or "simd": the same filter with other rounding, so the digest leaves it out
+    fit: str = "contain"  # the whole picture in the box; or "cover": its middle, in the box's shape
 
     def __post_init__(self) -> None:
         known = self.format in (None, *WRITTEN) and self.resampler in RESAMPLERS and self.fit in FITS
@@ -69,7 +68,7 @@ class Recipe:
 def _digest(recipe: Recipe) -> str:
     defaults = [astuple(written) for written in WRITTEN.values()]
     facts = [ALGORITHM, recipe.box, recipe.format, recipe.quality, recipe.effort, defaults]
-    if recipe.fit != "contain":  # which was all there was, and is stored without a word of it
+    if recipe.fit != "contain":  # digests from before "cover" existed leave it out
         facts.append(recipe.fit)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
@@ -84,14 +83,14 @@ class Rendition:
     source_width: int  # pixels of the original as displayed, after its EXIF orientation
     source_height: int
     source_format: str  # "JPEG"
-    salvaged: str | None = None  # what was wrong with the file, although all of its picture was there
+    salvaged: str | None = None  # the damage of a file whose picture is complete
 
 
 def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:  # noqa: B008 - frozen
-    """Makes one rendition of an image file; of an animation or a document, of its first frame or page.
+    """Makes one rendition of an image file, and shows the first frame or page of an animation or document.
 
     Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage``, ``ImageTooLarge`` or
-    ``TooCostly``. Their texts do not name the object, since only the caller knows it.
+    ``TooCostly``. Their messages do not name the object, which only the caller knows.
     """
     try:
         return _render(data, recipe, limits)
@@ -101,7 +100,7 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
 
 def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's are about metadata, none of which is kept
+        warnings.simplefilter("ignore")  # Pillow warns of metadata, which renditions do not keep
         ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
         source = decode(data, recipe.box, limits, ycbcr=ycbcr, fit=recipe.fit)
         in_ycbcr = source.format == "JPEG" and source.image.mode == "YCbCr"
@@ -131,8 +130,8 @@ def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
 
 
 def _encoded(source: Decoded, image: Image.Image, recipe: Recipe) -> tuple[Format, bytes]:
-    """In the format that is asked for, or the source's; of what browsers don't show, in the smaller of the two that
-    may be: drawings and faxes are smaller as PNG, and sharper."""
+    """In the recipe's format, or the source's. Where browsers don't show the source's, in the smaller of JPEG and PNG:
+    drawings and faxes are smaller as PNG, and sharper."""
     indexed = source.image.mode in ("1", "P")
     choice = [recipe.format or source.format]
     if choice[0] not in WRITTEN:
@@ -145,6 +144,6 @@ def _encoded(source: Decoded, image: Image.Image, recipe: Recipe) -> tuple[Forma
 
 
 def _is_untouched(source: Decoded, image: Image.Image) -> bool:
-    """Whether the rendition shows the upload as it is: neither resized, turned, cut nor converted, and not damaged."""
+    """Whether the rendition shows an undamaged upload as it is: neither resized, turned, cut nor converted."""
     shown = source.target == source.size == image.size and source.turn == 1
     return shown and source.salvaged is None and is_srgb(source.image.mode, source.profile)

@@ -1,4 +1,4 @@
-"""To a smaller size: LANCZOS, on samples that can be averaged."""
+"""Resizes pictures with LANCZOS, on samples that can be averaged."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 Resize = Callable[[Image.Image, Size, Box | None], Image.Image]
 
-#: Major versions of Pillow whose memory `cykooz-resizer` was checked to understand.
+#: Major versions of Pillow whose memory layout `cykooz-resizer` was checked to understand.
 _SIMD_PILLOW = ("13",)
 
-#: How far a sample may be from Pillow's: each of the two passes rounds it, and LANCZOS may enlarge what the first did.
+#: How far a sample may be from Pillow's: each of the two passes rounds, and LANCZOS may enlarge the first rounding.
 _SIMD_ROUNDING = 2
 
-#: How many times the size that is wanted of chroma must be left when it has been averaged, so that LANCZOS has enough
-#: to work on. 12 megapixels lose 0.05 dB by it and the resize a tenth of its time; 1.0 would lose 0.1 dB.
+#: After averaging, chroma must still have this many times the wanted size, so that LANCZOS has enough to work on. That
+#: costs 12 megapixels 0.05 dB, and saves a tenth of the resize's time; 1.0 would cost 0.1 dB.
 _CHROMA_MARGIN = 1.25
 
-#: Rows that are converted at a time, so that a big picture never exists in two modes at once.
+#: Rows converted at a time, so that a big picture never exists in two modes at once.
 _STRIP_ROWS = 256
 
 
@@ -32,9 +32,9 @@ def pillow_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Imag
 
 
 def simd_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
-    """The same filter in SIMD instructions, from the optional package ``cykooz-resizer``.
+    """Applies the same filter with SIMD instructions, from the optional package ``cykooz-resizer``.
 
-    It works in Pillow's memory, whose layout is private to Pillow: see ``simd_problem``.
+    That package works in Pillow's memory, whose layout is private to Pillow: see ``simd_problem``.
     """
     from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 
@@ -49,15 +49,15 @@ def simd_resize(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
 
 
 def halve_chroma(image: Image.Image, size: Size, box: Box | None) -> Image.Image:
-    """A YCbCr picture at the given size, for a JPEG with 4:2:0 chroma: the luma with LANCZOS, and for every two by
-    two pixels the one sample of chroma that such a file keeps, which is averaged first and then resized with LANCZOS.
+    """Resizes a YCbCr picture for a JPEG with 4:2:0 chroma.
 
-    That takes 0.72 of the time that RGB takes, from 2000x1500 to 1024x768. What it loses is less than 0.1 dB of the
-    JPEG, on photos full of detail, 4:2:0 and 4:4:4, drafted or not (docs/images.md).
+    LANCZOS resizes the luma. Such a file keeps one sample of chroma for two by two pixels, so chroma is averaged first,
+    and LANCZOS resizes it to half the size. From 2000x1500 to 1024x768 that takes 0.72 of the time that RGB takes. The
+    JPEG loses less than 0.1 dB, on photos full of detail, 4:2:0 and 4:4:4, drafted or not (docs/images.md).
     """
     right, bottom = image.size if box is None else box[2:]  # a draft's box begins at (0, 0)
     half = max(1, size[0] // 2), max(1, size[1] // 2)
-    # Of an odd size the last column or row is left out, so that every sample lies where the encoder expects it.
+    # An odd last column or row is left out, so that every sample lies where the encoder expects it.
     right_even, bottom_even = right * min(1, 2 * half[0] / size[0]), bottom * min(1, 2 * half[1] / size[1])
     factor = max(2, int(min(right_even / half[0], bottom_even / half[1]) / _CHROMA_MARGIN))
     _, *chroma = image.reduce(factor).split()
@@ -68,7 +68,7 @@ def halve_chroma(image: Image.Image, size: Size, box: Box | None) -> Image.Image
 
 
 def _doubled(band: Image.Image, size: Size) -> Image.Image:
-    """Each sample two by two times; an odd last column or row repeats its neighbour."""
+    """Repeats each sample two by two times; an odd last column or row repeats its neighbour."""
     even = 2 * band.width, 2 * band.height
     doubled = band.resize(even, Image.Resampling.NEAREST)
     if even == size:
@@ -79,7 +79,7 @@ def _doubled(band: Image.Image, size: Size) -> Image.Image:
 
 
 def simd_problem() -> str | None:
-    """Why ``simd_resize`` must not be used here, if so."""
+    """The reason why ``simd_resize`` must not be used here, or None."""
     if find_spec("cykooz_resizer") is None:
         return "it needs the package cykooz-resizer, which is not installed here"
     if PIL.__version__.partition(".")[0] not in _SIMD_PILLOW:
@@ -91,7 +91,7 @@ def simd_problem() -> str | None:
 
 @lru_cache(maxsize=1)
 def _simd_agrees() -> bool:
-    """A layout of memory that was misread shows here, when a process starts, and not in someone's upload."""
+    """Whether both resamplers agree: if the layout was misread, this shows it at the start, not in someone's upload."""
     up, round_ = Image.linear_gradient("L"), Image.radial_gradient("L")
     inks = Image.merge("CMYK", (up, round_, up.transpose(Image.Transpose.ROTATE_90), up.point(lambda ink: ink // 2)))
     for mode in ("L", "RGB", "CMYK"):
@@ -113,13 +113,14 @@ def resample(
     levels: tuple[int, int] = (0, 65535),
     resize: Resize = pillow_resize,
 ) -> Image.Image:
-    """``box`` of the image at the given size, with 8 bits a sample: in its own mode where samples can be
-    averaged as they are (L, RGB, CMYK…), else in L, LA, RGB or RGBA. Always a new image, never a file.
+    """Resizes ``box`` of the image to the given size, with 8 bits a sample. Always returns a new image, never a file.
+
+    The image keeps its mode where samples can be averaged as they are (L, RGB, CMYK…), else becomes L, LA, RGB or RGBA:
 
     - Palette indices and single bits become colours first: their averages mean nothing, so Pillow would
       take the nearest neighbour.
-    - Alpha is multiplied in first and divided out last: the colour of transparent pixels must not show.
-    - Of 16-bit samples, ``levels`` become black and white; Pillow's ``convert("L")`` would clip at 255.
+    - Colours are multiplied by alpha first and divided last: the colour of transparent pixels must not show.
+    - ``levels`` are the 16-bit samples that become black and white; Pillow's ``convert("L")`` would clip at 255.
     """
     mode, prepare = _preparation(image, levels)
     if image.size == size:
@@ -154,8 +155,8 @@ def _preparation(image: Image.Image, levels: tuple[int, int]) -> tuple[str, Call
 def _in_strips(
     image: Image.Image, size: Size, mode: str, prepare: Callable[[Image.Image], Image.Image], resize: Resize
 ) -> Image.Image:
-    """First the widths, strip by strip, then the heights: just what one resize does inside, so the pixels
-    are the same, but only one strip at a time exists in the other mode."""
+    """Resizes the widths strip by strip, then the heights. One resize does the same inside, so the pixels are the same,
+    but only one strip at a time exists in the other mode."""
     narrow = Image.new(mode, (size[0], image.height))
     for top in range(0, image.height, _STRIP_ROWS):
         strip = prepare(image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height))))

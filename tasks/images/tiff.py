@@ -1,6 +1,6 @@
-"""TIFF: its tags are judged before Pillow guesses, which takes some kinds for others and publishes noise.
+"""Judges the tags of a TIFF before Pillow opens it, because Pillow confuses some kinds, and would show noise.
 
-What Pillow reads wrong is given to it in a form that it reads right, or refused with the tag and its value.
+Pillow gets such a kind in a form that it reads correctly; or it is refused with the tag and its value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUBSAMPLING, _KIND, _SUB, _DNG = 530, 254, 330, 50706
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR = 0, 1, 2, 5, 6
 _RAW, _WEBP = 1, 50001
-#: Filters of a sensor, and what is made of them without a picture's colours: raw photos.
+#: The photometric interpretations of raw photos: a sensor's filters, and linear raw.
 _SENSOR = (32803, 34892)
 _ASSOCIATED = 1
 
@@ -45,7 +45,7 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Tiff:
-    """A TIFF that may be decoded: how, and what is to be made of it then."""
+    """A TIFF that may be decoded, and how."""
 
     data: bytes
     found: Directory
@@ -75,7 +75,7 @@ def read(data: bytes, limits: Limits) -> Tiff:
 
 
 def load(tiff: Tiff) -> Image.Image:
-    """The picture, turned as its orientation says. Raises what Pillow raises."""
+    """The upright picture. Raises Pillow's errors."""
     if tiff.way == "planes":
         image = _from_planes(tiff)
     elif tiff.way == "grey-alpha-16":
@@ -91,7 +91,7 @@ def load(tiff: Tiff) -> Image.Image:
 
 
 def is_cut(found: Directory, size: int) -> bool:
-    """Whether pixels are where the file has ended already."""
+    """Whether pixels lie beyond the end of the file."""
     for offsets, counts in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES)):
         where, how_many = found.tags.get(offsets, ()), found.tags.get(counts, ())
         if any(at >= size for at in where):
@@ -104,7 +104,7 @@ def is_cut(found: Directory, size: int) -> bool:
 
 
 def unreadable(found: Directory) -> UnsupportedImage:
-    """For a combination that Pillow does not know, although each tag may be fine."""
+    """The error for a combination of tags that Pillow does not know, although each may be valid."""
     tags = (_PHOTOMETRIC, _BITS, _SAMPLES, _EXTRA, _COMPRESSION, _PLANAR, _FILL_ORDER)
     said = ", ".join(_said(found, tag) for tag in tags if tag in found.tags)
     return UnsupportedImage(f"The TIFF is of a kind that is not read: {said}.")
@@ -134,7 +134,7 @@ def _way(data: bytes, found: Directory) -> Tiff:
 
 
 def _plain(tiff: Tiff) -> Tiff:
-    """As it is; or, where just the header keeps Pillow from it, with another one."""
+    """The file unchanged; or with another header, where only the header keeps Pillow from reading it."""
     found, tags = tiff.found, {tag: tiff.found.tags[tag] for tag in tiff.found.tags if tag in directory.NEEDED}
     odd = {tag: tags[tag] for tag in tags if tag != _FORMAT} if 4 in tags.get(_FORMAT, ()) else tags
     if found.one(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO and _bits(found) == (16,) and found.order == ">":
@@ -153,7 +153,7 @@ def _bits(found: Directory) -> tuple[int, ...]:
 
 
 def _planes(tiff: Tiff) -> list[Image.Image]:
-    """Each sample's plane, as a grey picture of 8 bits. The planes' strips come one after the other."""
+    """Each sample's plane as an 8-bit grey picture. The strips of one plane follow those of another."""
     found, bits = tiff.found, _bits(tiff.found)
     pages = []
     for band, depth in enumerate(bits):
@@ -189,13 +189,13 @@ def _from_planes(tiff: Tiff) -> Image.Image:
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
-    """Of 16 bits the upper 8, as Pillow does with colours of 16 bits."""
+    """The upper 8 of 16 bits, as Pillow takes them of 16-bit colours."""
     high = 0 if image.mode == "I;16B" else 1
     return Image.frombytes("L", image.size, image.tobytes()[high::2])
 
 
 def _grey_alpha_16(tiff: Tiff) -> Image.Image:
-    """Pillow knows no such pixels; in memory they are four bytes each, like red, green, blue and alpha."""
+    """Reads 16-bit grey and alpha, which Pillow can't: a pixel is four bytes in memory, like 8-bit RGBA."""
     found = tiff.found
     tags = {tag: found.tags[tag] for tag in found.tags if tag in directory.NEEDED and tag != _FORMAT}
     as_bytes = {**tags, _BITS: (8, 8, 8, 8), _SAMPLES: (4,), _PHOTOMETRIC: (_RGB,), _EXTRA: (2,)}
@@ -216,7 +216,7 @@ def _grey_alpha_16(tiff: Tiff) -> Image.Image:
 
 
 def _opened(data: bytes, *, by_libtiff: bool = False) -> ImageFile.ImageFile:
-    """``by_libtiff``: uncompressed, but stored in blocks of several pixels, which only libtiff takes apart."""
+    """``by_libtiff``: for uncompressed pixels in blocks of several, which only libtiff unpacks."""
     with _opening:  # a setting of the module; it is read when a file is opened
         TiffImagePlugin.READ_LIBTIFF = by_libtiff
         try:
@@ -226,25 +226,25 @@ def _opened(data: bytes, *, by_libtiff: bool = False) -> ImageFile.ImageFile:
 
 
 def _strip_bytes(found: Directory) -> int:
-    """Of one strip or tile when it is unpacked."""
+    """The size of one unpacked strip or tile."""
     bits = _bits(found)
     sample_bits = bits[0] if found.one(_PLANAR, 1) == 2 else sum(bits)
     if found.one(_PHOTOMETRIC, 0) == _YCBCR:
-        sample_bits = 32  # they are unpacked to colours
+        sample_bits = 32  # libtiff unpacks them to RGBA
     width = found.one(_TILE_WIDTH, found.one(_WIDTH, 0))
     rows = found.one(_TILE_HEIGHT, min(found.one(_ROWS, found.one(_HEIGHT, 0)), found.one(_HEIGHT, 0)))
     return (width * sample_bits + 7) // 8 * rows
 
 
 def _weight(tiff: Tiff) -> tuple[str, float]:
-    """What a pixel counts, in units of the 4 bytes that one takes in memory, and the name of that kind."""
+    """The kind for ``Limits.check_pixels``, and the weight of its pixels."""
     found = tiff.found
     if tiff.way in ("planes", "grey-alpha-16"):
         return "TIFF in planes", 3.0
     name, weight = "TIFF", 1.0
     if found.one(_COMPRESSION, 1) != _RAW:
         strips = _strip_bytes(found) / (4 * found.one(_WIDTH, 1) * found.one(_HEIGHT, 1))
-        if strips > 0.5:  # unpacked as a whole before it is read
+        if strips > 0.5:  # libtiff unpacks a strip as a whole
             name, weight = "TIFF in large strips", weight + strips
     if found.one(_ORIENTATION, 1) != 1:
         name, weight = f"turned {name}", weight + 1
@@ -252,7 +252,7 @@ def _weight(tiff: Tiff) -> tuple[str, float]:
 
 
 def _refuse_raw_photos(data: bytes, found: Directory) -> None:
-    """Their first directory is often a small preview, which is not what anybody wants to see."""
+    """The first directory of a raw photo is often a small preview, which nobody wants as a rendition."""
     inner = [directory.read_at(data, at, found) for at in found.tags.get(_SUB, ())[:16]]
     sensors = [part for part in (found, *inner) if part is not None and part.one(_PHOTOMETRIC, 0) in _SENSOR]
     if _DNG in found.tags or sensors:

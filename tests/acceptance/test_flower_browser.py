@@ -31,8 +31,9 @@ except ImportError:  # then the fixture skips
 
 from pipeline.local.stack import INPUT_BUCKET
 from tests.support.aws_process import ROOT
-from tests.support.browser import chromium
+from tests.support.browser import accessibility_violations, chromium
 from tests.support.waiting import wait_until
+from tests.unit.test_dead_letters import task
 
 pytestmark = pytest.mark.browser
 
@@ -102,6 +103,14 @@ class Visit:
             aws_access_key_id="local",
             aws_secret_access_key="local",
         )
+
+    def complaints(self) -> list[str]:
+        """What the browser has said since the last call, such as a violation of the content security policy."""
+        return [str(entry["message"]) for entry in self.browser.get_log("browser")]
+
+    def own_violations(self) -> list[str]:
+        """What axe finds in a page but for Flower's navigation, which is not ours."""
+        return accessibility_violations(self.browser, "main")
 
     def celery(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "celery", "-A", "pipeline", *arguments]
@@ -205,6 +214,97 @@ def test_a_failed_task_says_why_in_the_table_and_on_its_page(visit: Visit) -> No
     assert "etag" not in shown.lower()  # no payload
 
 
+def test_the_columns_fit_a_window_of_1400_pixels(visit: Visit) -> None:
+    size = visit.browser.get_window_size()
+    visit.browser.set_window_size(1400, 1180)
+    try:
+        visit.open("/tasks")
+        visit.click("[data-task-state='']")
+        visit.wait("#tasks-table tbody", "rocket.jpg")
+        script = """const table = document.querySelector(".dataTables_scrollBody");
+            return [table.scrollWidth - table.clientWidth, innerWidth]"""
+        over, width = visit.ask(script)
+        assert width <= 1400
+        assert over == 0
+        assert set(visit.rows()[0]) >= {"NAME", "ARGS", "KWARGS", "STATE", "RESULT", "RUNTIME", "RECEIVED", "WORKER"}
+    finally:
+        visit.browser.set_window_size(size["width"], size["height"])
+
+
+def test_a_row_leads_to_its_object_which_is_made_again(visit: Visit) -> None:
+    visit.open("/tasks")
+    visit.click("[data-task-state=FAILURE]")
+    wait_until(lambda: len(visit.rows()) == 1, "the failed task alone is listed")
+    visit.click("#tasks-table tbody td a[href*='/object']")
+    visit.wait("#object-verdict", "^Failed: ")
+    assert visit.browser.find_element("id", "object-uri").get_attribute("value").endswith("/broken-upload.jpg")
+    assert visit.own_violations() == []
+    visit.click("#object-make")
+    visit.wait("#notice", "is enqueued")
+
+    def failed_again() -> bool:
+        visit.browser.refresh()
+        states = visit.texts("#object-tasks tbody td:nth-child(2)")
+        return states.count("FAILURE") >= 2
+
+    wait_until(failed_again, "the object has failed again")
+    assert visit.texts("#notice") == []
+    visit.picture("object", 860)
+    visit.click("#object-tasks tbody a")
+    visit.wait(".detail-list", "TruncatedImage")
+    visit.click(".detail-list pre a")  # and back, from the task's arguments
+    visit.wait("#object-verdict", "^Failed: ")
+
+
+def test_a_red_row_leads_to_the_letters_of_hostile_keys_and_their_buttons(visit: Visit) -> None:
+    s3, sqs = visit.client("s3"), visit.client("sqs")
+    hostile = "<img src=x onerror=alert(1)>\"'.jpg"
+    s3.put_object(Bucket=INPUT_BUCKET, Key="lost.jpg", Body=(SAMPLES / "rocket.jpg").read_bytes())
+    dead = sqs.get_queue_url(QueueName=f"{visit.environ['QUEUE_PREFIX']}tasks-dlq")["QueueUrl"]
+    for key in (hostile, "lost.jpg"):
+        sqs.send_message(QueueUrl=dead, MessageBody=task(f"s3://{INPUT_BUCKET}/{key}"))
+    visit.open("/broker")
+    visit.wait("#queue-table .table-danger", "tasks-dlq")
+    assert visit.own_violations() == []
+    assert visit.texts("#broker-place")[0].startswith(visit.environ["QUEUE_PREFIX"])
+    visit.picture("broker-red", 480)
+    visit.click("#queue-table .table-danger a")
+    visit.wait("#letters-table tbody", re.escape(hostile))
+    visit.wait("#letters-table tbody", "lost.jpg")
+    assert visit.own_violations() == []
+    visit.picture("letters", 560)
+    row = "//tr[contains(., 'lost.jpg')]"
+    visit.browser.find_element("xpath", f"{row}//button[.='Make again']").click()
+    visit.wait("#notice", "is enqueued")
+    visit.browser.find_element("xpath", f"{row}//button[.='Redrive']").click()
+    visit.wait("#notice", "1 dead letter sent back")
+    visit.browser.find_element("partial link text", "<img").click()
+    visit.wait("#object-verdict", "does not exist")
+    assert visit.own_violations() == []
+    assert visit.complaints() == []
+    sqs.purge_queue(QueueUrl=dead)
+
+
+def test_no_page_is_hindered_by_the_content_security_policy(visit: Visit) -> None:
+    visit.open("/workers")
+    visit.wait("#workers-table tbody", "local@")
+    (worker,) = (name for name in visit.texts("#workers-table tbody td:first-child") if name.startswith("local@"))
+    visit.complaints()
+    for path in ("/", "/workers", f"/worker/{worker}", "/tasks", "/broker", "/object", "/dead-letters/events"):
+        visit.open(path)
+        visit.wait("nav", "Workers")
+        assert visit.complaints() == [], path
+    visit.click("#theme-toggle")
+    visit.click("[data-bs-theme-value=dark]")
+    assert visit.ask("return document.documentElement.dataset.bsTheme") == "dark"
+    for path in ("/object?uri=rocket.jpg", "/broker", "/dead-letters/events"):
+        visit.open(path)
+        assert visit.own_violations() == [], path
+    visit.picture("dark", 640)
+    visit.click("#theme-toggle")
+    visit.click("[data-bs-theme-value=light]")
+
+
 def test_the_pool_grows_by_the_button(visit: Visit) -> None:
     (name,) = (row for row in visit.celery("inspect", "ping").split() if row.startswith("second@"))
     name = name.rstrip(":")
@@ -235,7 +335,7 @@ def test_the_broker_page_shows_depths_and_a_task_is_revoked(visit: Visit) -> Non
 
     visit.open("/broker")
     visit.wait("#queue-table tbody", r"events\s.*events-dlq\s.*tasks\s.*tasks-dlq\s")
-    visit.wait("#queue-table #tasks", r"tasks\s+[1-9]")
+    visit.wait("#queue-table #tasks", r"tasks\s+workers\s.*[1-9]")
     visit.picture("broker", 480)
 
     waiting: list[str] = []

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.local import sheet
 from pipeline.local.results import FileResult, FileState, OutputFile
 from tests.support.browser import accessibility_violations, chromium
+from tests.support.live_page import KEY, LivePage, live_page
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -42,6 +43,9 @@ class Page:
     def choose(self, field: str, value: str) -> None:
         script = "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
         self.ask(f"{script} field.dispatchEvent(new Event(arguments[2], {{bubbles: true}}))", field, value, "change")
+
+    def click(self, field: str) -> None:
+        self.ask("document.getElementById(arguments[0]).click()", field)
 
     def press(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
@@ -251,3 +255,49 @@ def test_thousands_of_photos_open_search_sort_and_turn_without_a_stutter(page: P
         print(f"interactive after {ready:.0f} ms, long tasks of {long} ms, {page.ask(elements)} elements")
     finally:
         page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.fixture
+def live(page: Page, tmp_path: Path) -> Iterator[LivePage]:
+    page.look()
+    with live_page(tmp_path / "out") as found:
+        page.browser.get(found.url)
+        wait_until(lambda: page.names() == [KEY], "the photo is shown", 30)
+        yield found
+
+
+def test_photos_appear_and_disappear_as_the_run_goes_on(page: Page, live: LivePage) -> None:
+    live.board.put(FileResult("new.jpg", FileState.FAILED, "the end is missing", "upload it again"))
+    wait_until(lambda: page.names() == ["new.jpg", KEY], "the new photo is shown", 30)
+    assert page.ask("return document.getElementById('failed').innerText") == "1"
+    live.board.remove(KEY)
+    wait_until(lambda: page.names() == ["new.jpg"], "the removed photo is not shown", 30)
+
+
+def test_a_photo_is_tried_and_its_settings_are_used(page: Page, live: LivePage) -> None:
+    page.ask("document.querySelector('.open').click()")
+    page.choose("try-format", "webp")
+    page.choose("try-box", "50x50")
+    page.click("try")
+    shown = "return document.getElementById('trial-bytes')?.innerText ?? ''"
+    wait_until(lambda: "WEBP, 50 × 38" in page.ask(shown), "the trial is shown", 60)
+    width = "return document.getElementById('after').naturalWidth"
+    wait_until(lambda: page.ask(width) == 50, "its picture is shown", 30)
+    page.click("show-setting")
+    assert accessibility_violations(page.browser) == []
+    setting = "return document.getElementById('setting').innerText"
+    assert page.ask(setting) == 'export RENDITIONS="resized=50x50:webp"'
+    page.click("use")
+    assert live.orders.get(timeout=60) == "resized=50x50:webp"
+    page.choose("try-box", "enormous")
+    page.click("try")
+    error = "return document.getElementById('trial-error')?.innerText ?? ''"
+    wait_until(lambda: "is no box" in page.ask(error), "the error is shown", 60)
+
+
+def test_a_run_that_has_ended_is_said(page: Page, tmp_path: Path) -> None:
+    with live_page(tmp_path / "ends") as found:
+        page.browser.get(found.url)
+        wait_until(lambda: page.names() == [KEY], "the photo is shown", 30)
+    said = "return document.getElementById('progress').innerText"
+    wait_until(lambda: "has ended" in page.ask(said), "the page says that the run has ended", 30)

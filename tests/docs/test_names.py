@@ -24,8 +24,11 @@ from tests.stack.template import Stack
 #: In capitals like a setting, and somebody else's.
 FOREIGN = {
     "AWS_CA_BUNDLE": "any AWS client's",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "any AWS client's",
     "AWS_ENDPOINT_URL": "any AWS client's",
+    "AWS_PROFILE": "any AWS client's",
     "AWS_REGION": "any AWS client's",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "any AWS client's",
     "CAPABILITY_IAM": "CloudFormation's",
     "HTTPS_PROXY": "any program's",
     "DEPLOYMENT_BLOCKED": "an answer of ECS",

@@ -110,13 +110,13 @@ def test_of_two_input_buckets_each_has_its_own_renditions(world: Synthetic) -> N
     assert audited(both)[1] == {Status.ORPHANED: {"gone.jpg"}, Status.FAILED: {"same.jpg"}}
 
 
-def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> None:
-    every = list(keys(10_000))
-    assert len(set(every)) == 10_000
+def test_thousands_of_objects_and_what_was_tampered_with(world: Synthetic) -> None:
+    every = list(keys(4_000))
+    assert len(set(every)) == 4_000
     for key in every:
         world.done(key)
     world.wait(days=2)
-    pick = iter(every[37::97])
+    pick = iter(every[37::53])
     wanted: dict[Status, set[str]] = {status: set() for status in Status}
 
     def some(count: int, status: Status) -> Iterator[str]:
@@ -149,13 +149,13 @@ def test_ten_thousand_objects_and_what_was_tampered_with(world: Synthetic) -> No
     report, found = audited()
     wanted[Status.SKIPPED] = {"notes.txt"}
     assert found == {status: keys_ for status, keys_ in wanted.items() if keys_}
-    assert report.counts[Status.DONE] == 10_000 - 15 - 5 - 15 - 15 - 20
+    assert report.counts[Status.DONE] == 4_000 - 15 - 5 - 15 - 15 - 20
     assert {reason: count for (status, reason), count in report.reasons.items() if status is Status.FAILED}.keys() == {
         "truncated",
         "not-an-image",
     }
     assert report.requests == world.s3.requests  # what it says is what it did
-    assert report.requests["ListObjectsV2"] == 3 * 10 + 1  # pages of a thousand
+    assert report.requests["ListObjectsV2"] == 3 * 4 + 1  # pages of a thousand
     assert report.requests["HeadObject"] < 400, "the listing alone should answer for what is in order"
 
 
@@ -172,7 +172,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(monkeypatch: pytest.Mon
             tracemalloc.stop()
 
     peak(1_000)
-    assert peak(8_000) < peak(2_000) * 1.2
+    assert peak(5_000) < peak(2_000) * 1.2
 
 
 class Endless(S3Model):

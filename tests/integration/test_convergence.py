@@ -15,8 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from pipeline.core.names import failure_key
 from pipeline.testing.model import INPUT, INTERRUPTS, Attempt, PipelineModel
 from tests.support import own_route
+from tests.support.injection import terse
 from tests.support.objects import CONTENTS, PICTURES, expected
 
+__all__ = ["terse"]
+pytestmark = pytest.mark.usefixtures("terse")
 #: Of each example, episodes; of the run, examples. The run by hand: CONVERGENCE_EXAMPLES=5000.
 STEPS = 10
 EXAMPLES = int(os.environ.get("CONVERGENCE_EXAMPLES", "25"))

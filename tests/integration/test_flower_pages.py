@@ -247,6 +247,8 @@ def test_inline_scripts_carry_the_nonce_of_their_response(flower: FlowerApp) -> 
 
 def test_under_a_prefix_all_links_have_it(stack: Settings) -> None:
     with installed_flower(make_app(stack), url_prefix="behind/it") as flower:
+        start = flower.get("/behind/it")
+        assert (start.status, start.headers["Location"]) == (302, "/behind/it/")
         page = flower.get("/behind/it/object")
         assert page.status == 200
         added = re.findall(r'"(/[^"]*added/[^"]*)"', page.text)

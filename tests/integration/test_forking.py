@@ -56,10 +56,10 @@ def test_a_child_that_is_forked_during_the_first_publish_publishes_too(aws_serve
     """The parent's first request gets no answer before the child has ended."""
     code = """
 import http.client, json, os, threading
-from pipeline.sqs import forking
+from pipeline.aws import forks
 from tasks import mail
 
-forking.WAIT_S = 600
+forks.WAIT_S = 600
 asked, go_on, expired = threading.Event(), threading.Event(), []
 answer = http.client.HTTPConnection.getresponse
 

@@ -20,7 +20,7 @@ from tests.support.aws_process import ROOT
 from tests.support.chain import BRIDGE, WORKER, Chain, chain
 from tests.support.waiting import text_of, wait_until
 
-#: Loaded for others: all of Celery's commands, its prompt, Flower, the verbs' tables, the tests. Not in the image: pycurl.
+#: Loaded for others: Celery's commands, its prompt, Flower, the verbs' tables, the tests. The image has no pycurl.
 OF_OTHERS = {"celery.bin.celery", "click_repl", "prompt_toolkit", "flower", "tornado", "prometheus_client"}
 OF_OTHERS |= {
     "pycurl",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pipeline.testing.model import INTERRUPTS
+from tests.support.injection import terse
 from tests.support.model_storm import model_storm
 
+__all__ = ["terse"]
 UPLOADS = 250
 
 
 def test_a_storm_of_faults_loses_nothing_and_leaves_nothing_old_or_orphaned(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], terse: None
 ) -> None:
     account = model_storm(UPLOADS)
     assert account.is_clean, str(account)

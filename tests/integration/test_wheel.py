@@ -6,13 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.local.stack import Emulator
+from tests.support.aws_process import AwsServer
+from tests.support.stage import aws_server
+from tests.support.waiting import text_of, wait_until
+from tests.support.worker import Worker
+
+__all__ = ["aws_server"]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())
@@ -99,3 +107,31 @@ def test_local_without_its_extra_names_the_extra(installed: Path, tmp_path: Path
     status, shown = run(installed, tmp_path, "-c", code)
     assert status == 1, shown
     assert f"{COMMAND}[local]" in shown
+
+
+def test_the_shop_runs_from_the_wheel_alone(installed: Path, tmp_path: Path, aws_server: AwsServer) -> None:
+    """In an environment of its own, which has the wheel, and what the tests have of others."""
+    home, shop = tmp_path / "env", tmp_path / "shop"
+    venv.create(home, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    site.joinpath("packages.pth").write_text(f"{installed}\n{sysconfig.get_path('purelib')}\n")
+    shutil.copytree(ROOT / "examples" / "shop", shop, ignore=shutil.ignore_patterns("__pycache__"))
+    for queue in ("orders", "mails"):
+        aws_server.make_queue(f"wheel-{queue}")
+    python = str(home / "bin" / "python")
+    env = {"SHOP_PREFIX": "wheel-", "SHOP_POLL_WAIT_S": "1", "PYTHONPATH": ""}
+    with Worker(aws_server, shop, "-c", "1", app="tasks", env=env, cwd=shop, python=python) as worker:
+        worker.wait_ready()
+        done = subprocess.run(
+            [python, "-c", "import pipeline, tasks; tasks.order.delay(1); print(pipeline.__file__, tasks.__file__)"],
+            cwd=shop,
+            env={**os.environ, **aws_server.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.stdout.split() == [str(installed / "pipeline" / "__init__.py"), str(shop / "tasks.py")], done.stderr
+        wait_until(lambda: "mail: order 1 is on its way" in text_of(shop / "books.txt"), "the order and its mail")
+        worker.send_signal()
+        assert worker.wait_exit() == 0

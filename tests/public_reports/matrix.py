@@ -13,12 +13,11 @@ BEGINS, ENDS = "<!-- matrix: python -m tests.public_reports -->\n", "<!-- end of
 class Cell:
     what: str
     how: str
-    test: str = ""  # path::name; empty: no test runs it
+    test: str  # path::name
 
     @property
     def row(self) -> str:
-        by = f"`{self.test.rpartition('/')[2]}`" if self.test else "no test"
-        return f"| {self.what} | {self.how} | {by} |"
+        return f"| {self.what} | {self.how} | `{self.test.rpartition('/')[2]}` |"
 
 
 SHOP, CASES, WORKER = (
@@ -34,20 +33,29 @@ CELLS = (
         "supported; a thread can't be ended, so there is no hard time limit",
         f"{SHOP}::test_other_pools",
     ),
-    Cell("pools gevent and eventlet", "refused at the start", f"{CASES}test_receiving.py::test_gevent_is_refused"),
+    Cell(
+        "pool gevent",
+        "refused at the start",
+        f"{CASES}test_options.py::test_what_is_refused_is_a_sentence_before_the_worker_starts",
+    ),
+    Cell(
+        "pool eventlet",
+        "refused at the start; tried by its name, not installed",
+        f"{CASES}test_receiving.py::test_eventlet_is_refused",
+    ),
     Cell("FIFO queues", "refused", f"{CASES}test_install.py::test_a_fifo_queue_is_refused"),
     Cell("several queues", "supported", f"{SHOP}::test_a_day_in_the_shop"),
     Cell("queues chosen (-Q)", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell(
         "a queue that there is not, or that is not for tasks (-Q)",
         "refused",
-        f"{CASES}test_options.py::test_a_wrong_queue_is_a_sentence_before_the_worker_starts",
+        f"{CASES}test_options.py::test_what_is_refused_is_a_sentence_before_the_worker_starts",
     ),
     Cell("autoscale", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell("max-tasks-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell("max-memory-per-child", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell("beat in the worker (-B)", "supported", f"{CASES}test_options.py::test_worker_options"),
-    Cell("celery multi", "as Celery does it"),
+    Cell("celery multi", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell(
         "a proxy (`HTTPS_PROXY`)",
         "supported",
@@ -59,7 +67,24 @@ CELLS = (
         "tests/integration/test_trust.py::test_an_own_ca_is_trusted_where_aws_is_told_to",
     ),
     Cell("a session token", "supported", f"{CASES}test_sending.py::test_the_session_token_is_sent"),
-    Cell("a profile, container and web identity credentials, IPv6", "as boto3 does it"),
+    Cell("a profile (`AWS_PROFILE`)", "supported", "tests/integration/test_credentials.py::test_a_profile"),
+    Cell(
+        "credentials of a container (`AWS_CONTAINER_CREDENTIALS_FULL_URI`)",
+        "supported",
+        "tests/integration/test_credentials.py::test_a_container",
+    ),
+    Cell(
+        "a web identity (`AWS_WEB_IDENTITY_TOKEN_FILE`)",
+        "supported",
+        "tests/integration/test_credentials.py::test_a_web_identity",
+    ),
+    Cell(
+        "an endpoint with an address of IPv6",
+        "supported",
+        "tests/integration/test_credentials.py::test_an_address_of_ipv6",
+    ),
+    Cell("Django", "supported", "tests/integration/test_hosts.py::test_django"),
+    Cell("gunicorn with --preload", "supported", "tests/integration/test_hosts.py::test_gunicorn_with_preload"),
     Cell(
         "a program that forks while its threads publish",
         "supported",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,11 @@ import pytest
 
 from pipeline.sqs import ConfigError, install
 from pipeline.sqs.worker.task_queues import check_chosen_queues
-from tests.acceptance.test_shop import HOST, Shop, shop
+from tests.acceptance.test_shop import Shop, shop
 from tests.public_reports.test_sending import made_app
 from tests.support.aws_process import ROOT
-from tests.support.waiting import wait_until
-from tests.support.worker import Worker
+from tests.support.waiting import text_of, wait_until
+from tests.support.worker import READY
 
 __all__ = ["shop"]
 
@@ -24,28 +23,50 @@ OPTIONS = ("--autoscale=3,1", "--max-tasks-per-child=2", "--max-memory-per-child
 
 
 def test_worker_options(shop: Shop, tmp_path: Path) -> None:
-    schedule = ("--schedule", str(tmp_path / "beat"))
-    with Worker(
-        shop.server, shop.folder, *OPTIONS, *schedule, "-n", HOST, app="tasks", env=shop.env, cwd=shop.folder
-    ) as worker:
-        worker.wait_ready()
-        shop.run(
-            "from tasks import app, order\nfrom pipeline.sqs import batched\n"
-            "with batched(app):\n    [order.delay(number) for number in range(12)]\nprint(json.dumps(1))"
-        )
-        wanted = {f"mail: order {number} is on its way" for number in range(12)}
-        wait_until(lambda: wanted <= set(shop.books()), "all orders, by processes that end after two tasks each", 90)
-        worker.send_signal()
-        assert worker.wait_exit(60) == 0
-    assert sorted(line for line in shop.books() if line.startswith("order")) == sorted(
-        f"order {number}" for number in range(12)
+    """With ``celery multi``, so that the worker is a daemon, which the fixture of all tests ends if this one fails."""
+    log, pid = tmp_path / "multi.log", tmp_path / "multi.pid"
+    multi = (f"--pidfile={pid}", f"--logfile={log}")
+    celery(
+        shop, "multi", "start", "w1", "-A", "tasks", *multi, *OPTIONS, "--loglevel=INFO", f"--schedule={tmp_path}/beat"
     )
-    assert json.dumps(shop.server.depth("shop-orders")) == "[0, 0, 0]"
+    wait_until(lambda: READY in text_of(log), "the worker is ready")
+    shop.run(
+        "from tasks import app, order\nfrom pipeline.sqs import batched\n"
+        "with batched(app):\n    [order.delay(number) for number in range(5)]\nprint(json.dumps(1))"
+    )
+    wanted = {f"mail: order {number} is on its way" for number in range(5)}
+    wait_until(lambda: wanted <= set(shop.books()), "all orders, by processes that end after two tasks each")
+    celery(shop, "multi", "stopwait", "w1", *multi)
+    assert not pid.exists()
+    assert sorted(line for line in shop.books() if line.startswith("order")) == sorted(
+        f"order {number}" for number in range(5)
+    )
+    assert shop.server.depth("shop-orders") == (0, 0, 0)
 
 
-def test_a_wrong_queue_is_a_sentence_before_the_worker_starts() -> None:
+def celery(shop: Shop, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "orders,misspelt"],
+        [sys.executable, "-m", "celery", *arguments],
+        cwd=shop.folder,
+        env={**os.environ, **shop.env},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-Q", "orders,misspelt"), "Error: -Q orders,misspelt: the app's queues are orders, mails"),
+        (("--pool", "gevent"), "Error: pool gevent is not supported: it has no event loop, so nothing would keep its "),
+    ],
+)
+def test_what_is_refused_is_a_sentence_before_the_worker_starts(options: tuple[str, ...], says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", "worker", *options],
         cwd=ROOT / "examples" / "shop",
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -54,7 +75,8 @@ def test_a_wrong_queue_is_a_sentence_before_the_worker_starts() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["Error: -Q orders,misspelt: the app's queues are orders, mails"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(says)
 
 
 @pytest.mark.parametrize("queue", ["mails-dlq", "0123456789abcdef0123-pidbox"])

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -35,6 +36,8 @@ FOREVER_S = 3600.0
 class Fault:
     """What to do to the next ``times`` requests of ``action`` (-1: to all) on queues whose name contains ``queue``.
 
+    ``caller``: only to those that are signed with this access key.
+
     ``kind``: ``error`` answers ``status`` with ``code``; ``hang`` never answers; ``drop`` closes the
     connection; ``lose_reply`` does the work and then closes the connection; ``entries`` fails every entry of
     a batch call with ``code``; ``first_entry`` only the first one.
@@ -46,9 +49,12 @@ class Fault:
     times: int = 1
     status: int = 503
     code: str = "ServiceUnavailable"
+    caller: str = ""
 
-    def hits(self, action: str, queue: str) -> bool:
+    def hits(self, action: str, queue: str, caller: str) -> bool:
         if self.times == 0 or self.action not in ("*", action) or self.queue not in queue:
+            return False
+        if self.caller not in ("", caller):
             return False
         self.times -= 1 if self.times > 0 else 0
         return True
@@ -68,8 +74,8 @@ class State:
         self.waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.moves: dict[str, dict[str, Any]] = {}  # message move tasks, by handle
 
-    def fault(self, action: str, queue: str) -> Fault | None:
-        return next((fault for fault in self.faults if fault.hits(action, queue)), None)
+    def fault(self, action: str, queue: str, caller: str = "") -> Fault | None:
+        return next((fault for fault in self.faults if fault.hits(action, queue, caller)), None)
 
     def wake(self, queue: str) -> None:
         for waiter in self.waiters.pop(queue, []):
@@ -383,7 +389,7 @@ class AwsHandler(tornado.web.RequestHandler):
         self._state.calls[f"{self._caller()} {action} {name}"] += 1
         if self._state.latency_s:
             await asyncio.sleep(self._state.latency_s)
-        fault = self._state.fault(action, name)
+        fault = self._state.fault(action, name, self._caller())
         if fault is None:
             return None
         self._state.counts[f"fault {action} {name}"] += 1
@@ -467,6 +473,8 @@ async def serve(port: int = 0) -> None:
     sockets = tornado.netutil.bind_sockets(port, "127.0.0.1")
     state.port = sockets[0].getsockname()[1]
     server.add_sockets(sockets)
+    with suppress(OSError):  # a machine without IPv6
+        server.add_sockets(tornado.netutil.bind_sockets(state.port, "::1"))
     print(f"http://127.0.0.1:{state.port}", flush=True)
     await asyncio.Event().wait()
 

@@ -48,13 +48,17 @@ def chromium(profile: Path) -> Iterator[Any]:
         page.quit()
 
 
-def accessibility_violations(browser: Any) -> list[str]:
-    """What axe finds wrong with the page as it is now: a line for each element, with the rule."""
+def accessibility_violations(browser: Any, within: str = "html") -> list[str]:
+    """What axe finds wrong with the page as it is now, or the part of it that a CSS selector names.
+
+    A line for each element, with the rule.
+    """
     if not AXE.exists():
         pytest.skip("axe-core is not installed: run `make browser`")
     browser.execute_script(AXE.read_text(encoding="utf-8"))
     found: dict[str, Any] = browser.execute_async_script(
-        "const done = arguments[0]; axe.run(document).then(done, error => done({failed: String(error)}))"
+        "const done = arguments[1]; axe.run(arguments[0]).then(done, error => done({failed: String(error)}))",
+        within,
     )
     assert "failed" not in found, found
     return [

@@ -31,6 +31,7 @@ class Worker:
         env: Mapping[str, str] | None = None,
         name: str = "worker",
         cwd: Path = ROOT,
+        python: str = sys.executable,
     ) -> None:
         self._cwd = cwd
         self.trace_path = folder / "trace"
@@ -43,7 +44,7 @@ class Worker:
             "HEALTH_FOLDER": str(folder),
             **(env or {}),
         }
-        self._command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO", *options]
+        self._command = [python, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO", *options]
 
     def __enter__(self) -> Self:
         with self.log_path.open("a") as log:

@@ -6,6 +6,7 @@ The expected values were drawn by it (``benchmarks.referee``), not computed here
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def assert_near(found: tuple[tuple[int, ...], ...], expected: tuple[tuple[int, .
 )
 def test_png(chunks: dict[str, bytes], expected: tuple[tuple[int, ...], ...]) -> None:
     assert_near(shown(png(24, 8, 8, 2, ROWS, **chunks)), expected)
+
+
+@pytest.mark.parametrize("name", ["gAMA", "cICP", "iCCP"])
+def test_what_comes_after_the_pixels_says_nothing(name: str) -> None:
+    """Chunks of colour must come before them (PNG, third edition, 5.6); browsers have begun to draw by then."""
+    contents = {"gAMA": gama(1), "cICP": bytes((12, 13, 0, 1)), "iCCP": b"-\0\0" + zlib.compress(rgb_profile())}
+    plain, described = png(24, 8, 8, 2, ROWS), png(24, 8, 8, 2, ROWS, **{name: contents[name]})
+    at, end = described.index(name.encode()) - 4, described.index(b"IDAT") - 4
+    late = plain[:-12] + described[at:end] + plain[-12:]
+    assert shown(described) != shown(plain)
+    assert render(late, BOX) == render(plain, BOX)
 
 
 def test_a_profile_goes_before_gamma_and_numbers_go_before_a_profile() -> None:

@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.core.errors import DamagedImage, PermanentError, TruncatedImage
 from tasks.images.render import Recipe, render
+from tests.support.heifs import with_split_properties
 from tests.support.pictures import encoded, png, quadrants
 from tests.unit.test_images_dangerous import detailed
 
@@ -160,3 +161,25 @@ def test_grey_rows_are_never_published() -> None:
             with pytest.raises(PermanentError) as caught:
                 render(data[: len(data) * part // 10] + end, BOX)
             assert caught.value.reason == "truncated"
+
+
+# AVIF
+
+
+def test_properties_in_a_box_for_each_item_are_read() -> None:
+    """libavif refuses such files, and browsers show them."""
+    image = detailed()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    data = encoded(image, "AVIF", speed=10)
+    split = with_split_properties(data)
+    assert split.count(b"ipma") == data.count(b"ipma") + 1
+    rendition = render(split, BOX)
+    assert rendition.data == render(data, BOX).data
+    assert rendition.salvaged == "the properties of its pictures are in several lists (ipma)"
+
+
+def test_lists_of_properties_that_can_not_be_joined_are_damage() -> None:
+    split = bytearray(with_split_properties(encoded(detailed().convert("RGBA").rotate(3), "AVIF", speed=10)))
+    split[split.rindex(b"ipma") + 4] = 1  # its version: the numbers of items are of another width
+    with pytest.raises(DamagedImage):
+        render(bytes(split), BOX)

@@ -117,7 +117,8 @@ def test_the_broker_layer_is_a_package_by_itself() -> None:
 )
 def test_what_looks_at_objects_knows_only_routes_and_outputs(module: str) -> None:
     """Nothing of the images there: what holds for them holds for what users declare."""
-    tried_out = module == "pipeline.operations.adopt.survey"  # which runs the image code on a sample
+    # They run the image code, on a sample and on the photo that a person tries.
+    tried_out = module in ("pipeline.operations.adopt.survey", "pipeline.local.workbench")
     for imported in own_imports(module):
         assert not imported.startswith("pipeline.images"), f"{module} imports {imported}"
         assert tried_out or imported.partition(".")[0] != "tasks", f"{module} imports {imported}"

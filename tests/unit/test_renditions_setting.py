@@ -16,6 +16,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.source import Source
 from pipeline.images import images
 from pipeline.images.renditions import MAX_SIDE, Declared, declared, parse
+from pipeline.images.spelling import spelled
 from tasks.images.recipes import recipes
 from tasks.images.render import Recipe
 
@@ -181,3 +182,26 @@ def test_through_the_list_of_settings_of_the_stack() -> None:
     found = Settings.from_env({"PIPELINE_SETTINGS": f"QUALITY=70; RENDITIONS={FIVE}"})
     assert declared(found)[0].name == "large@2x"
     assert declared(found)[0].quality == 70
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"RESIZE_BOX": "500x400", "QUALITY": "70", "OUTPUT_FORMAT": "webp"},
+        {"RENDITIONS": "a=1024x768, b=192x192:cover:webp:q80, c=640x, d=x480:avif, e=16383x16383"},
+        {"RENDITIONS": "a=1024x768, b<original=192x192, c<b=64x64"},
+    ],
+)
+def test_what_is_declared_can_be_spelled_again(variables: dict[str, str]) -> None:
+    settings = Settings.from_env(variables)
+    again = settings.model_copy(update={"renditions": spelled(settings)})
+    assert set(declared(again)) == set(declared(settings))
+
+
+def test_a_changed_rendition_is_made_from_what_is_large_enough_and_the_others_stay() -> None:
+    settings = Settings.from_env({"RENDITIONS": "a=1024x768, b=192x192, c<original=64x64"})
+    text = spelled(settings, changed="b", box="2000x2000", options=("webp",))
+    found = {each.name: each for each in declared(settings.model_copy(update={"renditions": text}))}
+    assert (found["b"].made_from, found["b"].form, found["b"].box) == (None, "webp", (2000, 2000))
+    assert (found["c"].made_from, found["a"]) == (None, {each.name: each for each in declared(settings)}["a"])

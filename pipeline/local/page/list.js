@@ -60,7 +60,14 @@ function choose(button, focus) {
   if (focus) button.focus();
 }
 
+const made = new WeakMap(); // cards by entry, so that a picture that has not changed is not loaded again
+
 function card(entry) {
+  if (!made.has(entry)) made.set(entry, newCard(entry));
+  return made.get(entry);
+}
+
+function newCard(entry) {
   const preview = entry.preview === null ? null : entry.outputs[entry.preview];
   const board = preview
     ? element("img", {src: preview.href, alt: "", width: preview.size[0], height: preview.size[1], loading: "lazy", decoding: "async"})

@@ -33,12 +33,12 @@ function plural(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** What a picture of so many bytes saves of the original, in words. */
-function savingInWords(original, bytes) {
-  if (!original) return "";
-  const percent = Math.round(100 * Math.abs(original - bytes) / original);
-  if (original === bytes) return "as many bytes";
-  return `${inBytes(Math.abs(original - bytes))} ${bytes < original ? "less" : "more"} (${percent} %)`;
+/** What a picture of so many bytes saves, in words. ``other``: what it is compared with, where that must be said. */
+function savingInWords(before, bytes, other = "") {
+  if (!before) return "";
+  if (before === bytes) return other ? `as many bytes as ${other}` : "as many bytes";
+  const percent = Math.round(100 * Math.abs(before - bytes) / before);
+  return `${inBytes(Math.abs(before - bytes))} ${bytes < before ? "less" : "more"}${other && ` than ${other}`} (${percent} %)`;
 }
 
 function notes(entry) {

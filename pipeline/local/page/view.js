@@ -24,7 +24,7 @@ function showView(key) {
     byId("which").value = chosen.name;
     showPair(entry, chosen);
   }
-  if (window.showTrial) window.showTrial(entry);
+  if (data.live) showTrial(entry);
   if (!view.open) view.showModal();
 }
 

@@ -18,7 +18,7 @@ import flower.events
 import flower.urls
 import flower.views
 from flower.utils import strtobool
-from tornado.web import url
+from tornado.web import RequestHandler, url
 
 from pipeline.aws.plain_errors import ConfigError, PlainError
 from pipeline.sqs.flower import headers
@@ -129,11 +129,19 @@ def install(installed: Installation) -> None:
     headers.install(flower.urls.settings)
     flower.urls.handlers[places[0] : places[0] + 1] = [
         url(r"/broker", SqsBrokerView, {"installed": installed, "letters_route": pages.dead_letters}, name="broker"),
+        url(r"", PrefixView),
         url(r"/added/(.*)", AddedFile, {"files": templates.files}, name=FILES),
         *pages.routes,
     ]
     flower.events.PrometheusMetrics = metrics_class(installed)
     handler.error_reason = error_reason
+
+
+class PrefixView(RequestHandler):
+    """``/prefix`` without its slash, which Flower goes to after a login under a prefix, and does not know."""
+
+    def get(self) -> None:
+        self.redirect(self.reverse_url("main"))
 
 
 def start_janitor(settings: BrokerSettings, every_s: float = SWEEP_EVERY_S) -> threading.Event:

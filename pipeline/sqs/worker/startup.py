@@ -8,15 +8,12 @@ from typing import Any
 
 from celery import bootsteps
 
-from pipeline.aws.plain_errors import ConfigError
 from pipeline.sqs.settled import carry_proofs
 from pipeline.sqs.worker import in_place
+from pipeline.sqs.worker.pools import check_pool
 from pipeline.sqs.worker.task_queues import check_task_queue
 
 logger = logging.getLogger(__name__)
-
-#: Celery's pools whose workers have an event loop, by their modules.
-POOLS = ("prefork", "solo", "thread")
 
 
 class Proofs(bootsteps.StartStopStep):
@@ -38,12 +35,7 @@ class PoolCheck(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Raises ``ConfigError``, which ends the worker."""
-        pool = parent.pool_cls.__module__.rsplit(".", 1)[-1]
-        if not parent.use_eventloop or pool not in POOLS:
-            raise ConfigError(
-                f"pool {pool} is not supported: it has no event loop, so nothing would keep its messages hidden from "
-                "other workers while it works on them; start the worker with --pool prefork, solo or threads"
-            )
+        check_pool(parent.pool_cls, has_loop=parent.use_eventloop)
 
 
 class MonitoringNotice(bootsteps.StartStopStep):

@@ -1,0 +1,18 @@
+"""Which of Celery's pools a worker may have."""
+
+from __future__ import annotations
+
+from pipeline.aws.plain_errors import ConfigError
+
+#: Celery's pools whose workers have an event loop, by their modules.
+POOLS = ("prefork", "solo", "thread")
+
+
+def check_pool(pool: type, *, has_loop: bool = True) -> None:
+    """``pool``: its class. Raises ``ConfigError`` where long tasks would be done twice."""
+    name = pool.__module__.rsplit(".", 1)[-1]
+    if name not in POOLS or not has_loop:
+        raise ConfigError(
+            f"pool {name} is not supported: it has no event loop, so nothing would keep its messages hidden from other "
+            "workers while it works on them; start the worker with --pool prefork, solo or threads"
+        )
