@@ -31,7 +31,8 @@ def machine() -> str:
 def save(name: str, facts: dict[str, Any]) -> Path:
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    whole = {"made": datetime.now(UTC).date().isoformat(), "machine": machine(), **facts}
+    load = {"cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}  # of a quarter of an hour
+    whole = {"made": datetime.now(UTC).date().isoformat(), "machine": machine(), **load, **facts}
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     return path
 

@@ -126,6 +126,17 @@ def side_by_side(results: Results) -> Iterator[str]:
         yield ""
 
 
+def busy(results: Results) -> str:
+    """What is to be said of other work on the machine: the benchmark itself keeps some four processes busy."""
+    cores, load = results.end_to_end["cores"], results.end_to_end["load"]
+    if load <= cores + 4:
+        return ""
+    return (
+        f"**Other work kept the machine busy** (a load of {load} on {cores} cores). Wall times are several times those of an "
+        "idle one; so are, for each image, the requests that depend on time (events once a second, small batches)."
+    )
+
+
 def latency(results: Results) -> Iterator[str]:
     """From an upload to its thumbnail, one at a time."""
     found = results.end_to_end["latency"]["s"]
@@ -215,6 +226,7 @@ def page(results: Results) -> str:
         "goals": lambda: "\n".join(goals(results)),
         "side_by_side": lambda: "\n".join(side_by_side(results)).rstrip(),
         "missing": lambda: missing(results),
+        "busy": lambda: busy(results),
         "latency": lambda: "\n".join(latency(results)),
         "single_uploads": lambda: str(facts["latency"]["uploads"]),
         "single_photo": lambda: facts["latency"]["photo"],

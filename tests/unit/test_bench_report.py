@@ -62,6 +62,13 @@ def test_a_missed_goal_is_called_missed(results: Results):
     assert found[f"{photo} with Pillow alone, of its loop with the same image code: at most 1.25"][1] == "met"
 
 
+def test_a_busy_machine_is_told_of(results: Results):
+    results.end_to_end |= {"cores": 2, "load": 13.6}
+    assert "a load of 13.6 on 2 cores" in report.busy(results)
+    results.end_to_end["load"] = 5.0
+    assert report.busy(results) == ""
+
+
 def test_who_is_cheaper_is_named(results: Results):
     set_cpu(results)
     assert list(report.losses(results)) == []
