@@ -1,16 +1,15 @@
-"""Wakes workers as soon as tasks wait and nobody takes any, where metrics would need some minutes.
+"""Wakes workers within seconds when tasks wait and no worker takes any; the metrics alone would need minutes.
 
-How: by setting the stack's wake alarm, whose action adds workers. The bridge may do that to this one alarm and nothing
-else, so it can only ever add workers, as many as the policy's steps allow, within its cooldown and up to the service's
-maximum; ``ecs:UpdateService`` would also permit another task definition. The alarm's own metrics stay as the backup.
+The bridge sets the state of the stack's wake alarm, whose action adds workers. It may set this one alarm and nothing
+else, so all it can do is add workers: in the policy's steps, within its cooldown, up to the service's maximum.
+``ecs:UpdateService`` would also permit another task definition. The alarm's own metrics remain as the backup.
 
-For an alarm with a scaling policy, SetAlarmState needs StateReasonData, in the form in which CloudWatch itself gives
-it; the step is chosen by the datapoint in it.
+For an alarm with a scaling policy, SetAlarmState needs StateReasonData in CloudWatch's own format; the datapoint in it
+selects the policy's step.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_SetAlarmState.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html (reasonData)
 
-The looks at the queue also keep CloudWatch publishing its metrics: it stops for a queue that nobody has asked for
-anything in six hours.
+Reading the queue's depth also keeps CloudWatch publishing its metrics, which stop six hours after the last request.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
 """
 
@@ -37,17 +36,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Between looks at the queue when nothing is known to wait: tasks may come from others than this bridge.
+#: Between reads of the queue's depth when no task is known to wait: other programs may publish tasks too.
 IDLE_S = 60.0
-#: After tasks are published: a worker that is there takes them within less.
+#: From publishing tasks to reading the depth: a running worker takes them sooner.
 SETTLE_S = 2.0
-#: Again, where the first look finds none: SQS's counts are approximate, and late now and then.
+#: To the next reads, when the first finds no tasks: SQS's counts are approximate, and sometimes late.
 LATE_S = (5.0, 15.0)
-#: Between the looks at tasks that wait. Workers are woken by the second that finds the same.
+#: Between reads while tasks wait. The second read that finds no worker wakes some.
 WAITING_S = 3.0
-#: Until the same workers are asked for again. The policy's cooldown, within which they are counted as there.
+#: Until the same workers are requested again: the policy's cooldown, within which they count as running.
 AGAIN_S = 180.0
-#: How the reason begins that stands in the alarm's history; ``live-check`` looks for it.
+#: Start of the reason in the alarm's history; ``live-check`` searches for it.
 REASON = "The bridge"
 
 _WAITING: Final = "ApproximateNumberOfMessages"
@@ -56,41 +55,41 @@ _HELD: Final = "ApproximateNumberOfMessagesNotVisible"
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    workers: int  # to be asked for; 0: none
+    workers: int  # to request; 0: none
     look_again_s: float
 
 
 class WakePolicy:
-    """When to look at the queue, and how many workers to wake. Knows no clock and no AWS; times are seconds."""
+    """When to read the queue's depth, and how many workers to wake. Uses no clock and no AWS; times are seconds."""
 
     def __init__(self, backlog_per_worker: int) -> None:
         self._backlog_per_worker = backlog_per_worker
-        self._awake_until = -math.inf  # until then workers are taken to be there
-        self._is_published = False  # something has been, and no worker has been seen since
+        self._awake_until = -math.inf  # until then workers are assumed to run
+        self._is_published = False  # tasks were published, and no worker has been seen since
         self._late: list[float] = []  # what is left of LATE_S
-        self._is_waiting = False  # tasks waited, and none was held, at the last look
+        self._is_waiting = False  # at the last read tasks waited and none was in flight
         self._woken_at = -math.inf
-        self._asked = 0  # for how many workers since then
+        self._asked = 0  # workers requested since then
 
     def published(self, now: float) -> float | None:
-        """Tasks have been published: seconds until the look that is due, None where none is."""
+        """Tasks have been published: seconds until the depth must be read, None if it need not be."""
         if now < self._awake_until or self._is_waiting or self._is_published:
             return None
         self._is_published, self._late = True, list(LATE_S)
         return SETTLE_S
 
     def decide(self, now: float, waiting: int, held: int) -> Wake:
-        """By one look at the queue: how many tasks wait for a worker, and how many a worker holds."""
+        """After a read of the depth. ``waiting``: visible tasks; ``held``: tasks in flight."""
         if waiting and not held:
             return self._wake(now, waiting)
         self._is_waiting = False
         if held and waiting and now - self._woken_at < AGAIN_S:
-            # The first of the woken is there. More came meanwhile, and still count as asked for at once.
+            # The first woken worker runs. What has been published meanwhile belongs to the same request.
             return self._ask(waiting)
         self._asked = 0
         if held == 0 and self._late:
             return Wake(0, self._late.pop(0))
-        if held or self._is_published:  # or what was published has gone: somebody took it
+        if held or self._is_published:  # or what was published has gone: a worker took it
             self._awake_until = now + IDLE_S
         self._is_published = False
         return Wake(0, IDLE_S)
@@ -111,11 +110,11 @@ class WakePolicy:
 
 
 class WakeAlarm:
-    """The alarm whose action starts workers. ``wake`` raises nothing: without it, its own metrics start them."""
+    """The alarm whose action starts workers. ``wake`` raises nothing: if it fails, the alarm's metrics start them."""
 
     def __init__(self, name: str, cloudwatch: Callable[[], Any]) -> None:
         self._name = name
-        self._cloudwatch = cloudwatch  # made when it is needed first
+        self._cloudwatch = cloudwatch  # makes the client when it is first needed
         self._complained = False
 
     def wake(self, workers: int, waiting: int) -> None:
@@ -129,22 +128,22 @@ class WakeAlarm:
             "threshold": 1.0,
             "evaluatedDatapoints": [{"timestamp": now, "value": float(workers)}],
         }
-        reason = f"{REASON}: {waiting} tasks wait and no worker takes any"
+        reason = f"{REASON}: {waiting} tasks wait and no worker receives any"
         try:
-            # An action is taken when the state changes, so the alarm must not be in it already.
+            # Only a change of state triggers the action, so the alarm must not be in ALARM already.
             self._set("OK", reason, {**data, "recentDatapoints": [0.0], "evaluatedDatapoints": []})
             self._set("ALARM", reason, data)
         except (ClientError, BotoCoreError) as exc:
             if not self._complained:
                 self._complained = True
                 logger.warning(
-                    "bridge: can't wake workers, so they start some minutes later, by the alarm's own metrics: %s",
+                    "bridge: can't wake workers; the alarm's own metrics start them some minutes later: %s",
                     describe_error(exc),
                     extra={"action": "not_woken"},
                 )
             return
         self._complained = False
-        logger.info("bridge: %s, so %d are asked for", reason, workers, extra={"action": "wake"})
+        logger.info("bridge: %s; requested %d workers", reason, workers, extra={"action": "wake"})
 
     def _set(self, state: str, reason: str, data: dict[str, Any]) -> None:
         self._cloudwatch().set_alarm_state(
@@ -153,9 +152,9 @@ class WakeAlarm:
 
 
 class Waker:
-    """A thread that looks at the tasks queue. A context manager: on leaving, it ends.
+    """A thread that reads the depth of the tasks queue. A context manager, which ends it.
 
-    ``alarm``: None where no alarm is there to be set; the looks are then for the queue's metrics alone.
+    ``alarm``: None if there is no alarm to set; the reads then only keep the queue's metrics published.
     """
 
     def __init__(
@@ -185,12 +184,12 @@ class Waker:
             self._changed.notify()
 
     def after(self, publish: Callable[[Sequence[Assignment]], None]) -> Callable[[Sequence[Assignment]], None]:
-        """The same, and then a look at the queue is due."""
+        """Publishes, and then schedules a read of the queue's depth."""
 
         def publish_and_look(assignments: Sequence[Assignment]) -> None:
             try:
                 publish(assignments)
-            finally:  # some may have been published all the same
+            finally:  # some may have been published even so
                 self._published()
 
         return publish_and_look if self._alarm is not None else publish
@@ -216,12 +215,12 @@ class Waker:
                 self._look_at = min(self._look_at, self._clock() + again_s)
 
     def look(self) -> float:
-        """One look, and what follows from it; returns the seconds to the next. That it fails is of no consequence."""
+        """Reads the depth and wakes workers if needed; returns the seconds to the next read. Failures are harmless."""
         try:
             url = self._sqs.get_queue_url(QueueName=self._queue)["QueueUrl"]
             found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[_WAITING, _HELD])["Attributes"]
         except (ClientError, BotoCoreError) as exc:
-            logger.debug("the depth of %s could not be asked for: %s", self._queue, describe_error(exc))
+            logger.debug("could not read the depth of %s: %s", self._queue, describe_error(exc))
             return IDLE_S
         waiting, held = int(found[_WAITING]), int(found[_HELD])
         with self._changed:

@@ -25,7 +25,7 @@ def _what(command: Decorated) -> Decorated:
             click.option("--image", help="Container image; required for the first deployment."),
             click.option("--vpc", help="VPC to run in; the default is the default VPC."),
             click.option("--subnets", help="The VPC's subnets, comma-separated, in two zones or more."),
-            click.option("--network", help="Name of a stack of cloudformation/network.yaml to run in."),
+            click.option("--network", help="Stack of cloudformation/network.yaml whose network to use."),
             click.option(
                 "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template."
             ),
@@ -119,14 +119,14 @@ def deploy(
 
 
 def offer(places: Sequence[str], stack: str) -> None:
-    """To look at what is in buckets that were there before, with its price; `adopt` asks again before it enqueues."""
+    """Offers to survey existing buckets with `adopt`, which asks again before it enqueues."""
     from pipeline.cli.operating import adopt
 
     for place in places:
         if click.confirm(f"Look at what is in {place}, and what to process it would cost?", default=True):
             try:
                 adopt.main([place, "--stack", stack], standalone_mode=False)
-            except SystemExit as exc:  # that of a verb
+            except SystemExit as exc:  # every command ends with one
                 if exc.code:
                     raise
 

@@ -13,8 +13,10 @@ from pipeline.cli.stack_option import of_stack
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for renditions.")
-@click.option("--keep", is_flag=True, help="Leave everything running after the files are done; Ctrl-C ends it.")
-@click.option("--watch", is_flag=True, help="Keep running, and process new, changed and removed files of PATHS too.")
+@click.option(
+    "--keep", is_flag=True, help="Keep running after the files are done, with a live contact sheet; Ctrl-C ends it."
+)
+@click.option("--watch", is_flag=True, help="Like --keep, and process new, changed and removed files of PATHS.")
 @click.option("--flower", is_flag=True, help="Start Flower too, and print its address.")
 def local(paths: tuple[Path, ...], out: Path, keep: bool, watch: bool, flower: bool) -> None:
     """Run the whole pipeline on this machine, without AWS.

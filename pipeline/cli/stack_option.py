@@ -12,12 +12,12 @@ import click
 from pipeline.cli.verb_errors import Asking, Unanswered
 from pipeline.core.errors import PipelineError
 
-#: Settings of this process, wherever the others come from.
+#: Settings of this process, never taken from the stack.
 _OWN = {"HEALTH_FOLDER", "ECS_AGENT_URI"}
 
 
 def of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the option. It applies while the command runs."""
+    """Adds ``--stack`` to a command. It applies while the command runs."""
     option = click.option(
         "--stack",
         metavar="NAME",
@@ -38,12 +38,12 @@ def _take(ctx: click.Context, _parameter: click.Parameter, stack: str | None) ->
         values = settings_of(stack)
     except PipelineError as exc:
         raise (Unanswered if isinstance(ctx.command, Asking) else click.ClickException)(str(exc)) from exc
-    ctx.meta["pipeline.stack"] = stack  # for a command that says how to go on
+    ctx.meta["pipeline.stack"] = stack  # for a command that prints how to continue
     ctx.with_resource(_environment(values))
 
 
 def stack_vcpus(ctx: click.Context) -> float:
-    """Of all workers together: those of ``--stack`` at its most, else the template's default, 20 workers of one."""
+    """vCPUs of all workers together: of ``--stack`` at MaxWorkers, else the template's default, 20."""
     stack = ctx.meta.get("pipeline.stack")
     if stack is None:
         return 20.0

@@ -21,7 +21,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What has changed since a revision. ``removed``: keys that have no result any more."""
+    """Changes since a revision. ``removed``: keys of files that no longer have a result."""
 
     revision: int
     changed: tuple[FileResult, ...]
@@ -37,7 +37,7 @@ class Board:
         self._found: dict[str, tuple[int, FileResult | None]] = {}  # by key, with the revision; None: removed
 
     def put(self, result: FileResult) -> tuple[str, ...]:
-        """Takes a file's new result; returns the paths of the outputs that only the one before had."""
+        """Stores a file's new result; returns the paths of outputs that only its previous result had."""
         with self._lock:
             _, before = self._found.get(result.key, (0, None))
             self._set(result.key, result)
@@ -70,7 +70,7 @@ class Board:
             return self._found.get(key, (0, None))[1]
 
     def output(self, path: str) -> OutputFile | None:
-        """The output of that path, if a result names it."""
+        """The output with that path, if a result names it."""
         found = (output for result in self.results() for output in result.outputs if output.path == path)
         return next(found, None)
 
@@ -80,7 +80,7 @@ class Board:
             return [result for _, result in self._found.values() if result is not None]
 
     def news(self, since: int) -> News:
-        """What has changed since that revision; everything that there is for 0."""
+        """Changes since that revision; 0 returns all results."""
         with self._lock:
             found = [(key, result) for key, (at, result) in self._found.items() if at > since]
             revision = self._revision

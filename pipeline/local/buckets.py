@@ -24,13 +24,13 @@ class Buckets:
         self._out = out
 
     def upload(self, file: File) -> tuple[str, int]:
-        """Returns the object's ETag and its bytes. Raises ``OSError`` and ``ClientError``."""
+        """Returns the object's ETag and its size in bytes. Raises ``OSError`` and ``ClientError``."""
         with file.path.open("rb") as body:
             answer = self._s3.put_object(Bucket=INPUT_BUCKET, Key=file.key, Body=body)
             return answer["ETag"].strip('"'), os.fstat(body.fileno()).st_size
 
     def repeat(self, key: str) -> tuple[str, int] | None:
-        """Uploads an object once more as it is, which S3 tells of by an event. None if it does not exist."""
+        """Uploads an object again unchanged, so that S3 sends its event again. None if it does not exist."""
         data = self.read(key)
         if data is None:
             return None
@@ -46,11 +46,11 @@ class Buckets:
         return data
 
     def original(self, key: str) -> Any:
-        """What the store says about an upload; None if it does not exist."""
+        """The HeadObject answer for an upload; None if it does not exist."""
         return self._head(INPUT_BUCKET, key)
 
     def output(self, name: str) -> Any:
-        """What the store says about an output; None if it does not exist."""
+        """The HeadObject answer for an output; None if it does not exist."""
         return self._head(OUTPUT_BUCKET, name)
 
     def _head(self, bucket: str, key: str) -> Any:
@@ -72,7 +72,7 @@ class Buckets:
         return (found and spelled_key(found["Metadata"].get("source-key"))) or ""
 
     def download(self, name: str, folder: str) -> tuple[OutputFile, Any]:
-        """Downloads an output below the output folder; returns it with what the store says about it.
+        """Downloads an output below the output folder; returns it with S3's answer.
 
         Raises ``PipelineError``.
         """
@@ -96,7 +96,7 @@ class Buckets:
             raise PipelineError(f"{path}: cannot be deleted: {exc.strerror}") from exc
 
     def delete(self, key: str, outputs: Iterable[str] = ()) -> None:
-        """Deletes an upload, and these objects of the output bucket."""
+        """Deletes an upload and the given outputs from the buckets."""
         self._s3.delete_object(Bucket=INPUT_BUCKET, Key=key)
         for name in outputs:
             self._s3.delete_object(Bucket=OUTPUT_BUCKET, Key=name)

@@ -1,4 +1,4 @@
-"""Downloads what the pipeline has made of a file, and makes the file's result of it."""
+"""Downloads the outputs of a file and builds the file's result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Collector:
         )
 
     def failed(self, key: str, record: str) -> FileResult:
-        """What a failure record says. ``record``: its name."""
+        """The result of a file that has a failure record. ``record``: the record's name."""
         found = self._buckets.record(record)
         reason = found["message"].removeprefix(f"s3://{INPUT_BUCKET}/{key}").lstrip(": ")
         return FileResult(key, FileState.FAILED, reason=reason, advice=found["advice"])

@@ -1,4 +1,4 @@
-"""What the contact sheet's script is told of each file."""
+"""The JSON that the contact sheet's script gets for each file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 from pipeline.local.results import FileResult, FileState
 
-#: Names of formats whose files have several endings; the others are called as their ending.
+#: Formats that have several file endings; all others are named by their ending.
 FORMATS = {"jpg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "tif": "TIFF", "heif": "HEIC", "hif": "HEIC"}
 
-#: From a file's key to the address of its original, relative to the page; None: there is none to show.
+#: Returns the address of a key's original, relative to the page; None if there is none to show.
 Original = Callable[[str], str | None]
 
 
 def entry(result: FileResult, original: Original, *, version: int | None = None) -> dict[str, Any]:
-    """A file as JSON. ``saved``: bytes that the largest picture has less than the original; null if there is none.
+    """A file as JSON. ``saved``: the original's bytes minus those of the largest picture; null without a picture.
 
-    ``version``: for a page that stays open while files are made again, whose addresses must change then.
+    ``version``: added to the addresses, so that an open page loads pictures again that have changed.
     """
     query = "" if version is None else f"?v={version}"
     largest = result.largest
@@ -53,7 +53,7 @@ def entry(result: FileResult, original: Original, *, version: int | None = None)
 
 
 def beside(out: Path, originals: Mapping[str, Path]) -> Original:
-    """The originals where they are on disk, for a page in ``out`` that is opened from there."""
+    """Addresses of the originals on disk, for a page that is opened from ``out``."""
     here = out.resolve()
 
     def original(key: str) -> str | None:

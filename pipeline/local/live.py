@@ -1,4 +1,4 @@
-"""What the page of a run that goes on asks its server for."""
+"""Answers the requests of the live contact sheet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.local.entries import entry
 from pipeline.local.page_server import Answer
 from pipeline.local.workbench import Refused, Workbench
 
-#: Types that Python does not know everywhere.
+#: Content types that some versions of Python do not know.
 TYPES = {
     ".avif": "image/avif",
     ".heic": "image/heic",
@@ -25,7 +25,7 @@ TYPES = {
 
 
 class Live:
-    """``read``: from a key to the original's bytes, None if it is gone."""
+    """``read``: returns a key's original as bytes, None if it was deleted."""
 
     def __init__(self, board: Board, workbench: Workbench, out: Path, read: Callable[[str], bytes | None]) -> None:
         self._board = board
@@ -34,10 +34,10 @@ class Live:
         self._read = read
 
     def get(self, path: str, query: dict[str, str]) -> Answer | None:
-        """The page, its news, or a file. Only files that a result names can be had."""
+        """The page, changed results, or a file. Serves only files that a result names."""
         match path.partition("/")[0]:
             case "":
-                return Answer(sheet.live_page({}).encode(), "text/html; charset=utf-8")
+                return Answer(sheet.live_page().encode(), "text/html; charset=utf-8")
             case "news":
                 since = query.get("since", "")
                 return Answer.json(self._news(int(since) if since.isdecimal() else 0))

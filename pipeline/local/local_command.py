@@ -32,8 +32,8 @@ from pipeline.local.workbench import Workbench
 def local(paths: Sequence[Path], out: Path, *, keep: bool, flower: bool, watch: bool) -> int:
     """Runs the whole pipeline over files and writes renditions and a contact sheet into ``out``.
 
-    ``keep``, ``watch``: it goes on until it is interrupted. Returns the exit status: 0 when all were done, 1 when some
-    failed. Raises ``PipelineError``.
+    ``keep``, ``watch``: keeps running until it is interrupted. Returns the exit status: 0 when all were done, 1 when
+    some failed. Raises ``PipelineError``.
     """
     watched = Watch(paths, leave_out=out) if watch else None
     files = find(paths, leave_out=out) if watched is None else watched.changes().ready

@@ -1,8 +1,7 @@
-"""Serves the contact sheet of a run that goes on, on a loopback port, to this machine's browser only.
+"""Serves the live contact sheet on a loopback port, only to the person who runs the command.
 
-Every address begins with a secret of this run, so that neither other users of the machine nor pages of other sites can
-ask for anything. Host is checked against names that another site has given this address (DNS rebinding), Origin
-against requests that another site's page makes (CSRF).
+Every path begins with a random secret, so that other users of the machine and pages of other sites get nothing. The
+Host header is checked against DNS rebinding, and the Origin header against cross-site requests (CSRF).
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from urllib.parse import parse_qs, unquote
 
 from pipeline.local.workbench import Refused
 
-#: Connections at the same time; a browser makes six.
+#: Maximum number of simultaneous connections; a browser opens six.
 MAX_CONNECTIONS = 32
-#: Seconds that a connection may take for its request, and for taking a part of the answer.
+#: Timeout in seconds of each read and write on a connection.
 TIMEOUT_S = 30
 MAX_REQUEST_BYTES = 8192
-#: What a page of ours may be given to; nothing of it is for others.
+#: No other site may embed or read an answer, and no cache keeps it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -32,12 +31,12 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-#: Of files, which anybody may have made: whatever is in them, nothing of it is run.
+#: For files, whose content is untrusted: the browser runs no script in them.
 FILE_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
 class Answer:
-    """``is_file``: its content is not ours. What is no picture is offered for download."""
+    """``is_file``: untrusted content. The browser downloads it unless it is a picture."""
 
     def __init__(self, data: bytes, content_type: str, *, is_file: bool = False) -> None:
         self.data = data
@@ -52,13 +51,13 @@ class Answer:
 
 
 class Site(Protocol):
-    """Answers the paths behind the secret; several threads call it at once."""
+    """Answers requests for the paths after the secret. Several threads call it at once."""
 
     def get(self, path: str, query: dict[str, str]) -> Answer | None:
-        """None: there is no such thing."""
+        """Returns None for an unknown path."""
 
     def post(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """Returns what is answered as JSON. Raises ``Refused``."""
+        """Returns the JSON answer. Raises ``Refused``."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -83,17 +82,17 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that has ended is nobody's concern."""
+        """Ignores connections that the browser has closed."""
 
 
 class PageServer:
-    """A context manager. ``url``: of the page, with the secret."""
+    """A context manager. ``url``: the page's address, with the secret."""
 
     def __init__(self, site: Site) -> None:
         secret = secrets.token_urlsafe(18)
 
         class Handler(_Handler):
-            """Of this server alone."""
+            """Each server has its own site and secret."""
 
         self._server = _Server(Handler)
         port = self._server.server_address[1]
@@ -126,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         fields = {field: values[-1] for field, values in parse_qs(query, keep_blank_values=True).items()}
         answer = self.site.get(unquote(name), fields)
         if answer is None:
-            self._refuse(404, "there is no such thing here")
+            self._refuse(404, "not found")
         else:
             self._send(200, answer)
 
@@ -156,15 +155,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, Answer.json(self.site.post(path, asked)))
         except Refused as exc:
             self._refuse(422, str(exc))
-        except Exception as exc:  # a defect of ours: the person sees it where it happened
+        except Exception as exc:  # a defect: shown on the page, where the person is looking
             self._refuse(500, f"this failed: {type(exc).__name__}: {exc}")
 
     def _path(self) -> str | None:
-        """The path behind the secret; None where the request is refused."""
+        """The path after the secret; None if the request was refused."""
         if self.headers.get("Host") not in self.hosts:
             self._refuse(403, "open the page under the address that the command printed")
         elif not secrets.compare_digest(self.path[: len(self.prefix)].encode(), self.prefix.encode()):
-            self._refuse(404, "there is no such thing here")
+            self._refuse(404, "not found")
         else:
             return self.path[len(self.prefix) :]
         return None
@@ -185,4 +184,4 @@ class _Handler(BaseHTTPRequestHandler):
         return "pipeline"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The terminal belongs to the run."""
+        """Logs nothing: the terminal shows the run's progress."""

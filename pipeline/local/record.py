@@ -14,7 +14,7 @@ from pipeline.local.run import Run
 
 
 class Record:
-    """``originals``: where the files are, by key; others may add to it."""
+    """``originals``: paths of the files by key; the caller may add to it later."""
 
     def __init__(self, run: Run, board: Board, out: Path, originals: Mapping[str, Path]) -> None:
         self._run = run
@@ -25,11 +25,11 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def take(self, news: FileResult | Gone) -> str | None:
-        """Records a result or a removal. Returns a line for people, or None if there is nothing to say."""
+        """Records a result or a removal. Returns a line to print, or None."""
         if isinstance(news, Gone):
             key = self._board.lose(news.path)
             return None if key is None else f"removed: {key}"

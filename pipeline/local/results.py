@@ -1,11 +1,11 @@
-"""What became of the files of a run."""
+"""The results of a run's files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-#: Pixels of the longer side that a picture on the contact sheet should have.
+#: Minimum pixels of the longer side of a picture on the contact sheet.
 PREVIEW_PX = 128
 
 
@@ -17,7 +17,7 @@ class FileState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One stored output: where it is below the output folder. ``size`` in pixels, (0, 0) of what is no picture."""
+    """One stored output and its path below the output folder. ``size``: in pixels, (0, 0) if it is not a picture."""
 
     path: str
     folder: str  # without its slash
@@ -39,7 +39,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file. ``reason`` for what failed or was skipped, ``advice`` for what failed."""
+    """The result of one file. Failed and skipped files have a ``reason``, failed ones also ``advice``."""
 
     key: str
     state: FileState
@@ -47,7 +47,7 @@ class FileResult:
     advice: str = ""
     source_size: str = ""  # pixels, "4000x3000"; of images
     source_bytes: int = 0
-    salvaged: str = ""  # what was wrong with a file whose picture was all there
+    salvaged: str = ""  # the damage of a file whose picture was complete
     outputs: tuple[OutputFile, ...] = ()
 
     @property
@@ -58,6 +58,6 @@ class FileResult:
 
     @property
     def preview(self) -> OutputFile | None:
-        """The smallest picture that is large enough to be seen on the contact sheet."""
+        """The smallest picture that is large enough for the contact sheet."""
         seen = (output for output in self.outputs if output.is_picture and max(output.size) >= PREVIEW_PX)
         return min(seen, key=lambda output: output.size[0] * output.size[1], default=self.largest)

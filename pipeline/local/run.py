@@ -29,7 +29,7 @@ from pipeline.s3 import content
 
 #: Maximum number of unfinished files: bounds the emulator's memory and its queues.
 WINDOW = 48
-#: Seconds between checks for files that nothing will finish.
+#: Seconds between checks for stuck files.
 STUCK_CHECK_S = 3.0
 
 Item = TypeVar("Item")
@@ -58,7 +58,7 @@ class Run:
         return Routes.load(Settings.from_env(self._stack.environ()), content.look)
 
     def reload(self) -> None:
-        """Takes the stack's settings anew: from now on, files are finished when they have the outputs of these."""
+        """Reads the stack's settings again; they decide which outputs a file must have."""
         self._routes = self._load_routes()
 
     @property
@@ -74,7 +74,7 @@ class Run:
         return self._each(files, self.upload)
 
     def process_again(self, keys: Iterable[str]) -> Iterator[FileResult | Gone]:
-        """As ``process``, of objects that are in the bucket; those that are not there any more are left out."""
+        """Like ``process``, for objects in the bucket. Leaves out those that were deleted."""
         return self._each(keys, self._repeat)
 
     def _each(self, items: Iterable[Item], begin: Callable[[Item], FileResult | None]) -> Iterator[FileResult | Gone]:
@@ -92,7 +92,7 @@ class Run:
                 yield known
 
     def collect(self) -> Iterator[FileResult | Gone]:
-        """Handles new outputs, records and removals once, waiting a second for them; looks for stuck files."""
+        """Handles new outputs, records and removals; waits up to a second for them. Also finds stuck files."""
         self._stack.check()
         received = self._sqs.receive_message(
             QueueUrl=self._results_url, MaxNumberOfMessages=MAX_ENTRIES, WaitTimeSeconds=1
@@ -110,7 +110,7 @@ class Run:
             yield from map(self._finish, self._stuck.abandoned(self._waiting, has_news=bool(messages)))
 
     def upload(self, file: File) -> FileResult | None:
-        """Uploads a file. Returns its result where that is known at once: it is refused, skipped, or unchanged."""
+        """Uploads a file. Returns its result if it is known at once: refused, skipped or unchanged."""
         if file.problem is not None:
             return FileResult(file.key, FileState.FAILED, reason=file.problem.reason, advice=file.problem.advice)
         # The object does not exist yet, so no rule can look into it.
@@ -132,10 +132,10 @@ class Run:
         return self._wait_for(file.key, etag, size)
 
     def remove(self, key: str) -> None:
-        """Deletes an upload, as a person would; what becomes of its outputs is up to the pipeline."""
+        """Deletes an upload. The pipeline then decides about its outputs."""
         self._waiting.pop(key, None)
-        self._uploaded.pop(key, None)
-        self._buckets.delete(key)
+        if self._uploaded.pop(key, None) is not None:  # refused files were never uploaded; their key may be invalid
+            self._buckets.delete(key)
 
     def read(self, key: str) -> bytes | None:
         """The bytes of an upload; None if it does not exist. May be called by other threads."""
@@ -169,7 +169,7 @@ class Run:
         return self._existing(key, waiting) if is_repeated else None
 
     def _existing(self, key: str, waiting: Waiting) -> FileResult | None:
-        """Takes into account what is stored of this version already: the pipeline won't write that again."""
+        """Finds outputs or a record of this version: the pipeline won't write them again."""
         record = failure_key(key)
         found = self._buckets.output(record)
         if found and Provenance.read(found["Metadata"]).etag == waiting.etag:

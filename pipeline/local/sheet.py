@@ -18,7 +18,7 @@ from pipeline.local.entries import beside, entry
 from pipeline.local.results import FileResult, FileState
 
 NAME = "index.html"
-#: The parts of the page's script, in their order; the last ones only for the page of a run that goes on.
+#: The parts of the page's script, in order; the second group only for the live page.
 SCRIPTS, LIVE_SCRIPTS = ("page.js", "list.js", "view.js", "keys.js"), ("live.js", "trial.js")
 
 
@@ -58,7 +58,7 @@ def write(
     original = beside(out, {} if originals is None else originals)
     ordered = sorted(results, key=lambda result: result.key)
     path = out / NAME
-    # Whole at each moment: a browser may read it while a run that goes on writes it anew.
+    # Replaced atomically: a browser may read it while the run writes it.
     new = path.with_name(f".{NAME}.new")
     new.write_text(
         _page(ordered, {"entries": [entry(result, original) for result in ordered]}, seconds=seconds),
@@ -68,9 +68,9 @@ def write(
     return path
 
 
-def live_page(data: Mapping[str, Any]) -> str:
-    """The page of a run that goes on, which asks for the results itself. ``data``: what its script is told."""
-    return _page([], {"live": data, "entries": []}, seconds=0)
+def live_page() -> str:
+    """The live page, which fetches the results itself."""
+    return _page([], {"live": True, "entries": []}, seconds=0)
 
 
 def _page(results: Sequence[FileResult], data: Mapping[str, Any], *, seconds: float) -> str:
@@ -94,7 +94,7 @@ def _page(results: Sequence[FileResult], data: Mapping[str, Any], *, seconds: fl
 
 
 def _policy(style: str, script: str, *, is_live: bool) -> str:
-    """Only this page's own style and script, and pictures from where it is."""
+    """The Content-Security-Policy: only this page's own style and script, and pictures beside it."""
     rules = [
         "default-src 'none'",
         "img-src 'self'" if is_live else "img-src 'self' file:",

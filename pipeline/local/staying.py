@@ -1,4 +1,4 @@
-"""A run that goes on until Ctrl-C: new uploads, changed and removed files, and orders from the page."""
+"""Keeps a run going until Ctrl-C: new uploads, changed and removed files, and orders from the live page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.local.run import WINDOW, Run
 from pipeline.local.stack import LocalStack
 from pipeline.local.watch import Watch
 
-#: Seconds between two contact sheets while results keep coming: to write one of thousands of files takes a while.
+#: Seconds between writes of the contact sheet while results keep coming: a large one takes a while.
 SHEET_EVERY_S = 10.0
 
 
 class Staying:
-    """``orders``: values of RENDITIONS that all finished files are to be made by."""
+    """``orders``: values of RENDITIONS; each makes all finished files again."""
 
     def __init__(
         self,
@@ -43,17 +43,17 @@ class Staying:
         self._originals = originals
         self._orders = orders
         self._watch = watch
-        self._pending: deque[File] = deque()  # are whole, and wait for their turn
+        self._pending: deque[File] = deque()  # complete, not uploaded yet
         self._written_at = 0.0
         self._is_sheet_old = False
 
     @property
     def unfinished(self) -> int:
-        """Number of files that are known and have no result."""
+        """Number of known files without a result."""
         return len(self._pending) + self._run.unfinished
 
     def go_on(self) -> None:
-        """Until it is interrupted. Raises ``KeyboardInterrupt`` and ``PipelineError``."""
+        """Runs until it is interrupted. Raises ``KeyboardInterrupt`` and ``PipelineError``."""
         while True:
             self.step()
 
@@ -87,7 +87,9 @@ class Staying:
         self._run.remove(key)
         self._originals.pop(key, None)
         result = self._board.get(key)
-        if result is not None and result.state is not FileState.DONE:  # of others, the pipeline removes the renditions
+        if (
+            result is not None and result.state is not FileState.DONE
+        ):  # the pipeline removes the renditions of done files
             self._board.remove(key)
             self._is_sheet_old = True
             click.echo(printable(f"removed: {key}"))

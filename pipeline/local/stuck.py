@@ -1,4 +1,4 @@
-"""Finds the uploads that no output and no failure record will finish."""
+"""Finds stuck uploads: nothing in the pipeline will finish them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDLE_CHECKS = 2
 
 
 class Stuck:
-    """Looks at the queues: at the dead letters, and whether any work is left."""
+    """Checks the queues for dead letters, and for remaining work."""
 
     def __init__(self, sqs: Any) -> None:
         self._sqs = sqs

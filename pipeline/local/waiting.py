@@ -1,4 +1,4 @@
-"""What the run knows of an uploaded file until it is finished."""
+"""The state of an uploaded file until it is finished."""
 
 from __future__ import annotations
 

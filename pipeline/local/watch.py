@@ -1,6 +1,6 @@
-"""Watches folders by listing them: which files are whole, new or changed, and which are gone.
+"""Watches folders by listing them: finds files that are new, changed or removed, once they are complete.
 
-A list a second needs no other package, and works on every file system, network drives too.
+Listing needs no other package, and works on every file system, including network drives.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from pipeline.local.files import File, find
 
-#: Seconds for which a file must not have changed before it counts as whole. A copy that pauses for longer is taken as
-#: it is, and again when it goes on.
+#: Seconds without a change after which a file counts as complete. A copy that pauses for longer is processed as it is,
+#: and again when it continues.
 SETTLE_S = 2.0
-#: Listing may take this part of the time.
+#: Maximum share of the time that listing may take.
 MAX_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What changes when a file does. The inode changes when another file is renamed into its place."""
+    """Identifies a version of a file. The inode changes when another file is renamed into its place."""
 
     size: int
     modified_ns: int
@@ -31,7 +31,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """``ready``: whole files that are new or changed. ``gone``: keys of files that were ready before."""
+    """``ready``: complete files that are new or changed. ``gone``: keys of removed files that were ready before."""
 
     ready: tuple[File, ...] = ()
     gone: tuple[str, ...] = ()
@@ -46,13 +46,13 @@ class _Seen:
 
 
 class Settling:
-    """Decides from one list after the other. Pure: the caller lists, and has the clocks."""
+    """Compares one listing with the next. Pure: the caller passes listings and times."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
     def look(self, files: Sequence[File], stamps: Mapping[str, Stamp], *, now: float, wall: float) -> Changes:
-        """``stamps``: by key. ``now``: seconds of a clock that never goes back; ``wall``: of the files' clock."""
+        """``stamps``: by key. ``now``: seconds of a monotonic clock; ``wall``: of the clock of the files' times."""
         ready = tuple(file for file in files if file.key in stamps and self._is_ready(file.key, stamps, now, wall))
         return Changes(ready, tuple(self._gone(stamps, now)))
 
@@ -63,7 +63,7 @@ class Settling:
         elif seen.stamp != stamp:
             seen.stamp, seen.since = stamp, now
         seen.missing_since = None
-        # What was moved here has been whole for long.
+        # A file that was moved here keeps its old time, and is complete.
         is_old = wall - stamp.modified_ns / 1e9 >= SETTLE_S
         if seen.taken == stamp or not (is_old or now - seen.since >= SETTLE_S):
             return False
@@ -76,7 +76,7 @@ class Settling:
             if key in stamps:
                 continue
             if seen.missing_since is None:
-                seen.missing_since = now  # programs that save may delete first
+                seen.missing_since = now  # some programs delete a file before they save it
             if now - seen.missing_since >= SETTLE_S:
                 del self._seen[key]
                 if seen.taken is not None:
@@ -85,7 +85,7 @@ class Settling:
 
 
 class Watch:
-    """The files below some paths, listed again and again."""
+    """Lists the files below some paths repeatedly."""
 
     def __init__(self, paths: Sequence[Path], *, leave_out: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._paths = paths
@@ -95,9 +95,9 @@ class Watch:
         self._next_at = 0.0
 
     def changes(self) -> Changes:
-        """Lists the folders; no changes if the last list was so short ago that it would take too much of the time.
+        """Lists the folders. Returns no changes if another listing now would exceed ``MAX_SHARE``.
 
-        Raises ``PipelineError`` as ``find`` does: a folder that is not there any more says nothing of its files.
+        Raises ``PipelineError`` as ``find`` does: a missing folder does not mean that its files were removed.
         """
         begun = self._clock()
         if begun < self._next_at:

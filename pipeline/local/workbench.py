@@ -1,4 +1,4 @@
-"""The contact sheet's workbench: one photo tried with other settings, and the run done again by them."""
+"""The live contact sheet's workbench: tries other settings on one photo, and applies them to the run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.local.board import Board, Phase
 from pipeline.local.results import FileState
 from tasks.trial import TRIED, attempt, present
 
-#: Trials at the same time: one is rendered, another waits. What comes in addition is refused.
+#: Maximum number of simultaneous trials: one renders, one waits. Further ones are refused.
 MAX_TRIALS = 2
-#: Pictures of trials that are kept for the page.
+#: Number of trial pictures kept for the page.
 MAX_PICTURES = 8
 FIELDS = ("key", "name", "box", "fit", "format", "quality")
 
 
 class Refused(PipelineError):
-    """What a person asked for can't be done; the text says why."""
+    """A request that can't be fulfilled; the message says why."""
 
 
 class Workbench:
-    """``settings``: the run's present ones. ``read``: from a key to the original's bytes, None if it is gone.
+    """``settings``: returns the run's current ones. ``read``: returns a key's original, None if it was deleted.
 
     Methods are called by several threads at once.
     """
@@ -49,7 +49,7 @@ class Workbench:
         self._count = 0
 
     def renditions(self) -> list[dict[str, str]]:
-        """The renditions that can be tried, with their present settings; none where no route makes images."""
+        """The renditions that can be tried, with their current settings; empty if no route makes images."""
         settings = self._settings()
         steps = {step.task for route in Routes.load(settings).all for step in route.steps}
         return present(settings) if steps & TRIED else []
@@ -89,12 +89,12 @@ class Workbench:
         }
 
     def picture(self, number: int) -> tuple[bytes, str] | None:
-        """The bytes and the content type of a trial; None if it was too long ago."""
+        """A trial's bytes and content type; None if newer trials have replaced it."""
         with self._lock:
             return self._pictures.get(number)
 
     def use(self, asked: Mapping[str, Any]) -> None:
-        """Orders the run to make all finished files again by a value of RENDITIONS. Raises ``Refused``."""
+        """Makes the run process all finished files again with a value of RENDITIONS. Raises ``Refused``."""
         setting = asked.get("setting")
         if not isinstance(setting, str):
             raise Refused("give the setting as text")

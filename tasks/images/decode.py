@@ -262,6 +262,7 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
     def read(data: bytes, limits: Limits) -> _Opened:
         file = heif.read(data)
         heif.check(name, file, limits)
+        heif.check_complete(name, file, len(data))
         merged = heif.with_one_association_box(data, file)
         data = data if merged is None else merged
         salvaged = None if merged is None else "the properties of its pictures are in several lists (ipma)"
@@ -270,6 +271,8 @@ def _read_heif(name: str) -> Callable[[bytes, Limits], _Opened]:
             limits.check_pixels(source.size, heif.cost(name, file))
             _check_frames(name, int(getattr(source, "n_frames", 1)), limits)
             source.load()
+        if heif.has_lost_a_tile(source, file):
+            raise DamagedImage(f"The {name} data is damaged: a part of the picture can't be decoded.")
         turn = rotation if name == "HEIF" else _turn(source.info.get("exif"))  # libheif applies the other transforms
         profile = source.info.get("icc_profile")
         if not profile and (numbers := file.nclx()) is not None:

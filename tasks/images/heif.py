@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from PIL import Image
+
 from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, UnsupportedImage
 from tasks.images.limits import Limits
 
@@ -22,6 +24,8 @@ _DERIVED = ("grid", "iden", "iovl", "tmap")
 #: A grid has at most 256 by 256 tiles; iPhones make 48 of 512 by 512 pixels for 12 megapixels.
 _MAX_TILES = 1024
 _MAX_DEPTH = 4
+#: What luma and chroma of 0 become, with the matrices of H.273 and either range.
+_GREEN = 60, 200
 _MAX_BESIDE = 100
 #: Tiles may extend over the edge of the picture, and alpha and a gain map are pictures too.
 _MAX_EXCESS = 2.0
@@ -37,6 +41,7 @@ class HeifFile:
     made_of: dict[int, list[int]] = field(default_factory=dict)  # derived item -> the items it refers to
     beside: list[int] = field(default_factory=list)  # alpha, depth and other pictures that belong to another item
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)  # item -> where its data ends
     places: list[int] = field(default_factory=list)  # where the contents of each are in the file
     has: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of its properties, from 1
     described_in: tuple[int, int] = (0, 0)  # iprp: where its contents begin and end
@@ -56,6 +61,10 @@ class HeifFile:
     def is_deep(self) -> bool:
         """Whether a picture has more than 8 bits a sample (hvcC: ISO/IEC 14496-15, 8.3.2.1)."""
         return any(kind == b"hvcC" and any(depth & 7 for depth in body[17:19]) for kind, body in self.properties)
+
+    def is_alpha(self, item: int) -> bool:
+        kind = self._property(item, b"auxC") or b""
+        return b"auxiliary:alpha" in kind or b"hevc:2015:auxid:1\0" in kind
 
     def kind_of(self, index: int) -> bytes:
         """The name of a property; indices begin with 1, and 0 is none."""
@@ -106,6 +115,40 @@ def with_one_association_box(data: bytes, file: HeifFile) -> bytes | None:
     left = end - first - len(merged)
     kept = struct.pack(">I4s", end - left - begin + 8, b"iprp") + data[begin:first]
     return data[: begin - 8] + kept + merged + struct.pack(">I4s", left, b"free") + bytes(left - 8) + data[end:]
+
+
+def check_complete(name: str, file: HeifFile, size: int) -> None:
+    """Raises ``TruncatedImage`` if the file ends before the picture does: libheif would fill the rest with green.
+
+    What is cut off may be a thumbnail, a depth map or metadata: then the picture is complete.
+    """
+    shown = {file.primary, *(item for item in file.beside if file.is_alpha(item))}
+    if any(file.ends.get(item, 0) > size for item in shown | _parts(file, shown)):
+        raise TruncatedImage(f"The {name} data ends early: the end of the picture is missing.")
+
+
+def has_lost_a_tile(image: Image.Image, file: HeifFile) -> bool:
+    """Whether libheif left out a damaged tile of a grid: all of its samples are 0, a green that no camera makes.
+
+    ``image`` as stored, without its rotation.
+    """
+    parts = file.made_of.get(file.primary, ())
+    if file.kinds.get(file.primary) != "grid" or not parts or image.size != file.size(file.primary):
+        return False
+    width, height = file.size(parts[0])
+    if width * height == 0:
+        return False
+    corners = [(x, y) for y in range(0, image.height, height) for x in range(0, image.width, width)]
+    return len(corners) == len(parts) and any(
+        _is_left_out(image, (x, y, min(x + width, image.width), min(y + height, image.height))) for x, y in corners
+    )
+
+
+def _is_left_out(image: Image.Image, tile: tuple[int, int, int, int]) -> bool:
+    pixel = image.getpixel(tile[:2])
+    if not isinstance(pixel, tuple) or pixel[0] or pixel[2] or not _GREEN[0] <= pixel[1] <= _GREEN[1]:
+        return False  # nearly every tile: its first pixel says enough
+    return all(low == high for low, high in image.crop(tile).convert("RGB").getextrema())  # type: ignore[misc]
 
 
 def turned_later(data: bytes, file: HeifFile) -> tuple[bytes, int]:
@@ -219,7 +262,8 @@ def _read_meta(data: bytes, at: int, end: int, file: HeifFile) -> None:
             _read_associations(data, start, file)
             file.associations.append((start, finish))
         elif name == b"iloc":
-            file.truncated = file.truncated or _reaches(data, start) > len(data)
+            file.ends = _ends(data, start)
+            file.truncated = file.truncated or max(file.ends.values(), default=0) > len(data)
 
 
 def _read_references(data: bytes, start: int, finish: int, file: HeifFile) -> None:
@@ -247,17 +291,19 @@ def _read_associations(data: bytes, start: int, file: HeifFile) -> None:
         file.has.setdefault(item, []).extend(index & (0x7FFF if wide else 0x7F) for index in indices)
 
 
-def _reaches(data: bytes, start: int) -> int:
-    """The size that the file must have to hold all of its items (ISO/IEC 14496-12, 8.11.3)."""
+def _ends(data: bytes, start: int) -> dict[int, int]:
+    """Where the data of each item ends that lies in the file itself (ISO/IEC 14496-12, 8.11.3)."""
     version = data[start]
     offset_bytes, length_bytes = data[start + 4] >> 4, data[start + 4] & 15
     base_bytes, index_bytes = data[start + 5] >> 4, data[start + 5] & 15 if version in (1, 2) else 0
+    number_bytes = 4 if version == 2 else 2
     at = start + 6
-    count = int.from_bytes(data[at : at + (4 if version == 2 else 2)], "big")
-    at += 4 if version == 2 else 2
-    reach = 0
+    count = int.from_bytes(data[at : at + number_bytes], "big")
+    at += number_bytes
+    ends: dict[int, int] = {}
     for _ in range(min(count, 100_000)):
-        at += 4 if version == 2 else 2
+        item = int.from_bytes(data[at : at + number_bytes], "big")
+        at += number_bytes
         method = 0
         if version in (1, 2):
             method, at = data[at + 1] & 15, at + 2
@@ -273,5 +319,5 @@ def _reaches(data: bytes, start: int) -> int:
             length = int.from_bytes(data[at : at + length_bytes], "big")
             at += length_bytes
             if method == 0 and at <= len(data):
-                reach = max(reach, base + offset + length)
-    return reach
+                ends[item] = max(ends.get(item, 0), base + offset + length)
+    return ends

@@ -61,3 +61,43 @@ def with_split_properties(data: bytes) -> bytes:
         moved = int.from_bytes(data[offset : offset + 4], "big") + len(split) - size
         grown[offset : offset + 4] = moved.to_bytes(4, "big")
     return bytes(grown)
+
+
+def grid_of(tile: bytes, columns: int) -> bytes:
+    """A HEIC whose picture is a row of the picture of a HEIC with one item, each a tile with data of its own."""
+    at = tile.index(b"ispe") + 8
+    width, height = struct.unpack_from(">II", tile, at)
+    start = tile.index(b"hvcC")
+    config = tile[start - 4 : start - 4 + int.from_bytes(tile[start - 4 : start], "big")]
+    start = tile.index(b"mdat")
+    coded = tile[start + 4 : start - 4 + int.from_bytes(tile[start - 4 : start], "big")]
+    tiles = range(2, 2 + columns)
+    properties = box(
+        b"ipco",
+        box(b"ispe", bytes(4), struct.pack(">II", columns * width, height)),
+        box(b"ispe", bytes(4), struct.pack(">II", width, height)),
+        config,
+    )
+    owns = struct.pack(">HBB", 1, 1, 1) + b"".join(struct.pack(">HBBB", item, 2, 2, 0x83) for item in tiles)
+    layout = struct.pack(">BBBBHH", 0, 0, 0, columns - 1, columns * width, height)
+    infos = [box(b"infe", b"\2\0\0\0", struct.pack(">HH4sB", 1, 0, b"grid", 0))]
+    infos += [box(b"infe", b"\2\0\0\1", struct.pack(">HH4sB", item, 0, b"hvc1", 0)) for item in tiles]
+
+    def meta(begin: int) -> bytes:
+        places = struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(layout))  # in idat
+        for index, item in enumerate(tiles):
+            places += struct.pack(">HHHHII", item, 0, 0, 1, begin + index * len(coded), len(coded))
+        return box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes(4), struct.pack(">H", 1)),
+            box(b"iloc", b"\1\0\0\0", b"\x44\0", struct.pack(">H", 1 + columns), places),
+            box(b"iinf", bytes(4), struct.pack(">H", len(infos)), *infos),
+            box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{columns}H", 1, columns, *tiles))),
+            box(b"iprp", properties, box(b"ipma", bytes(4), struct.pack(">I", 1 + columns), owns)),
+            box(b"idat", layout),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", coded * columns)

@@ -47,7 +47,10 @@ def marked(mark: str) -> list[str]:
 
 @contextmanager
 def owned_processes() -> Iterator[None]:
-    """Ends in the end whatever was started in it and still lives, a daemon too; also when a test has failed."""
+    """Ends in the end whatever was started in it and still lives, a daemon too; also when a test has failed.
+
+    But for the process that renders for this one: starting another for each test costs more than most of them.
+    """
     before, mark, started = os.environ.get(OWNER), uuid.uuid4().hex, _started.total()
     os.environ[OWNER] = mark
     try:
@@ -65,7 +68,7 @@ def _end(mark: str) -> None:
     killed: set[int] = set()
 
     def gone() -> bool:
-        living = _living(mark).keys() - {os.getpid()}
+        living = _living(mark).keys() - {os.getpid()} - _rendering()
         for process in living:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -81,3 +84,10 @@ def _has_ended(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] in "ZX"
     except OSError:
         return True
+
+
+def _rendering() -> set[int]:
+    """Its id. It ends with this process; killed here, it might still seem to live when the next test asks it."""
+    apart = sys.modules.get("tasks.images.apart")
+    running = None if apart is None else apart._running
+    return set() if running is None else {running._process.pid}

@@ -95,15 +95,19 @@ class _Storm:
     say: Callable[[str], None]
     newest: dict[str, str | None] = field(default_factory=dict)  # ETags by key; None: deleted
     plan: list[Callable[[], list[str]]] = field(default_factory=list)  # what people will still do; gives events
+    waiting: list[list[str]] = field(default_factory=list)  # events that are still to come
     next_blow: int = 0
 
     def upload(self) -> None:
-        """All objects; the plan is to overwrite some, and to delete others."""
-        events = []
-        for number in range(self.account.images):
-            events += self._put(f"{number:04}.jpg", 1)
-        self.rng.shuffle(events)
-        self._notify(events)
+        """All objects; the plan is to overwrite some, and to delete others. With each blow come more of the events."""
+        for first in range(0, self.account.images, self.blow_every):
+            numbers = range(first, min(first + self.blow_every, self.account.images))
+            events = [event for number in numbers for event in self._put(f"{number:04}.jpg", 1)]
+            self.rng.shuffle(events)
+            self.waiting.append(events)
+        self.rng.shuffle(self.waiting)
+        for _ in range(2):
+            self._tell_of_more()
         some = self.rng.sample(sorted(self.newest), self.account.images // 5)
         for key in some[::2]:
             self.plan.append(lambda key=key: self._put(key, 2))  # type: ignore[misc]
@@ -122,6 +126,10 @@ class _Storm:
         self.newest[key] = None
         return [self.made.delete(key, sequence)] * self.rng.choice((1, 2))
 
+    def _tell_of_more(self) -> None:
+        if self.waiting:
+            self._notify(self.waiting.pop())
+
     def _notify(self, events: list[str]) -> None:
         self.made.notify(events)
         self.account.events += len(events)
@@ -139,12 +147,14 @@ class _Storm:
         for name, process in list(self.made.processes.items()):
             if process.poll() is not None:
                 self.start(name)
-        if not self.plan and self.made.idle():
+        is_idle = self.made.idle()
+        if is_idle and not self.plan and not self.waiting:
             return True
         done = len(self.made.outputs("thumbs"))
         if self.plan and done >= self.account.images // 8:  # an event that overtakes others, or comes late
             self._notify(self.plan.pop()())
-        if done >= self.next_blow:
+        if done >= self.next_blow or (is_idle and self.waiting):  # however fast it is, it meets a blow for each part
+            self._tell_of_more()
             self.next_blow = done + self.blow_every
             blow = BLOWS[self.account.blows.total() % len(BLOWS)]
             self.account.blows[blow] += 1

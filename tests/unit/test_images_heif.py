@@ -1,4 +1,5 @@
-"""The rotation of a HEIC: it is applied to the rendition, where that gives the same picture, and costs less memory."""
+"""HEIC: its rotation, its memory, and grids that are incomplete. The rotation is applied to the rendition, which gives
+the same picture, and costs less memory."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import ImageTooLarge
+from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage
 from tasks.images import heif
 from tasks.images.limits import Limits
 from tasks.images.render import Recipe, render
-from tests.support.heifs import box
+from tests.support.heifs import box, grid_of
 from tests.support.pictures import SHOWN, opened, shown_corners
 
 DATA = Path(__file__).parents[1] / "data"
@@ -84,3 +85,37 @@ def test_more_than_8_bits_count_for_the_memory_that_they_take() -> None:
 def test_a_property_that_is_cut_short_is_no_rotation() -> None:
     assert box(b"irot") == b"\0\0\0\x08irot"
     assert heif.turned_later(b"", file(properties=[(b"irot", b"")], has={1: [1]})) == (b"", 1)
+
+
+GRID = grid_of(DATA.joinpath("quadrants.heic").read_bytes(), 3)
+
+
+def test_a_grid_is_put_together() -> None:
+    rendition = render(GRID, Recipe((300, 300), "PNG"))
+    image = opened(rendition.data)
+    assert (image.width, image.height, rendition.salvaged) == (3 * 96, 64, None)
+    for column in range(3):
+        assert shown_corners(image.crop((96 * column, 0, 96 * column + 96, 64))) == SHOWN[1]
+
+
+@pytest.mark.parametrize("part", [0.4, 0.7, 0.99])
+def test_a_grid_that_ends_early_is_never_published_with_green_tiles(part: float) -> None:
+    """libheif fills what is missing, and says nothing: of a phone's photo that was half uploaded, too."""
+    begin = GRID.index(b"mdat") + 4
+    with pytest.raises(TruncatedImage, match="the end of the picture is missing"):
+        render(GRID[: begin + int((len(GRID) - begin) * part)], BOX)
+
+
+def test_a_grid_with_a_damaged_tile_is_never_published_with_a_green_one() -> None:
+    begin = GRID.index(b"mdat") + 4
+    third = (len(GRID) - begin) // 3
+    with pytest.raises(DamagedImage, match="can't be decoded"):
+        render(GRID[: begin + third] + bytes(third) + GRID[begin + 2 * third :], BOX)
+
+
+def test_what_is_cut_off_beside_the_picture_does_no_harm() -> None:
+    whole = heif.read(GRID)
+    size = len(GRID) - 1
+    heif.check_complete("HEIF", file(ends={1: size, 2: size, 3: size, 4: size, 5: len(GRID)}), size)
+    with pytest.raises(TruncatedImage):
+        heif.check_complete("HEIF", whole, size)

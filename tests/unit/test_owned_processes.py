@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tasks.images import apart
+from tasks.images.render import Limits, Recipe
 from tests.support.processes import OWNER, marked, owned_processes
 from tests.support.waiting import text_of, wait_until
 
@@ -49,3 +53,16 @@ def test_what_others_have_started_is_left_alone() -> None:
         assert other.poll() is None
         other.communicate(b"\n")
     assert other.returncode == 0
+
+
+def test_the_process_that_renders_for_this_one_stays_for_the_next_test() -> None:
+    recipe, limits = Recipe((8, 8)), Limits()
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(out, "PNG")
+    apart.stop()
+    with owned_processes():
+        apart.render(out.getvalue(), recipe, limits)
+        first = apart._running
+    apart.render(out.getvalue(), recipe, limits)
+    assert first is not None
+    assert apart._running is first
