@@ -12,9 +12,9 @@ from celery.worker import state
 
 from pipeline.sqs import BatchEnded, ConfigError, batched, install
 from pipeline.sqs.worker import shutdown
-from tests.public_reports.test_sending import Side, made_app, sides
+from tests.public_reports.test_sending import Side, made_app, ours, sides
 
-__all__ = ["sides"]
+__all__ = ["ours", "sides"]
 
 
 def test_only_the_app_that_is_given_changes() -> None:
@@ -63,14 +63,12 @@ def test_twice_is_once_too_often() -> None:
         install(app)
 
 
-def test_a_fifo_queue_is_refused(sides: tuple[Side, Side]) -> None:
-    ours, _ = sides
+def test_a_fifo_queue_is_refused(ours: Side) -> None:
     with ours.app.connection_for_write() as connection, pytest.raises(ConfigError, match="is a FIFO queue"):
         connection.default_channel._new_queue("orders.fifo")
 
 
-def test_what_outlives_a_batch_is_told_so(sides: tuple[Side, Side]) -> None:
-    ours, _ = sides
+def test_what_outlives_a_batch_is_told_so(ours: Side) -> None:
 
     async def late(ended: asyncio.Event) -> None:
         await ended.wait()
@@ -90,8 +88,7 @@ def test_what_outlives_a_batch_is_told_so(sides: tuple[Side, Side]) -> None:
     assert ours.arguments() == [["in time"]]
 
 
-def test_another_thread_with_this_one_s_context_publishes_by_itself(sides: tuple[Side, Side]) -> None:
-    ours, _ = sides
+def test_another_thread_with_this_one_s_context_publishes_by_itself(ours: Side) -> None:
 
     async def program() -> None:
         with batched(ours.app):

@@ -12,6 +12,7 @@ from billiard.einfo import ExceptionInfo
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.aws.plain_errors import ConfigError
+from pipeline.sqs import install
 from pipeline.sqs.settled import on_raise
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.polling import PollState
@@ -19,7 +20,10 @@ from pipeline.sqs.transport.visibility import VisibilityExtender
 from pipeline.sqs.worker.heartbeat import is_consuming
 from pipeline.sqs.worker.startup import PoolCheck
 from tests.public_reports.registry import report
+from tests.public_reports.test_sending import Side, made_app, sides
 from tests.support.scripted import MAX_RECEIVES, ScriptedChannel, scripted_channel, sqs_message
+
+__all__ = ["sides"]
 
 
 @pytest.fixture
@@ -81,36 +85,51 @@ def test_a_full_worker_does_nothing(channel: ScriptedChannel) -> None:
     "celery/kombu#2421, #1181, #1180",
     "a message that is none of Celery's",
     "a dead letter with the reason; the others of its receive are done",
+    "an error while it is parsed, which ends the whole receive",
 )
-def test_a_foreign_message_costs_no_other(channel: ScriptedChannel) -> None:
+def test_a_foreign_message_costs_no_other(channel: ScriptedChannel, sides: tuple[Side, Side]) -> None:
+    foreign = {**sqs_message(1), "Body": json.dumps({"properties": 5})}
     received = channel.consume()
-    channel.answer({**sqs_message(1), "Body": json.dumps({"properties": 5})}, sqs_message(3))
+    channel.answer(foreign, sqs_message(3))
     assert len(channel.reasons) == 1
     assert "not a Celery message" in channel.reasons[0]
     assert [message.delivery_tag for message in received][-1] == "h3"
+    _, stock = sides
+    url = stock.server.client().get_queue_url(QueueName=f"{stock.prefix}tasks")["QueueUrl"]
+    stock.server.client().send_message(QueueUrl=url, MessageBody=foreign["Body"])
+    with stock.app.connection_for_read() as opened, pytest.raises(AttributeError, match="setdefault"):
+        opened.default_channel.basic_get("tasks")
 
 
 @report(
     "celery/celery#4797",
     "a task that ends its process each time it is run",
     "a dead letter on its last delivery, with the reason",
+    "lost: its message is deleted before it begins",
 )
 def test_the_last_delivery_is_a_dead_letter_with_its_reason(channel: ScriptedChannel) -> None:
     (message,) = consumed(channel, receives=MAX_RECEIVES)
     channel.parts.settlement.fail(message, "its process was lost")
     assert channel.reasons == [f"delivered {MAX_RECEIVES} times, at last: its process was lost"]
+    ours, stock = made_app(), made_app()
+    install(ours)
+    assert (ours.conf.task_acks_late, stock.conf.task_acks_late) == (True, False)
 
 
 @report(
     "celery/celery#4797 (a task that raises)",
     "its message is acknowledged",
     "is delivered again: only a proof that its work is safe deletes it",
+    "deleted, also with `task_acks_late`",
 )
 def test_an_exception_is_no_proof() -> None:
     with pytest.raises(MemoryError) as caught:
         b"x" * 2**62
     info = ExceptionInfo((caught.type, caught.value, caught.tb))
     assert on_raise(info).effect.value == "released"
+    ours, stock = made_app(), made_app()
+    install(ours)
+    assert (ours.conf.task_acks_on_failure, stock.conf.task_acks_on_failure_or_timeout) == (False, True)
 
 
 @report(

