@@ -1,7 +1,7 @@
-"""What a task leaves in its process for the next one of its chain, which may run there: see ``worker.in_place``.
+"""A value that a task leaves in its process for the next task of its chain: see ``worker.in_place``.
 
-One value a process, of one task: the last. The next task does not depend on it. Nothing is kept in a process that is
-not a worker's.
+A process keeps one value, that of its last task. The next task must not depend on it. Only a worker's processes keep
+values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Health that tells the truth: a file that only real progress touches, and the check that reads its age.
+"""Health: a heartbeat file that is touched only on progress, and the check that reads its age.
 
 A worker touches it while its loop turns and each of its queues is being polled, or can't be because
 all its processes are busy; a bridge after each turn of its loop. So a process that hangs, or that has

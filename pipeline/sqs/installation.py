@@ -1,4 +1,4 @@
-"""What an app on this broker layer has as ``app.sqs``: its settings, and what it says of its results and its queues."""
+"""``app.sqs``: the settings of an app on this broker layer, and what is known about its results and queues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.sqs.settings import BrokerSettings
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in the results of tasks that metrics add up."""
+    """A number in the results of tasks, which the metrics add up."""
 
     metric: str  # its name in CloudWatch, and its unit there
     unit: str

@@ -1,6 +1,6 @@
-"""``install(app, …)``: makes a Celery app one on this broker layer. The pipeline's own app is made by it, as any other.
+"""``install(app, …)``: puts a Celery app on this broker layer, the pipeline's own app like any other.
 
-It changes the app that it is given, and nothing else: other apps in the process, its logging, its signals and its
+It changes only the app that it is given: other apps in the process, its logging, its signals and its
 environment stay as they are.
 """
 
@@ -41,7 +41,7 @@ FLOWER_CONF = Path(__file__).with_name("flower") / "flowerconfig.py"
 
 
 class UnknownQueue(ConfigError, QueueNotFound):
-    """A task is sent to a queue that its app does not know. To Celery it is its own error."""
+    """A task was sent to a queue that its app does not know. Celery sees its own ``QueueNotFound``."""
 
 
 def install(
@@ -59,7 +59,7 @@ def install(
     """Makes ``app`` reliable on SQS: before anything is published through it, and before a worker of it starts.
 
     ``values`` are those of ``BrokerSettings``: ``queue_prefix``, ``topic_arn_prefix``…; ``settings`` is called for them
-    instead, each time, where they are to be read later. The queues are the app's ``task_queues``, which exist in SQS,
+    instead, each time, for settings that are read later. The queues are the app's ``task_queues``, which exist in SQS,
     each with a dead-letter queue.
 
     ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
@@ -95,7 +95,7 @@ def install(
 
 
 def broker_config(settings: BrokerSettings) -> dict[str, Any]:
-    """What this layer depends on: it counts, whatever the app's own configuration says."""
+    """The configuration that this layer depends on. It overrides the app's own."""
     return {
         "broker_url": "sqs://",
         "broker_transport": "pipeline.sqs.transport.transport:Transport",
@@ -155,7 +155,7 @@ def _send_task(app: Any) -> Callable[..., Any]:
     send = app.send_task
 
     def send_task(name: str, *args: Any, **options: Any) -> Any:
-        """Celery's, without declaring a queue first: it is found or it is an error, and asking costs a request."""
+        """Celery's, but without declaring the queue first, which would cost a request: a missing queue is an error."""
         forking.load(app)
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])

@@ -267,7 +267,7 @@ def test_a_red_row_leads_to_the_letters_of_hostile_keys_and_their_buttons(visit:
     visit.wait("#queue-table .table-danger", "tasks-dlq")
     assert visit.own_violations() == []
     assert visit.texts("#broker-place")[0].startswith(visit.environ["QUEUE_PREFIX"])
-    visit.picture("broker-red", 480)
+    visit.picture("broker", 520)
     visit.click("#queue-table .table-danger a")
     visit.wait("#letters-table tbody", re.escape(hostile))
     visit.wait("#letters-table tbody", "lost.jpg")
@@ -336,7 +336,6 @@ def test_the_broker_page_shows_depths_and_a_task_is_revoked(visit: Visit) -> Non
     visit.open("/broker")
     visit.wait("#queue-table tbody", r"events\s.*events-dlq\s.*tasks\s.*tasks-dlq\s")
     visit.wait("#queue-table #tasks", r"tasks\s+workers\s.*[1-9]")
-    visit.picture("broker", 480)
 
     waiting: list[str] = []
 

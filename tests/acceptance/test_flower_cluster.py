@@ -29,7 +29,7 @@ __all__ = ["cluster"]
 
 BOTH = {"one@test", "two@test"}
 #: What Flower says of a worker that takes longer than Flower waits.
-LATE = "it has not answered; it still does what it was told"
+LATE = "it has not answered; it still runs the command"
 
 
 def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,9 @@ from PIL import Image
 
 from pipeline.testing import BrokenRoute, check_routes
 from tests.support import own_route
+from tests.support.injection import terse
+
+__all__ = ["terse"]
 
 
 def picture(form: str, colour: str, mode: str = "RGB") -> bytes:
@@ -22,11 +25,11 @@ def test_a_task_made_of_a_function_passes() -> None:
     assert runs > 40  # before each request, for each thing that may happen there
 
 
-def test_routes_of_two_tasks_and_of_a_rule_pass() -> None:
+def test_routes_of_two_tasks_and_of_a_rule_pass(terse: None) -> None:
     check_routes(own_route.NAMES, {"a.own": [b"text", b"\0", b"more"], "any/b": [b"MAGIC", b"magic"]})
 
 
-def test_the_images_pass() -> None:
+def test_the_images_pass(terse: None) -> None:
     check_routes(
         "pipeline.images",
         {"scan.tiff": [picture("TIFF", "red"), picture("TIFF", "blue", "RGBA"), b"none"]},

@@ -141,7 +141,7 @@ def test_a_failed_action_says_why(flower: FlowerApp, stack: Settings) -> None:
     assert done.status == 303
     after = object_page(flower, Cookie=f"notice={done.cookies['notice']}")
     assert "alert-danger" in after.text
-    assert "The specified queue does not exist" in shown(after)
+    assert "queue local-tasks does not exist" in shown(after)
 
 
 # --- dead letters ---

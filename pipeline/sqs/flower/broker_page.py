@@ -40,14 +40,14 @@ _COUNTS = {
 
 @dataclass(slots=True)
 class Ages:
-    """The age of each queue's oldest message, which CloudWatch knows and SQS does not tell."""
+    """The age of each queue's oldest message, from CloudWatch: SQS does not tell it."""
 
     _known: dict[str, float] = field(default_factory=dict)
     _asked: float | None = None
     _complained: bool = False
 
     def read(self, queues: Sequence[str]) -> dict[str, float]:
-        """Seconds, by the queue's name in SQS; where CloudWatch has none or may not be asked, there is none."""
+        """Returns seconds by the queue's name in SQS; omits a queue without a value, and all if access is denied."""
         if self._asked is None or time.monotonic() - self._asked > AGE_FRESH_S:
             self._asked = time.monotonic()
             try:
@@ -88,13 +88,13 @@ def _ages(queues: Sequence[str]) -> dict[str, float]:
 
 
 class SqsBroker(BrokerBase):
-    """What Flower asks for the depth of queues, by their Celery names."""
+    """Answers Flower's question about the depth of queues, by their Celery names."""
 
     def __init__(self, installed: Installation, ages: Ages) -> None:
         super().__init__("sqs://")
         self._installed = installed
         self._prefix = installed.settings.queue_prefix
-        # Those without a Celery consumer, of which Flower does not know.
+        # Queues that no worker consumes: Flower does not know them.
         self._first = [name for name, queue in installed.other_queues.items() if queue.reader is not None]
         self._ages = ages
 
@@ -136,7 +136,7 @@ class SqsBroker(BrokerBase):
         }
 
     def _reader(self, name: str) -> str:
-        """Who takes messages out of the queue: workers only out of queues of tasks."""
+        """Returns who receives from the queue. Workers receive from queues of tasks only."""
         if name.endswith(DEAD_LETTERS):
             return f"nobody: see {self._installed.dead_letters_hint}"
         other = self._installed.other_queues.get(name)

@@ -77,9 +77,9 @@ def _user_of_secret(text: str) -> str:
 
 
 def access(options: Any, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Who may see Flower, and from where: without a password only this machine, and only to look.
+    """Decides who may see Flower. Without a password, it listens on this machine only, and shows no buttons.
 
-    Raises ``ConfigError`` where it would be open to everyone.
+    Raises ``ConfigError`` when it would be open to everyone.
     """
     if options.basic_auth or options.auth:
         return {}
@@ -145,7 +145,7 @@ class PrefixView(RequestHandler):
 
 
 def start_janitor(settings: BrokerSettings, every_s: float = SWEEP_EVERY_S) -> threading.Event:
-    """Sweeps now and then every so many seconds, in a thread, until the returned event is set."""
+    """Sweeps immediately and then every ``every_s`` seconds, in a thread, until the returned event is set."""
     ended = threading.Event()
 
     def work() -> None:

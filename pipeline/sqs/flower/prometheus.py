@@ -15,8 +15,7 @@ BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120
 
 
 def metrics_class(installed: Installation) -> type[PrometheusMetrics]:
-    """What Flower is to make of the events that workers send, so each Flower counts all that it has seen since its
-    start. Flower makes the one object itself."""
+    """Returns the class that counts workers' events. Flower creates its only instance, when it starts."""
     prefix = installed.metric_prefix
 
     class TaskMetrics(PrometheusMetrics):  # type: ignore[misc, unused-ignore]

@@ -1,4 +1,4 @@
-"""What Flower says of a command that a worker has refused, or not answered."""
+"""Flower's message for a command that a worker refused or did not answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: A command waits for the worker for a minute: ``RETENTION_S`` of its queue.
-UNANSWERED = "it has not answered; it still does what it was told when it can, if that is within a minute"
+UNANSWERED = "it has not answered; it still runs the command if it reads it within a minute"
 
 
 def error_reason(_handler: object, worker: str, replies: Sequence[Mapping[str, Any]]) -> str:

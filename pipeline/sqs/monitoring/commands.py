@@ -1,4 +1,4 @@
-"""Remote control commands that Celery's own would not survive on this broker. Workers import this module."""
+"""Replaces a remote control command of Celery that can end a worker on this broker. Workers import this module."""
 
 from __future__ import annotations
 

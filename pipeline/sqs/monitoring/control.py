@@ -46,7 +46,7 @@ class Mailbox(pidbox.Mailbox):
         channel: Any = None,
         accept: Sequence[str] | None = None,
     ) -> list[Any]:
-        """The replies to the call with this ticket, as ``{hostname: reply}``; any others are dropped.
+        """Returns the replies to the call with this ticket, as ``{hostname: reply}``; drops any others.
 
         Returns after ``limit`` replies (None: no limit), or when none has come for ``timeout`` seconds (None: waits
         for ever). Replies to other calls neither count nor prolong the wait.
@@ -101,5 +101,5 @@ class Control(control.Control):
         timeout: float | None = REPLY_TIMEOUT_S,
         **options: Any,
     ) -> Any:
-        """Celery's, with more patience by default: see ``REPLY_TIMEOUT_S``."""
+        """As Celery's, with a longer default time-out: see ``REPLY_TIMEOUT_S``."""
         return super().broadcast(command, arguments, destination, connection, reply, timeout, **options)

@@ -1,4 +1,4 @@
-"""Celery's events, gathered: about one SNS publish a second and worker, by a thread, never in the worker's loop."""
+"""Sends Celery's events in batches: at most one SNS publish a second per worker, never in the worker's event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.sqs.monitoring.metrics import EmbeddedMetrics
 from pipeline.sqs.monitoring.outbox import Event, Outbox
 from pipeline.sqs.monitoring.task_result import OUTCOMES, shape
 
-#: Seconds that a stopping worker gives its last events.
+#: Seconds that a stopping worker spends on sending its last events.
 CLOSE_S = 5
 #: Tasks whose names are remembered until they end.
 MAX_NAMES = 10_000
@@ -51,7 +51,7 @@ class Dispatcher(EventDispatcher):
         Event: Callable[..., Event] = celery_event.Event,  # noqa: N803
         **fields: Any,
     ) -> None:
-        """Takes an event over, to be published within EVENTS_INTERVAL_S. Neither blocks nor raises."""
+        """Accepts an event, which is published within EVENTS_INTERVAL_S. Neither blocks nor raises."""
         if not self.enabled or self._closed:
             return
         if type == "task-received":
@@ -70,7 +70,7 @@ class Dispatcher(EventDispatcher):
     def _send_worker_event(self, event: Event) -> None:
         # Celery says every 2 s, or 5 s when asked: consumers judge by it when a worker is overdue.
         event["freq"] = self._heartbeats.freq_s(event)
-        # Those that are asked for, by a consumer that has just started, do not say what is active.
+        # Those that a consumer asks for when it starts do not say what is active.
         periodic = event["type"] == "worker-heartbeat" and "active" in event
         if periodic and not self._heartbeats.is_due(event):
             return
@@ -80,7 +80,7 @@ class Dispatcher(EventDispatcher):
         """Nothing to do: the outbox flushes itself."""
 
     def extend_buffer(self, other: EventDispatcher) -> None:
-        """Takes over what a dispatcher could not send before its connection was lost. That one is closed."""
+        """Accepts the events that a closed dispatcher could not send before its connection was lost."""
         unsent: list[Event] = getattr(other, "unsent", [])
         for event in unsent:
             self._box().put(event)
@@ -117,7 +117,7 @@ class Dispatcher(EventDispatcher):
     # --- what follows runs in the outbox's thread ---
 
     def _prepared(self, event: Event) -> Event | None:
-        if "outcome" not in event:  # else it has been here before a connection was lost
+        if "outcome" not in event:  # else it was shaped before a connection was lost
             event = shape(event, self.app.sqs.results)
             if self._metrics is not None and "outcome" in event:
                 self._metrics.add(event)
@@ -130,7 +130,7 @@ class Dispatcher(EventDispatcher):
             producer = Producer(connection, exchange=self.exchange, auto_declare=False)
 
             def deliver(batch: list[Event]) -> None:
-                # In front: after a worker's goodbye it would make it look alive again.
+                # First in the batch: after worker-offline it would make the worker look alive again.
                 passenger = self._heartbeats.passenger(batch)
                 content_type, content_encoding, body = dumps(
                     batch if passenger is None else [passenger, *batch], serializer=self.serializer

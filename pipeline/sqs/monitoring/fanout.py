@@ -41,7 +41,7 @@ class Fanout:
         return exchange in self._topics
 
     def publish(self, exchange: str, message: Mapping[str, Any]) -> None:
-        """To all queues that are subscribed. Raises ``ConfigError``, and botocore's errors."""
+        """Publishes to all subscribed queues. Raises ``ConfigError``, and botocore's errors."""
         topic_arn = self._topic_arn(exchange)
         with topic_errors(topic_arn):
             clients.sns().publish(TopicArn=topic_arn, Message=dumps(message))
@@ -77,5 +77,5 @@ def replying(queue: str) -> Iterator[None]:
 
 
 def reply_poll_s(long_poll_s: int | None, waits_s: float | None) -> int | None:
-    """How long to poll for a reply: as long as the requester waits, not as long as workers poll for tasks."""
+    """Returns the seconds to poll for a reply: as long as the requester waits, not as long as workers poll."""
     return long_poll_s if not long_poll_s or waits_s is None else min(long_poll_s, max(1, math.ceil(waits_s)))

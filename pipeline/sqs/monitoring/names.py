@@ -1,4 +1,4 @@
-"""The queues that come and go with a process, and how their names are made.
+"""Names of the temporary queues, which a process makes and removes.
 
 SQS limits a name to 80 characters and bars it for 60 s after a deletion, so each is short and new:
 

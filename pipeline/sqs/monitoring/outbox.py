@@ -1,4 +1,4 @@
-"""Events on their way out: taken from any thread, handed on by one of its own, a batch at a time."""
+"""Sends events in batches from a thread of its own; any thread may add them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BYTES = 180_000
 MAX_KEPT = 20_000
 #: Seconds that the first event after a pause waits for those that come with it, such as the start of its task.
 FIRST_S = 0.1
-#: Between two tries to deliver.
+#: Pause between two attempts to deliver.
 BACKOFF = Backoff(2, 30)
 
 
@@ -67,7 +67,7 @@ class Outbox:
         self._thread: threading.Thread | None = None
 
     def put(self, event: Event, *, hurry: bool = False) -> None:
-        """Takes an event over. It goes out within the interval, or at once."""
+        """Adds an event, which is sent within the interval; with ``hurry``, at once."""
         self._pending.append(event)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="event-publisher", daemon=True)
@@ -77,7 +77,7 @@ class Outbox:
             self._hurry.set()
 
     def close(self, timeout_s: float) -> list[Event]:
-        """Sends what is left, for at most so many seconds, and returns what was not sent even so."""
+        """Sends what is left for at most ``timeout_s`` seconds; returns the events that were not sent."""
         self._closing = True
         if self._thread is not None:
             self._something.set()

@@ -38,7 +38,7 @@ class OwnedQueues:
         return None if queue is None else queue.url
 
     def open(self, name: str, kind: Kind, topic_arn: str | None, *, ttl_s: int) -> str:
-        """Makes the queue, subscribed to the topic; returns its URL. Of a queue that is open, only the latter.
+        """Creates the queue, subscribed to the topic, unless it is open; returns its URL.
 
         Raises botocore's errors, and ``PlainError`` when the process is ending.
         """
@@ -58,7 +58,7 @@ class OwnedQueues:
             return queue.url
 
     def release(self, name: str) -> None:
-        """Its last reader has ended: removes it at the next renewal, when no poll can be open any more, or at exit."""
+        """Marks a queue that nobody reads: it is removed at the next renewal, when no poll is open, or at exit."""
         if (queue := self._queues.get(name)) is not None:
             queue.released = True
 

@@ -1,7 +1,7 @@
 """Removes the queues and subscriptions that killed processes have left behind; never one that is claimed.
 
-A process that ends removes its own. One that is killed can't: its queues stay, cost nothing but the sight,
-and are removed here when their claim (``pipeline.sqs.monitoring.claimed_queue``) has run out.
+A process removes its own queues when it ends. A killed process can't: its queues stay, cost nothing, and are removed
+here when their claim (``pipeline.sqs.monitoring.claimed_queue``) has expired.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Swept:
 
 
 def sweep(settings: BrokerSettings, *, now: float | None = None) -> Swept:
-    """Removes what is not claimed any more at ``now`` (seconds since 1970; None: now).
+    """Removes queues whose claim has expired at ``now`` (seconds since 1970; None: now).
 
     Needs ListSubscriptionsByTopic and ListQueueTags; with ListQueues it also finds queues that have no
     subscription. Raises ``PlainError`` when AWS does not let it.

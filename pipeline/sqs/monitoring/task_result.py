@@ -1,4 +1,4 @@
-"""What a person and a metric need to know about a task, and nothing more: short, bounded, no payloads."""
+"""Reduces the events of tasks to what people and metrics need: short, bounded, without payloads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.sqs.installation import ResultFacts
 TEXT_LIMIT = 300
 TRACEBACK_LIMIT = 4000
 
-#: Events after which a task will not be heard of again (but for a retry), and the outcome that each means.
+#: Events that end a task, or one try of it, and the outcome that each means.
 #: ``task-succeeded`` carries an outcome of its own: ``done``, ``superseded`` …
 OUTCOMES = {
     "task-succeeded": "done",
@@ -26,7 +26,7 @@ OUTCOMES = {
 
 
 def shape(event: dict[str, Any], results: ResultFacts) -> dict[str, Any]:
-    """The event with its texts made short and its facts as fields of their own."""
+    """Returns the event with short texts, and with its facts as fields of their own."""
     shaped = {name: _short(value) if isinstance(value, str) else value for name, value in event.items()}
     if isinstance(event.get("traceback"), str):
         shaped["traceback"] = event["traceback"][-TRACEBACK_LIMIT:]
@@ -53,7 +53,7 @@ def _clock(eta: str) -> str:
 
 
 def reason_of(exception: str) -> str:
-    """The short fixed word for an exception, given its ``repr``: that of a failure record."""
+    """Returns the reason of an exception, given its ``repr``: the same word as in a failure record."""
     name = re.match(r"\w*", exception)
     return _reasons(PlainError).get("" if name is None else name[0], "internal-error")
 

@@ -1,4 +1,4 @@
-"""What a channel is made of, for those who use it: the worker's steps, and Celery's request."""
+"""The parts of a channel, as the worker's steps and Celery's request use them."""
 
 from __future__ import annotations
 

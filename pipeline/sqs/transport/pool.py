@@ -1,4 +1,4 @@
-"""What this worker's processes are working on, as Celery's worker knows it."""
+"""Which requests this worker's processes run, according to Celery's worker."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class PrefetchController:
         self._interval_s: float | None = None  # between two messages done, while there is work
 
     def on_work(self, now: float) -> None:
-        """There is work again: the time without any is not to count."""
+        """Work arrives after a pause: the pause must not count as work."""
         self._since = now
 
     def on_done(self, now: float) -> None:

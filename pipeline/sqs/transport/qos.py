@@ -1,4 +1,4 @@
-"""kombu's book of what was delivered; how much may be is decided by the ``PrefetchController``, and the gate."""
+"""kombu's record of delivered messages. ``PrefetchController`` and the gate decide how many there may be."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class QoS(SQS.QoS):
         return gate.room(parts.prefetch.capacity(len(parts.in_flight), self.prefetch_count))
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """The channel closes, or is garbage."""
+        """Called when the channel closes or is collected as garbage."""
         self._on_collect.cancel()
         self.channel.let_go()

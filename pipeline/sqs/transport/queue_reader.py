@@ -1,4 +1,4 @@
-"""One ReceiveMessage: what it asks for, and what an error of it means."""
+"""One ReceiveMessage request: its parameters, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class QueueReader:
         self.refused: set[str] = set()
 
     def receive(self, queue: str, count: int) -> Received:
-        """Up to so many messages. Raises botocore's errors.
+        """Receives up to ``count`` messages. Raises botocore's errors.
 
         Where messages are not acknowledged, the queue's own time-out counts: control queues hide them for good.
         """
@@ -64,7 +64,7 @@ class QueueReader:
         return Received(url, reply.get("Messages", []), are_settled)
 
     def _ask_other(self, queue: str, url: str) -> None:
-        """Tells an outage, which passes, from a receive that alone is refused: see ``worker.heartbeat``."""
+        """Distinguishes an outage, which passes, from a refusal of receives alone: see ``worker.heartbeat``."""
         try:
             clients.sqs(long_poll=False).get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         except Exception:

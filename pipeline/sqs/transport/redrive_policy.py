@@ -40,7 +40,7 @@ def redrive_policy(sqs: SQSClient, url: str) -> RedrivePolicy:
 
 
 class RedrivePolicies:
-    """Each queue's, asked for once."""
+    """The redrive policy of each queue, requested once."""
 
     def __init__(self, sqs: Callable[[], SQSClient]) -> None:
         self._sqs = sqs
@@ -53,6 +53,6 @@ class RedrivePolicies:
         return self._known[url]
 
     def is_last_receive(self, url: str, receives: int) -> bool:
-        """Whether SQS delivers a message of this queue no more. Not before the policy is known."""
+        """Whether SQS will not deliver a message of this queue again. False until the policy is known."""
         known = self._known.get(url)
         return known is not None and receives >= known.max_receives

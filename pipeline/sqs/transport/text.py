@@ -1,4 +1,4 @@
-"""JSON as SQS takes it, and no longer than it needs to be.
+"""JSON that SQS accepts, as short as possible.
 
 Celery's JSON escapes all that is not ASCII, in the task's arguments and once more in the message around them: an ``é``
 of two bytes becomes seven. SQS takes UTF-8, but for the characters that XML has no place for.

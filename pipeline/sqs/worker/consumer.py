@@ -1,7 +1,7 @@
-"""Celery's consumer, which dead-letters what is malformed, with the reason, and takes its time to reconnect.
+"""Celery's consumer. It dead-letters malformed messages with the reason, and reconnects with a back-off.
 
-Malformed is what fails in the same way each time: not a Celery message, an unknown task, arguments that the
-task doesn't take. Celery rejects some of these, deletes others, and runs the last.
+A malformed message fails in the same way each time: it is not a Celery message, names an unknown task, or has arguments
+that the task does not take. Celery rejects some of these, deletes others, and runs the last.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Consumer(consumer.Consumer):
             self.on_task_request = partial(in_place.begin, self.controller)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Also what a worker comes to that can't reach SQS when it starts: here, connecting costs nothing and proves
-        nothing. Celery would try again at once, some ten times a second."""
+        """Also called if a worker can't reach SQS when it starts, since connecting makes no request. Celery alone would
+        try again at once, some ten times a second."""
         with warnings.catch_warnings():
-            # That running tasks are not cancelled is meant.
+            # Running tasks are deliberately not cancelled.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
         self._losses = self._losses + 1 if time.monotonic() - self._lost_at < STABLE_S else 1
@@ -114,12 +114,12 @@ class Consumer(consumer.Consumer):
         super().on_invalid_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Celery's own acknowledges the message, which deletes it."""
+        """Celery would acknowledge the message, which deletes it."""
         _dead_letter(message, f"the body can't be decoded: {exc}")
 
 
 def _is_malformed(message: Any) -> bool:
-    """A task's message whose body Celery would choke on, instead of saying what is wrong with it."""
+    """Whether this is a task's message with a body that makes Celery fail without saying what is wrong."""
     if not isinstance(message.headers, dict) or "task" not in message.headers:
         return False
     try:

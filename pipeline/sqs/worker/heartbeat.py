@@ -1,4 +1,4 @@
-"""A worker's health: its heartbeat file is touched while it really consumes."""
+"""A worker's health: it touches its heartbeat file only while it consumes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
 
 def is_consuming(channel: Any, stale_s: float) -> bool:
-    """Whether each queue of a channel is in a state that a message, or the passing of time, will end.
+    """Whether a message, or the passing of time, will end the state of each of the channel's queues.
 
     An outage is such a state: of SQS, and of a service that the tasks need, while the gate is closed. It is none that
     receiving alone has failed for ``stale_s`` seconds, while SQS answers other requests about the queue: somebody has

@@ -1,4 +1,4 @@
-"""A chain goes on in place: its next task is begun by the worker that has done the one before, under the same message.
+"""Chains in place: the worker that ran a task of a chain starts the next one too, under the same message.
 
 Between two tasks of a chain lie a SendMessage, a receive, a delete and another wait in the queue. Where the next task
 is one that this worker has, on the same queue, none of that is needed: what would have been published goes to the
@@ -42,7 +42,7 @@ _OF_A_GROUP = ("chord", "group_id")
 class Successor:
     """A task's result, as it is shown, and the message of the next task, which is not published.
 
-    It is no string, so whoever does not know it takes it for no result: then the message is delivered again.
+    It is not a string, so code that does not know it finds no result, and the message is delivered again.
     """
 
     shown: str
@@ -113,13 +113,13 @@ def prepare(sender: Any = None, task_id: str = "", **_: Any) -> None:
 
 
 def may_go_on(task_id: str) -> bool:
-    """Whether the task that runs here has a next one which may go on in place."""
+    """Whether the running task has a next one that may go on in place."""
     run = _run.get()
     return run is not None and run.task_id == task_id and bool(run.queue)
 
 
 def connect() -> None:
-    """To be called in a worker, before its processes are forked."""
+    """Call it in a worker before the worker forks its processes."""
     signals.task_prerun.connect(prepare, weak=False)
 
 
@@ -134,7 +134,7 @@ class Pool:
 
 
 def is_on(app: Any, pool: Any) -> bool:
-    """Of Celery's pools, it is the one of processes whose results come back to an event loop."""
+    """Only for the pool of processes, whose results come back to an event loop."""
     return isinstance(pool, TaskPool) and bool(app.conf.broker_transport_options.get("go_on_in_place", True))
 
 
@@ -157,7 +157,7 @@ def begin(worker: Any, request: Any) -> None:
 
 
 def _pass() -> None:
-    """Takes a place that is taken already."""
+    """Acquires a slot that is already acquired."""
 
 
 def _goes_on(request: Any) -> bool:

@@ -1,7 +1,7 @@
 """The worker's gate in its event loop: made once, given to each connection's channel, and asked for probes.
 
-It is the worker itself that has it, which sees how the tasks of all its processes end. While it is closed nothing is in
-flight but what runs: what waits here goes back to the queue as new, so that it uses up no receives, other workers may
+The worker has it because the worker sees how the tasks of all its processes end. While the gate is closed, only running
+tasks are in flight: waiting messages go back to the queue as new, so that it uses up no receives, other workers may
 have it, and this one may be scaled in.
 """
 
@@ -41,14 +41,14 @@ class GateStep(bootsteps.StartStopStep):
         hub.call_repeatedly(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:
-        """Nothing else begins the receive that brings a probe."""
+        """Starts the receive that brings a probe; nothing else does."""
         if self._worker.gate.state is not GateState.CLOSED:
             consumer = getattr(self._worker.consumer, "task_consumer", None)
             if consumer is not None:
                 consumer.channel.poller.resume()
 
     def _on_closed(self) -> None:
-        """With a pool of threads, called in one of them."""
+        """With a pool of threads, one of them calls it."""
         self._worker.hub.call_soon(self._put_back_waiting)
 
     def _put_back_waiting(self) -> None:

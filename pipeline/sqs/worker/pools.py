@@ -1,4 +1,4 @@
-"""Which of Celery's pools a worker may have."""
+"""Which of Celery's pools a worker supports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ POOLS = ("prefork", "solo", "thread")
 
 
 def check_pool(pool: type, *, has_loop: bool = True) -> None:
-    """``pool``: its class. Raises ``ConfigError`` where long tasks would be done twice."""
+    """``pool``: its class. Raises ``ConfigError`` if long tasks would run twice in it."""
     name = pool.__module__.rsplit(".", 1)[-1]
     if name not in POOLS or not has_loop:
         raise ConfigError(

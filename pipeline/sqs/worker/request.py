@@ -1,7 +1,6 @@
 """Celery's request, which settles its message by how the task ended: ``pipeline.sqs.settled`` has the table.
 
-The message is settled first, whatever Celery makes of the ending: its own decisions come after, find that it is
-acknowledged, and only tell those who watch.
+The message is settled first. Celery's own decisions follow, find it acknowledged, and only send events.
 """
 
 from __future__ import annotations

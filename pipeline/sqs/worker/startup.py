@@ -1,4 +1,4 @@
-"""What a worker checks before it consumes."""
+"""Checks and preparations of a worker before it consumes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Proofs(bootsteps.StartStopStep):
 
 
 class PoolCheck(bootsteps.StartStopStep):
-    """A worker does not start with a pool that would do long tasks twice."""
+    """Prevents a worker from starting with a pool that would run long tasks twice."""
 
     def start(self, parent: Any) -> None:
         """Raises ``ConfigError``, which ends the worker."""
@@ -39,7 +39,7 @@ class PoolCheck(bootsteps.StartStopStep):
 
 
 class MonitoringNotice(bootsteps.StartStopStep):
-    """Says at the start that events and remote control are off, where they are."""
+    """Warns at start if events and remote control are off."""
 
     def start(self, parent: Any) -> None:
         if parent.app.sqs.settings.topic_arn_prefix is None:
@@ -49,7 +49,7 @@ class MonitoringNotice(bootsteps.StartStopStep):
 
 
 class DeadLetterCheck(bootsteps.StartStopStep):
-    """A worker does not start on a queue that is not for tasks, or has no dead-letter queue."""
+    """Prevents a worker from starting on a queue that is not for tasks or has no dead-letter queue."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 

@@ -1,4 +1,4 @@
-"""Which queues a worker consumes: those that tasks are in, and no others, whoever asks."""
+"""Which queues a worker may consume: only queues of tasks, by option or by remote control."""
 
 from __future__ import annotations
 

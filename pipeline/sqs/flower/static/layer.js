@@ -4,7 +4,9 @@
 
     const reloading = document.querySelector("[data-refresh-s]");
     if (reloading !== null && Number(reloading.dataset.refreshS) > 0) {
-        setTimeout(function () { location.reload(); }, Number(reloading.dataset.refreshS) * 1000);
+        const timer = setTimeout(function () { location.reload(); }, Number(reloading.dataset.refreshS) * 1000);
+        // A reload would cancel the way to a page that takes a while.
+        window.addEventListener("beforeunload", function () { clearTimeout(timer); });
     }
 
     const table = document.getElementById("tasks-table");
