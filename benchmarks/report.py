@@ -132,8 +132,8 @@ def busy(results: Results) -> str:
     if load <= cores + 4:
         return ""
     return (
-        f"**Other work kept the machine busy** (a load of {load} on {cores} cores). Wall times are several times those of an "
-        "idle one; so are, for each image, the requests that depend on time (events once a second, small batches)."
+        f"**Other work kept the machine busy** (a load of {load} on {cores} cores). Wall times are several times those "
+        "of an idle one; so are, for each image, the requests that depend on time (events each second, small batches)."
     )
 
 
