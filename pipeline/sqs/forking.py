@@ -18,9 +18,9 @@ from importlib import import_module
 from typing import Any
 
 from celery import signals
-from celery.app.amqp import AMQP
+from celery.loaders import get_loader_cls
 from celery.utils.dispatch import Signal
-from kombu import Connection, pools
+from kombu import pools
 from kombu.utils.imports import symbol_by_name
 
 from pipeline.aws.forks import unforked
@@ -45,7 +45,9 @@ _loaded: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def forget_in_children(app: Any) -> None:
     """The pools of this app are made anew in a forked child, and those of the parent are left alone there."""
-    symbol_by_name(app.task_cls)  # else the first look at a task imports it, before ``load``
+    # Else the first look at a task or at the configuration imports these, before ``load``.
+    symbol_by_name(app.task_cls)
+    get_loader_cls(app.loader_cls)
     _apps.add(app)
 
 
@@ -68,28 +70,46 @@ def _begin_anew() -> None:
     # Not ``pools.reset()``: it closes what is in them, and waits for their locks.
     for group in (pools.connections, pools.producers):
         group.clear()
+    _computed_once.begin_anew()
     for app in _apps:
-        _renew_locks(app)
+        app._finalize_mutex = threading.RLock()
+        app.clock.mutex = threading.Lock()
         app._pool = None
         amqp = vars(app).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
 
 
-def _renew_locks(app: Any) -> None:
-    """Also of what is computed once, where each such property has a lock for all its objects."""
-    app._finalize_mutex = threading.RLock()
-    app.clock.mutex = threading.Lock()
-    channel = sys.modules.get("pipeline.sqs.transport.transport")
-    kinds = [type(app), AMQP, Connection, *(() if channel is None else (channel.Transport, channel.Channel))]
-    for value in {
-        value for kind in kinds for base in kind.__mro__ for value in vars(base).values() if _is_locked(value)
-    }:
-        value.lock = threading.RLock()
+class _ComputedOnce:
+    """All ``cached_property`` of the loaded modules.
+
+    In kombu, and anywhere up to Python 3.11, each has one lock for the objects of all threads.
+    """
+
+    def __init__(self) -> None:
+        self._modules = 0
+        self._found: set[Any] = set()
+
+    def find(self) -> None:
+        """Looks through the modules, unless there are as many as the last time."""
+        modules = list(sys.modules.values())
+        if len(modules) != self._modules:
+            self._modules = len(modules)
+            # By ``type``: ``isinstance`` would evaluate the promises of Celery's tasks.
+            values = [value for module in modules for value in list(getattr(module, "__dict__", {}).values())]
+            kinds = {value for value in values if issubclass(type(value), type)}
+            inside = [value for kind in kinds for value in list(vars(kind).values())]
+            self._found = {
+                value for value in inside if issubclass(type(value), cached_property) and hasattr(value, "lock")
+            }
+
+    def begin_anew(self) -> None:
+        self.find()  # a thread of the parent may have imported more
+        for value in self._found:
+            value.lock = threading.RLock()
 
 
-def _is_locked(value: object) -> bool:
-    return isinstance(value, cached_property) and hasattr(value, "lock")
+_computed_once = _ComputedOnce()
 
-
-os.register_at_fork(after_in_child=_begin_anew)
+# In the parent, where the pages that it touches are not copied.
+os.register_at_fork(before=_computed_once.find, after_in_child=_begin_anew)
