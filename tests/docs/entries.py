@@ -132,7 +132,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     # What can't be run here.
     Look(
-        "make (demo|test|check|bench|referee|reference|site|lock|pin-base|sbom|audit-dependencies)",
+        "make (demo|test|check|bench|browser|referee|reference|site|lock|pin-base|sbom|audit-dependencies)",
         "sets up a virtual environment first",
         looks.target,
     ),
