@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import boto3
 import pytest
 from celery import chain
 from click.testing import CliRunner
@@ -138,6 +139,7 @@ def deployed(second: OtherServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
     make_resources(second)  # type: ignore[arg-type]
     for name, value in (second.env | SETTINGS).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials of an earlier test
     clients.forget_clients()
     yield second
     clients.forget_clients()
