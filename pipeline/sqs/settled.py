@@ -1,6 +1,6 @@
 """Whether a task's message may be deleted: how a task proves that it is settled, and what each ending does.
 
-A message is deleted only for a proof that its work is safe. The proofs are these, and there are no others:
+A message is deleted only with proof that its work is safe. These are the only proofs:
 
 =================================  ======================================================================
 the task returned                  its callbacks and the next task of its chain were published before that
@@ -10,9 +10,9 @@ the task returned                  its callbacks and the next task of its chain 
 =================================  ======================================================================
 
 ``Reject(text)`` sends the message to the dead-letter queue; ``Defer`` and ``Unavailable`` send a delayed copy of it.
-Each deletes the original only when the copy is in place. Everything else releases it: whatever was raised, wherever, or
-a lost process. A released message is delivered again, and goes to the dead-letter queue with its reason instead when it
-was delivered as often as its queue allows.
+Each deletes the original only after the copy was sent. Every other ending releases the message: any exception, raised
+anywhere, or a lost process. SQS delivers a released message again; after its last delivery (maxReceiveCount) it goes to
+the dead-letter queue instead, with the reason.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Settled:
 
 
 class Defer(Reject):
-    """A task raises it when its work is not to be tried now: nothing is wrong with the message.
+    """A task raises it when its work should be tried later, and the message is fine.
 
-    The message comes back after ``delay_s`` seconds as a new one, so that no receive is used up.
+    The message comes back after ``delay_s`` seconds as a new one, so no receive is used up.
     """
 
     def __init__(self, reason: str, delay_s: float) -> None:
@@ -55,8 +55,8 @@ class Defer(Reject):
 class Unavailable(Defer):
     """A task raises it when a service fails that all work of its kind may need.
 
-    The message comes back as with ``Defer``. Whether that costs one of its tries (``request.retries``) is decided by
-    the worker, which sees whether others succeed meanwhile; where none does, the worker stops starting work
+    The message comes back as with ``Defer``. The worker decides whether that uses up one of its tries
+    (``request.retries``): only if others succeed meanwhile. If none does, the worker starts no more work
     (``pipeline.sqs.outage.gate``). ``subject``: what the work is about, so that one object that fails again and again
     counts once; by default the message's chain.
     """
@@ -70,7 +70,7 @@ class Unavailable(Defer):
 
 
 def settled(task: Any, outcome: str, evidence: str) -> None:
-    """For the body of a bound task: its failure is settled now, whatever it raises from here on.
+    """Call it in a bound task: its failure is settled from now on, whatever the task raises.
 
     Call it after what ``evidence`` names is in place, never before.
     """
@@ -78,7 +78,7 @@ def settled(task: Any, outcome: str, evidence: str) -> None:
 
 
 class Effect(Enum):
-    """What becomes of the message; an action in the log."""
+    """What happens to the message; also the action in the log."""
 
     DELETE = "deleted"
     DEAD_LETTER = "dead_lettered"
@@ -87,7 +87,7 @@ class Effect(Enum):
 
 
 class Service(Enum):
-    """What an ending tells of the services that all work needs."""
+    """What an ending says about the services that all tasks need."""
 
     WORKS = "works"
     FAILS = "fails"
@@ -108,7 +108,7 @@ DONE = Decision(Effect.DELETE, service=Service.WORKS)
 
 
 def on_return(result_repr: Any) -> Decision:
-    """For a task that Celery takes for done. It has a ``repr`` of the result only where it came to the end of it."""
+    """For a task that Celery counts as done. Its result has a ``repr`` only if the task really ended."""
     if isinstance(result_repr, str):
         return DONE
     return Decision(Effect.RELEASE, "the task ended without a result")
@@ -140,13 +140,13 @@ def _released(exc: BaseException) -> Decision:
 
 
 def raised(exc_info: Any) -> BaseException:
-    """The exception itself, out of what billiard wraps it in."""
+    """The exception itself, without billiard's wrapper."""
     exc: BaseException = exc_info.exception
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
 
 
 def _text(value: Any) -> str:
-    """Of anything: what a user's exception does when it is shown must not decide where a message ends."""
+    """The text of any object: an error in a user's ``__str__`` must not decide what happens to a message."""
     try:
         return str(value)
     except Exception:
@@ -154,10 +154,10 @@ def _text(value: Any) -> str:
 
 
 def carry(sender: Any = None, einfo: Any = None, **_: Any) -> None:
-    """Gives the proof to what the pool process sends to its worker."""
+    """Adds the proof to the result that the pool process sends to its worker."""
     einfo.settled = getattr(sender.request, "settled", None)
 
 
 def carry_proofs() -> None:
-    """To be called in a worker, before its processes are forked."""
+    """Call this in a worker before it forks its processes."""
     signals.task_failure.connect(carry, weak=False)

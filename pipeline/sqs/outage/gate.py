@@ -5,9 +5,9 @@
     probing ──it failed──▶ closed, for longer
     probing ──it succeeded──▶ open
 
-It knows nothing of what the work is. Whoever sees the endings tells it: ``failed`` where a service was at fault,
-``worked`` where work came to its end. One object's trouble never closes it, since a failure counts once for each
-``subject``, and a success of any other one forgets them all.
+The gate knows nothing of the work. Its callers report the endings: ``failed`` where a service was at fault, ``worked``
+where work ended well. One bad object never closes it, since a failure counts once for each ``subject``, and a success
+of any other subject forgets all failures.
 
 An outage that never ends must not keep messages in their queue until that drops them: after ``MOST_S`` it lets
 everything through, and each message then ends by rules of its own.
@@ -40,7 +40,7 @@ class GateState(Enum):
 
 
 class Gate:
-    """Of one worker. Safe to be used from several threads.
+    """One worker's gate. Thread-safe.
 
     ``on_closed`` is called when it closes, in the thread of the failure that did it; ``meanwhile``: what follows from
     that, for the log. ``clock`` is in seconds, of any origin. A message is known by its receipt handle.
@@ -73,7 +73,7 @@ class Gate:
         self._untold = 0  # probes in a row that told nothing
         self._has_given_up = False
 
-    # What the endings of work tell.
+    # The endings of work.
 
     def failed(self, subject: str, reason: str, message: str = "") -> None:
         """A service failed, and may fail for everything. ``subject``: what for; ``message``: its receipt handle."""
@@ -98,7 +98,7 @@ class Gate:
         self._on_closed()
 
     def worked(self, task: str) -> None:
-        """Work of this kind came to its end, so the service is there."""
+        """Work of this kind ended well, so the service is available."""
         with self._lock:
             self._worked_at[task] = time.time()
             self._failing.clear()
@@ -110,7 +110,7 @@ class Gate:
         """Whether work of this kind came to its end later than that Unix time."""
         return self._worked_at.get(task, 0.0) > since
 
-    # What may be started.
+    # What may start.
 
     @property
     def state(self) -> GateState:

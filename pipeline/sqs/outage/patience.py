@@ -1,8 +1,7 @@
-"""How often a message has been tried, and for how long a service has failed it: in headers of its own.
+"""Headers that say how often a message was tried, and for how long a service has failed for it.
 
 A task that raises ``Unavailable`` finds them in ``self.request``; the worker writes them into the copy that takes the
-message's place. What is tried when a service fails for everybody is counted beside Celery's ``retries``, which it does
-not use up.
+message's place. Tries during an outage are counted apart from Celery's ``retries``, and don't use them up.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ class Patience:
 
     @property
     def tries(self) -> int:
-        """That have failed."""
+        """The number of failed tries."""
         return self.retries + self.deferrals
 
     def waited_s(self, now: float) -> float:
         return 0.0 if self.since is None else now - self.since
 
     def after(self, now: float, *, costs_a_try: bool) -> dict[str, Any]:
-        """The headers after one more failure."""
+        """The headers after another failure."""
         counted = {"retries": self.retries + 1} if costs_a_try else {DEFERRALS: self.deferrals + 1}
         return {**counted, SINCE: now if self.since is None else self.since, FAILED_AT: now}
 

@@ -1,4 +1,4 @@
-"""Gathers what is to be sent to SQS, and sends it ten at a time from a thread of its own."""
+"""Gathers items for SQS, and sends ten at a time from a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINGER_S = 0.5
 #: Tries of one item; with the back-off between them that is about half a minute.
 MAX_TRIES = 7
 BACKOFF = Backoff(0.5, 8)
-#: Longest that the end of a process waits for what is not sent yet.
+#: Longest time that the end of a process waits for unsent items.
 CLOSE_S = 5.0
 #: A thread that had nothing to send for so long ends; the next item starts another. So none is left behind by what
 #: made it, and nobody has to end it.
@@ -40,7 +40,7 @@ def failed_entries(reply: Any, items: Sequence[Item]) -> list[BatchFailure[Item]
 
 @dataclass(frozen=True, slots=True)
 class BatchFailure(Generic[Item]):
-    """An item that SQS did not take, and why; ``final`` when trying again gives the same."""
+    """An item that SQS refused, and why; ``final`` if another try would give the same."""
 
     item: Item
     reason: str
@@ -103,7 +103,7 @@ class Batcher(Generic[Item]):
         self._give_up(BatchFailure(item, "this process ends"))
 
     def flush(self, within_s: float) -> bool:
-        """Sends everything without waiting for more; False when some is left after ``within_s``."""
+        """Sends all items without waiting for more; returns False if some are left after ``within_s``."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -112,7 +112,7 @@ class Batcher(Generic[Item]):
             return done
 
     def close(self, within_s: float = CLOSE_S) -> None:
-        """Flushes, ends the thread, and gives up what could not be sent by then."""
+        """Flushes, ends the thread, and gives up the items that are unsent by then."""
         if self._closed:
             return
         self.flush(within_s)
@@ -152,7 +152,7 @@ class Batcher(Generic[Item]):
             first = next((waiting for waiting in self._waiting if not waiting.tries), None)
         if first is None:
             return []
-        # What waits for its next try is not due with the others.
+        # Items that wait for their next try are not due with the others.
         ready = [w for w in self._waiting if not w.tries or w.due_at <= now]
         batch = [w for w in ready if self._key(w.item) == self._key(first.item)][:MAX_ENTRIES]
         taken = set(map(id, batch))
@@ -165,7 +165,7 @@ class Batcher(Generic[Item]):
         return max(0.0, min(waiting.due_at for waiting in self._waiting) - time.monotonic())
 
     def _try(self, batch: list[_Waiting[Item]]) -> list[BatchFailure[Item]]:
-        """Sends a batch; puts back what failed, and returns what failed for good."""
+        """Sends a batch; keeps failed items for another try, and returns those that failed for good."""
         try:
             failures = list(self._send([waiting.item for waiting in batch]))
         except Exception as exc:

@@ -1,13 +1,13 @@
-"""kombu's names. Everything that kombu and Celery call on a channel is here, in a line or two; the parts do the work.
+"""Implements kombu's channel: each method that kombu and Celery call is short, and calls a part that does the work.
 
 A message's way:
 
     publishing     sends, alone or in tens
     receiver       receives; ``polling`` begins the next receive, whatever the last one ended with
-    prefetch       decides how many to receive
-    delivery       hands them to the consumer; what has come too early (``delays``) is deferred
-    visibility     keeps what is in flight hidden from others
-    settlement     where it ends: deleted, released, dead-lettered, deferred
+    prefetch       decides how many messages to receive
+    delivery       passes them to the consumer; defers those that come too early (``delays``)
+    visibility     keeps messages in flight hidden from other workers
+    settlement     deletes, releases, dead-letters or defers each message
 
 Events and remote control have exchanges and queues of their own: ``monitoring.fanout``.
 """
@@ -47,7 +47,7 @@ from pipeline.sqs.transport.receiver import REPLY_MARGIN_S, Receiver
 
 
 class MissingQueue(ConfigError, UndefinedQueueException):
-    """To kombu it is its own error."""
+    """A ``ConfigError`` that kombu also handles as its own error for a missing queue."""
 
 
 class Channel(SQS.Channel):
@@ -119,11 +119,11 @@ class Channel(SQS.Channel):
 
     @property
     def reply_timeout_s(self) -> float:
-        """Longest that a receive takes."""
+        """Longest time that a receive may take."""
         return float(self.wait_time_seconds + self.transport_options.get("reply_margin_s", REPLY_MARGIN_S))
 
     def _call_soon(self, callback: Callable[[], None]) -> None:
-        """In the event loop, if there is one."""
+        """Calls it in the event loop, if there is one."""
         if self.hub is None:
             callback()
         else:
@@ -147,7 +147,7 @@ class Channel(SQS.Channel):
         return queue_declare_ok_t(queue, 0, 0)
 
     def _update_queue_cache(self, queue_name_prefix: str) -> None:
-        """Looks the one queue up by GetQueueUrl; called with the bare prefix, it has nothing to do."""
+        """Looks up one queue by GetQueueUrl; does nothing when it is called with the bare prefix."""
         name = queue_name_prefix
         if (url := owned().url(name)) is not None:
             self._queue_cache[name] = url
@@ -169,7 +169,7 @@ class Channel(SQS.Channel):
         return super()._new_queue(queue, **kwargs)
 
     def _purge(self, queue: str) -> int:
-        """Removes all messages; how many there were, in flight and delayed ones too."""
+        """Removes all messages and returns their number, with those in flight and delayed."""
         url = self._new_queue(queue)
         with queues.sqs_errors(url.rsplit("/", 1)[-1], "PurgeQueue"):
             count = queues.depth(url)
@@ -201,7 +201,7 @@ class Channel(SQS.Channel):
     # --- publishing ---
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
-        """``max_size`` is not ours to choose: SQS takes ten."""
+        """Ignores ``max_size``: SQS takes ten."""
         return PublishBatch(self, self.sqs)
 
     def encode_body(self, body: Any, encoding: str | None = None) -> Any:
@@ -251,14 +251,14 @@ class Channel(SQS.Channel):
         return consumer
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
-        """Tells the task when its message was delivered before, so that it can look at what an earlier try has left:
+        """Tells the task that its message was delivered before, so that it can check what an earlier try left:
         ``self.request.delivery_info["redelivered"]``, which kombu's SQS transport never sets."""
         payload = super()._message_to_python(message, queue_name, q_url)
         if receives(message) > 1 and "properties" in payload:
             payload["properties"].setdefault("delivery_info", {})["redelivered"] = True
         return payload
 
-    # --- receiving without an event loop, as who waits for replies or events does ---
+    # --- receiving without an event loop, for callers that wait for replies or events ---
 
     @property
     def get_message_attributes(self) -> dict[str, Any]:
@@ -303,7 +303,7 @@ class Channel(SQS.Channel):
             self.parts.settlement.dead_letter(message, "rejected")
 
     def _restore(self, message: Any) -> None:
-        """A message that was delivered, and is not settled, goes back."""
+        """Releases a message that was delivered and is not settled."""
         found = self.parts.in_flight.find(message.delivery_tag)
         if found is not None:
             self.parts.settlement.release(found)
@@ -317,10 +317,10 @@ class Channel(SQS.Channel):
             self.poller.resume()
 
     def let_go(self) -> None:
-        """Ends what this channel does for its messages; called when it closes.
+        """Stops this channel's work for its messages; called when it closes.
 
-        What a process has begun stays in flight, and is settled when it ends: receipt handles are not bound to a
-        connection. The rest Celery forgets when it loses one. At the end of a worker nothing runs.
+        Messages of running tasks stay in flight, and are settled when the tasks end: receipt handles are not bound to a
+        connection. Celery forgets all others when it loses one. At the end of a worker no task runs.
         """
         if "delivery" in self.__dict__:
             self.delivery.close()

@@ -1,4 +1,4 @@
-"""From a receive to Celery's consumer. What can't be handed over ends here: released, deferred or dead-lettered."""
+"""Passes received messages to Celery's consumer. Releases, defers or dead-letters those that it can't pass on."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Delivery:
         self._is_closed = False
 
     def close(self) -> None:
-        """What is received from now on is released: nobody would settle it."""
+        """Messages that are received from now on are released, since nothing would settle them."""
         self._is_closed = True
 
     def take_in(self, received: Received) -> None:
-        """Keeps what was received hidden from others until it is settled."""
+        """Keeps the received messages hidden from other workers until they are settled."""
         now = time.monotonic()
         messages = in_flight(received, now, self._visibility_timeout_s)
         new = [message for message in messages if self._parts.in_flight.find(message.handle) is None]
@@ -64,7 +64,7 @@ class Delivery:
             self._parts.extender.watch()
 
     def taken(self, queue: str, received: Received) -> bool:
-        """Whether it is to be delivered. Called in the receiving thread."""
+        """Whether the message should be delivered. Called in the receiving thread."""
         if received.are_settled:
             self.take_in(received)
             if self._is_closed:
@@ -73,7 +73,7 @@ class Delivery:
         return True
 
     def deliver(self, queue: str, received: Received) -> None:
-        """Hands received messages to the consumer; one that can't be handled doesn't cost the others."""
+        """Passes received messages to the consumer. One that can't be handled doesn't affect the others."""
         consumer = self._consumer_of(queue)
         if consumer is None:
             self._release(queue, received)
@@ -93,7 +93,7 @@ class Delivery:
     def go_on(self, queue: str, message: InFlightMessage) -> None:
         """Hands the consumer the next task of a chain, under the message of the one before.
 
-        Where nobody consumes the queue now, or SQS can hide the message for only some hours more, it is published.
+        If the queue has no consumer now, or SQS can hide the message for only a few more hours, it is published.
         """
         consumer = self._consumer_of(queue)
         if consumer is None or self._is_closed or time.monotonic() - message.received_at > GOES_ON_WITHIN_S:
@@ -106,7 +106,7 @@ class Delivery:
             self._not_delivered(message.handle, exc)
 
     def _admitted(self, received: Received) -> list[Message]:
-        """What a poll that was open when the gate closed still brings goes back, as new."""
+        """Releases, as new, the messages of a poll that was open when the gate closed."""
         if not received.are_settled:
             return received.messages
         count = self._admit([message["ReceiptHandle"] for message in received.messages])
@@ -128,7 +128,7 @@ class Delivery:
         consumer(payload)
 
     def _defer(self, message: InFlightMessage, left_s: float) -> None:
-        """A message that never becomes due would be sent again every quarter of an hour, and keep workers up."""
+        """A message that never becomes due would be sent again each quarter of an hour, and keep workers running."""
         if left_s <= self._max_delay_s:
             self._parts.settlement.defer(message, left_s)
         else:
@@ -136,7 +136,7 @@ class Delivery:
             self._parts.settlement.dead_letter(message, f"due in {left_s / 86400:.1f} days, more than {limit}")
 
     def _not_delivered(self, handle: str, exc: Exception) -> None:
-        """The consumer raised. What kombu has not even taken for a message never will be one."""
+        """The consumer raised. A message that kombu could not parse is dead-lettered, since it never will."""
         message = self._parts.in_flight.find(handle)
         if message is None:
             return

@@ -1,8 +1,7 @@
-"""Polling always resumes: whatever a receive ends with, it leads to the next one.
+"""Polling always resumes: every receive, however it ends, is followed by the next one.
 
-In kombu the next receive is started by the success of the last one, so one failed ReceiveMessage ends
-the polling of that queue for good, while the process looks healthy. Here every way out of a poll
-leads to the next one:
+In kombu a successful receive starts the next one, so one failed ReceiveMessage ends the polling of that
+queue for good, while the process looks healthy. Here every end of a poll leads to the next one:
 
     open ──messages or none──▶ open, at once
       │ └──no room for more──▶ full ──a message is settled──▶ open
@@ -38,7 +37,7 @@ class PollState(Enum):
 
 @dataclass
 class Poll:
-    """Where the polling of one queue stands. Times are ``time.monotonic()``."""
+    """The state of one queue's polling. Times are ``time.monotonic()``."""
 
     state: PollState | None = None
     since: float = field(default_factory=time.monotonic)
@@ -54,7 +53,7 @@ class Poll:
 
 
 class Loop(Protocol):
-    """As much of kombu's event loop as is needed."""
+    """The part of kombu's event loop that is needed."""
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> object: ...
 
@@ -62,7 +61,7 @@ class Loop(Protocol):
 
 
 class Receives(Protocol):
-    """As much of a ``Receiver`` as is needed."""
+    """The part of a ``Receiver`` that is needed."""
 
     def start(self, queue: str, job: ReceiveJob) -> None: ...
 
@@ -70,7 +69,7 @@ class Receives(Protocol):
 
 
 class Poller:
-    """Keeps one receive open for each queue that is consumed. Everything is called in the event loop.
+    """Keeps one receive open for each consumed queue. All methods are called in the event loop.
 
     ``is_consumed`` tells whether a queue still has a consumer, ``capacity`` how many messages there is room for now
     (0: none), and ``deliver`` hands on what was received. ``deliver`` does not raise.
@@ -94,7 +93,7 @@ class Poller:
         self.stopped = False
 
     def stop(self) -> None:
-        """No new receive is begun. What open ones still bring is delivered as before."""
+        """Starts no new receive. Messages of open ones are delivered as before."""
         self.stopped = True
 
     def close(self) -> None:
@@ -120,7 +119,7 @@ class Poller:
         )
 
     def resume(self) -> None:
-        """To be called when there is room for more messages."""
+        """Call this when there is room for more messages."""
         for queue, poll in list(self.polls.items()):
             if poll.state is PollState.FULL:
                 self._again(queue)

@@ -1,7 +1,7 @@
-"""Publishing in tens: ``with batched(app):`` gathers what is published inside and sends it in batches.
+"""Publishing in batches: ``with batched(app):`` gathers the messages of the block and sends ten at a time.
 
 Built on kombu's ``Producer.batch``, whose sessions a channel makes. Inside the block a publish returns
-before its message is sent; when the block ends without an error everything is in the queue.
+before its message is sent. When the block ends without an error, all its messages are in the queue.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BACKOFF = Backoff(0.4, 1.6)
 
 @dataclass(frozen=True, slots=True)
 class PublishEntry:
-    """One message on its way, with what its sender knows it by."""
+    """One message to be sent, with the id that its sender knows it by."""
 
     url: str
     message: dict[str, Any]  # as SendMessage takes it
@@ -49,7 +49,7 @@ class PublishEntry:
 
 
 class PublishError(TransientError):
-    """Some tasks are not in the queue: ``unsent``. All others of the batch are."""
+    """Some tasks are not in the queue: ``unsent`` names them. All others of the batch are."""
 
     def __init__(self, failures: Sequence[BatchFailure[PublishEntry]]) -> None:
         self._failures = tuple(failures)
@@ -64,7 +64,7 @@ class PublishError(TransientError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether SQS could be reached, and refuses these for what they are."""
+        """Whether SQS was reached and refused these messages because of their content."""
         return all(failure.final for failure in self._failures)
 
     @property
@@ -73,7 +73,7 @@ class PublishError(TransientError):
 
 
 class BatchEnded(PlainError):
-    """What publishes has outlived the ``with batched(app)`` that it was begun in, as a task of asyncio may."""
+    """The publisher outlived the ``with batched(app)`` that it was started in, as an asyncio task may."""
 
 
 @dataclass(slots=True)
@@ -89,11 +89,11 @@ _active: ContextVar[_Batch | None] = ContextVar("pipeline_publish_batch", defaul
 
 @contextmanager
 def batched(app: Celery) -> Iterator[None]:
-    """Gathers what this thread publishes through ``app`` inside the block.
+    """Gathers the messages that this thread publishes through ``app`` inside the block.
 
     Sends when ten messages or 1 MiB are gathered, and at the end. Raises ``PublishError`` at the end for
     messages that SQS refused, and at once when it can't be reached. An exception inside the block drops
-    what is not sent yet. Nested blocks are one batch.
+    the unsent messages. Nested blocks are one batch.
     """
     active = _active.get()
     if _is_here(active, app) and not active.has_ended:
@@ -112,12 +112,12 @@ def batched(app: Celery) -> Iterator[None]:
 
 
 def _is_here(active: _Batch | None, app: Any) -> TypeGuard[_Batch]:
-    """Not in another thread, which may have been given this one's context."""
+    """False in another thread, which may have received a copy of this one's context."""
     return active is not None and active.app is app and active.thread == threading.get_ident()
 
 
 def active_producer(app: Celery) -> Any:
-    """The producer that publishes of this thread have to go through, or None. Raises ``BatchEnded``."""
+    """The producer that this thread must publish through, or None. Raises ``BatchEnded``."""
     active = _active.get()
     if not _is_here(active, app):
         return None
@@ -136,7 +136,7 @@ _keep: ContextVar[Keep | None] = ContextVar("pipeline_keep", default=None)
 
 @contextmanager
 def kept_by(keep: Keep) -> Iterator[None]:
-    """What this thread publishes inside the block is sent unless ``keep`` takes it."""
+    """Inside the block, this thread sends a message only if ``keep`` does not take it."""
     token = _keep.set(keep)
     try:
         yield
@@ -145,7 +145,7 @@ def kept_by(keep: Keep) -> Iterator[None]:
 
 
 class PublishBatch:
-    """A session of ``Producer.batch``: what is published is gathered for each queue.
+    """A session of ``Producer.batch``: gathers the messages of each queue.
 
     ``channel`` is kombu's, which its messages go through; they come back to ``add``.
     """
@@ -160,7 +160,7 @@ class PublishBatch:
         self.channel.basic_publish(message, _publish_batch=self, **kwargs)
 
     def add(self, entry: PublishEntry) -> None:
-        if entry.size_bytes > MAX_BATCH_BYTES:  # SQS would refuse the whole call, and the others of it
+        if entry.size_bytes > MAX_BATCH_BYTES:  # SQS would refuse the whole call, with the other messages
             reason = f"it has {entry.size_bytes:,} bytes, and SQS takes {MAX_BATCH_BYTES:,}"
             self._refused.append(BatchFailure(entry, reason, final=True))
             return
@@ -187,7 +187,7 @@ class PublishBatch:
         """Nothing is held open."""
 
     def failed(self, entries: Sequence[PublishEntry], exc: Exception) -> PublishError:
-        """SQS can't be reached: the error that names these, and all that is not sent yet."""
+        """The error for an unreachable SQS: it names these messages and all other unsent ones."""
         left = [entry for gathered in self._gathered.values() for entry in gathered]
         self._gathered.clear()
         reason = describe_error(exc)
@@ -243,7 +243,7 @@ class Publisher:
             sent["DelaySeconds"] = delay_s
         sent["MessageBody"] = to_text(_readable(message))
         headers = message.get("headers") or {}
-        if "task" not in headers:  # events and remote control: whoever sends them knows what to do
+        if "task" not in headers:  # events and remote control: their senders handle the error
             self._sqs().send_message(QueueUrl=self._url_of(queue), **sent)
             return
         entry = _entry(headers, sent)
@@ -263,7 +263,7 @@ class Publisher:
 
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:
-    """Its body, which is JSON in a JSON string, is not escaped twice."""
+    """The message with its body, which is JSON in a JSON string, escaped only once."""
     body = message.get("body")
     return {**message, "body": escaped_once(body)} if isinstance(body, str) else message
 

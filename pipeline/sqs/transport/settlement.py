@@ -1,8 +1,8 @@
-"""Where each message in flight ends: deleted, released, dead-lettered, or deferred. The first of them counts.
+"""Ends each message in flight: deletes, releases, dead-letters or defers it. Only the first decision counts.
 
 A message is deleted when its work is done (``pipeline.sqs.settled`` says what proves that), or when the copy that takes
-its place was sent; never the other way round. All of it is sent in tens, by threads, so that nobody waits for the
-network. What could not be sent, or was lost with this process, SQS delivers again.
+its place was sent; never before that. Threads send the requests, ten entries a call, so that no caller waits for the
+network. If a request fails, or is lost with this process, SQS delivers the message again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipeline.sqs.transport.text import to_text
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-#: Longest that a done message waits for others before it is deleted; its visibility time-out is much longer.
+#: Longest time that a done message waits for others before it is deleted; its visibility time-out is much longer.
 LINGER_S = 0.5
-#: Seconds until a message is delivered again whose work failed or was lost, by how often it was delivered.
+#: Seconds until a message whose work failed or was lost is delivered again, by its number of deliveries.
 RETRY_BACKOFF = Backoff(2, 60)
 #: The same where a service failed in such a way that only a release was left, which uses up receives: 2 s, half a
 #: minute, 9 minutes, 2.3 hours.
@@ -49,7 +49,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A copy is sent, then the message is deleted: to the dead-letter queue, or to its own with a delay."""
+    """Sends a copy, to the dead-letter queue or with a delay to the message's own, and then deletes the message."""
 
     message: InFlightMessage
     reason: str  # for the dead-letter queue
@@ -61,7 +61,7 @@ class Move:
 class Settlement:
     """``on_settled`` is called with each message when its end is decided, and whether that is that its work is done.
 
-    Safe to be used from several threads.
+    Thread-safe.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Settlement:
         self._closes_at_exit = False
 
     def ack(self, message: InFlightMessage) -> bool:
-        """The work is done: deletes the message. Like all of these: False when it was settled before."""
+        """The work is done: deletes the message. Returns False if it was settled before, like the other methods."""
         return self._settle(message, self.deletes, message, is_done=True)
 
     def release(self, message: InFlightMessage, after_s: int = 0) -> bool:
-        """Not now, or not here: SQS delivers it again."""
+        """Releases the message: SQS delivers it again."""
         return self._settle(message, self.releases, Release(message, after_s))
 
     def fail(
@@ -203,7 +203,7 @@ class Settlement:
 
 
 def changed(body: str, headers: Mapping[str, Any], *, redelivered: bool = True) -> str:
-    """A task message with other headers, that says that it was delivered before; what is none stays as it is."""
+    """The task message with these headers, marked as delivered before; text that is no task message, unchanged."""
     try:
         envelope = json.loads(body)
         envelope["headers"].update(headers)
@@ -215,7 +215,7 @@ def changed(body: str, headers: Mapping[str, Any], *, redelivered: bool = True) 
 
 
 def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:
-    """What goes to the dead-letter queue: the message as it was sent, but for the reason of an earlier failure."""
+    """The dead letter: the message as it was sent, with this reason in place of an earlier one."""
     sent = message.to_send()
     others = {name: value for name, value in sent.get("MessageAttributes", {}).items() if name != "reason"}
     kept = dict(list(others.items())[: MAX_ATTRIBUTES - 1])
@@ -223,7 +223,7 @@ def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:
 
 
 def clean(reason: str) -> str:
-    """As a message attribute takes it."""
+    """The reason without characters that a message attribute must not have, and cut to its length."""
     return NOT_XML.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
 
 

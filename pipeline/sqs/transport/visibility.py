@@ -1,8 +1,8 @@
-"""Visibility: a message is hidden from other workers for a short time only, which is extended while it is in flight.
+"""Visibility: hides a message from other workers for a short time, and extends that time while it is in flight.
 
-So a process that dies frees its messages within one visibility time-out, and long work is never done twice because
-of a time-out that was too short for it. Extending stops with the work, with the process, and when the
-event loop has hung for longer than any task may take.
+So the messages of a dead process are visible again within one visibility time-out, and long work is not done twice
+because its time-out was too short. The extensions stop when the work or the process ends, and when the event
+loop has hung for longer than any task may take.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class VisibilityExtender:
-    """Extends, in a thread, the visibility time-out of each message in flight of which half is over.
+    """A thread that extends the visibility time-out of each message in flight when half of it is over.
 
     ``is_alive`` tells whether the process still does its work; while it doesn't, nothing is extended. The thread lives
     while there are messages in flight: ``watch`` starts it, to be called after messages were added.
@@ -70,14 +70,14 @@ class VisibilityExtender:
                 self.extend()
 
     def extend(self) -> None:
-        """One round: ``ChangeMessageVisibilityBatch`` for what is due."""
+        """One round: ``ChangeMessageVisibilityBatch`` for the messages that are due."""
         now = self._clock()
         half_over = self._messages.select(lambda message: message.hidden_until - now <= self._timeout_s / 2)
         for batch in _batches(half_over):
             try:
                 self._extend(batch)
             except Exception as exc:
-                # The next round comes before these time out, if this was only a moment's trouble.
+                # If the failure is short, the next round comes before these time out.
                 logger.warning(
                     "The visibility of %d messages of %s could not be extended: %s: %s",
                     len(batch),
@@ -132,9 +132,9 @@ def _batches(messages: Sequence[InFlightMessage]) -> Iterator[list[InFlightMessa
 
 
 class Pulse:
-    """Whether an event loop still turns: asks it to call back, and looks how long it takes.
+    """Checks whether an event loop still turns: asks it to call back, and measures how long that takes.
 
-    ``call_soon`` must be safe to be called from another thread.
+    ``call_soon`` must be thread-safe.
     """
 
     def __init__(

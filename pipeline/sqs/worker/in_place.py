@@ -1,9 +1,9 @@
 """Chains in place: the worker that ran a task of a chain starts the next one too, under the same message.
 
-Between two tasks of a chain lie a SendMessage, a receive, a delete and another wait in the queue. Where the next task
-is one that this worker has, on the same queue, none of that is needed: what would have been published goes to the
-worker with the result, and the worker hands it to its consumer as if it had been received. So the next task has its own
-id, events, time limits, result and log lines, and is revoked, retried and rejected as any other.
+Between two tasks of a chain lie a SendMessage, a receive, a delete and another wait in the queue. If this worker
+has the next task, on the same queue, none of that is needed: the message that would have been published goes to the
+worker with the result, and the worker passes it to its consumer as if it had been received. So the next task has its
+own id, events, time limits, result and log lines, and is revoked, retried and rejected like any other.
 
     in the pool's process                         in the worker
     ─────────────────────                         ─────────────
@@ -11,13 +11,12 @@ id, events, time limits, result and log lines, and is revoked, retried and rejec
     Celery sends the next one: it is kept    ──▶  its text takes the place of the one that is done
     the result and the kept text go back          the consumer gets it
 
-The message is deleted when the last task that went on under it has settled. Whatever happens before, SQS delivers it
-again: the tasks that are done find that they are. What a worker can't hand on, since it shuts down or its
-consumer was cancelled, is published as ever, and then the message is deleted.
+The message is deleted when the last task under it is settled. If anything happens before, SQS delivers it again, and
+tasks that are done find their work done. When a worker can't pass the next task on, since it shuts down or its consumer
+was cancelled, it publishes that task, and then deletes the message.
 
-Published as ever from the start: what has a delay, an ETA, attributes or a group of SQS of its own, what belongs to
-another queue, what is part of a Celery group or chord, a task that this worker does not have, and one that says
-``in_place = False``.
+Always published: a task with a delay, an ETA, message attributes or an SQS message group, a task for another queue, a
+part of a Celery group or chord, a task that this worker does not have, and one with ``in_place = False``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Celery's request, which settles its message by how the task ended: ``pipeline.sqs.settled`` has the table.
+"""Celery's request, which settles its message by the task's ending: ``pipeline.sqs.settled`` has the table.
 
-The message is settled first. Celery's own decisions follow, find it acknowledged, and only send events.
+It settles the message first. Celery's own code runs after that, finds the message acknowledged, and only sends events.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Request(request.Request):
             pool = in_place.Pool(pool)
         return super().execute_using_pool(pool, **kwargs)
 
-    # How a task can end, as Celery tells it.
+    # The endings of a task, as Celery reports them.
 
     def on_success(self, failed__retval__runtime: tuple[Any, Any, float], **_kwargs: Any) -> None:
         failed, result, runtime = failed__retval__runtime
@@ -98,7 +98,7 @@ class Request(request.Request):
         super().on_timeout(soft, timeout)
 
     def _go_on(self, successor: in_place.Successor, runtime: float) -> None:
-        """The task is done, and its message becomes the next one's. Nothing in here deletes it."""
+        """The task is done, and its message becomes the next task's. Nothing here deletes it."""
         channel = self.message.channel
         parts: Parts = channel.parts
         message = parts.in_flight.find(self.message.delivery_tag)
@@ -117,10 +117,10 @@ class Request(request.Request):
             parts.in_flight.take(message)  # nobody has it: SQS delivers it again when its time-out is over
             raise
 
-    # What becomes of the message.
+    # What happens to the message.
 
     def _settle(self, decide: Callable[..., Decision], *ending: Any) -> Effect | None:
-        """Returns what became of the message; None when it was settled before.
+        """Returns what happened to the message; None if it was settled before.
 
         Whatever happens here, the message is not in flight afterwards: one that could not be settled is visible again
         when its time-out is over.

@@ -50,7 +50,7 @@ class ScaleInProtection:
         self._busy_at = float("-inf")
 
     def look(self, busy: bool) -> None:
-        """To be called about once a second."""
+        """Call this about once a second."""
         now = self._clock()
         if busy:
             self._busy_at = now
@@ -66,7 +66,7 @@ class ScaleInProtection:
             self._failed_at = now
 
     def release(self) -> None:
-        """At the end, whether or not there was work a moment ago."""
+        """Ends the protection at the end of the worker, even if there was work a moment ago."""
         if self._protected:
             self._put(False)
             self._protected = False
@@ -123,7 +123,7 @@ class AgentEndpoint:
 
 
 class ScaleInProtectionStep(bootsteps.StartStopStep):
-    """In a thread, because a call may take seconds. Busy is a worker that has messages in flight."""
+    """Runs in a thread, because a call may take seconds. A worker is busy while it has messages in flight."""
 
     requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
 

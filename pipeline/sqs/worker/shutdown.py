@@ -1,10 +1,10 @@
-"""A shutdown that strands nothing, and waits for nothing but work.
+"""A shutdown that strands no message, and waits only for running tasks.
 
     running ──SIGTERM──▶ draining ──nothing runs, or it timed out, or a second signal──▶ Celery's shutdown
 
-Draining goes on in the event loop, with the pool in its normal state: no new polls; what waits here is
-released at once; what runs gets its time, then is released too. What an open poll still brings is
-released as it arrives. Celery's own warm shutdown is left with nothing to wait for.
+The worker drains in its event loop, with the pool in its normal state. It starts no new polls and releases waiting
+messages at once. Running tasks get their time, and are released after it. Messages of an open poll are released as
+they arrive. Celery's own warm shutdown then has nothing to wait for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         hub.add_reader(self._woken, self._on_woken)
 
     def stop(self, worker: Any) -> None:
-        """Reached without draining when the worker stops for another reason: release what waits here."""
+        """Reached without draining when the worker stops for another reason: releases the waiting messages."""
         if not self.draining:
             self._release_waiting()
 
@@ -81,7 +81,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         self._requests += 1
         consumer = getattr(self._worker, "consumer", None)
         if getattr(consumer, "connection", None) is None:
-            state.should_stop = EX_OK  # nothing is in flight, and no loop turns that could notice
+            state.should_stop = EX_OK  # nothing is in flight, and no loop runs that could notice
             return
         with suppress(BlockingIOError):
             self._waker.send(b"\0")
@@ -116,7 +116,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         self._check()
 
     def _release_waiting(self) -> int:
-        """Stops polling, forgets what no process has begun, and makes it visible to other workers."""
+        """Stops polling, and releases the messages that no process has started."""
         consumer = self._worker.consumer
         task_consumer = getattr(consumer, "task_consumer", None)
         if task_consumer is None:
@@ -145,7 +145,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         state.should_stop = EX_OK  # Celery's loop looks at it in each turn
 
     def _has_threads(self) -> bool:
-        """A thread can't be ended: what it works on stays hidden until it is done, or the process is killed."""
+        """A thread can't be ended: its message stays hidden until its task is done, or the process is killed."""
         module: str = self._worker.pool_cls.__module__
         return module == "celery.concurrency.thread"
 
@@ -165,7 +165,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
 
 
 def _release(request: Any) -> bool:
-    """False where it is settled already."""
+    """Returns False if it is settled already."""
     parts: Parts = request.message.channel.parts
     message = parts.in_flight.find(request.message.delivery_tag)
     return message is not None and parts.settlement.release(message)
@@ -173,7 +173,7 @@ def _release(request: Any) -> bool:
 
 @control_command()
 def shutdown(state: Any, msg: str = "Got shutdown from remote", **_kwargs: Any) -> None:
-    """Remote control's ``shutdown`` (Flower's button): as gracefully as SIGTERM."""
+    """Remote control's ``shutdown`` (Flower's button): graceful, like SIGTERM."""
     logger.warning("%s", msg)
     worker = state.consumer.controller
     if getattr(worker, "graceful_shutdown", None) is None:
