@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Timer
 from urllib.error import HTTPError
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
@@ -315,7 +316,11 @@ def test_watch_processes_what_comes_changes_and_goes(command: Command) -> None:
     photos, out = command.folder / "photos", command.folder / "out"
     (photos / "sub").mkdir(parents=True)
     (photos / "first.jpg").write_bytes(picture())
+    os.utime(photos / "first.jpg", (1e9, 1e9))  # complete, so it is done before the watching begins
     process = command.start(photos, "--out", out, "--watch")
+    too_late = Timer(DEADLINE_S, process.kill)  # else a line that does not come is waited for without end
+    too_late.daemon = True
+    too_late.start()
     assert process.stdout is not None
     lines, seen = iter(process.stdout.readline, ""), []
 
@@ -342,6 +347,7 @@ def test_watch_processes_what_comes_changes_and_goes(command: Command) -> None:
     see("skipped: notes.txt")
     process.send_signal(signal.SIGINT)
     printed, err = process.communicate(timeout=DEADLINE_S)
+    too_late.cancel()
     assert (process.returncode, err) == (0, ""), printed
     assert re.search(r"2 files in .*: 1 done, 0 failed, 1 skipped", printed)
     assert seen.count("done: sub/ü.jpg\n") == 2, seen

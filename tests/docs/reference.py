@@ -52,7 +52,10 @@ def commands() -> str:
 def _command(path: list[str], command: click.Command) -> str:
     # Without colours, and as wide as a page.
     name = " ".join(["python -m pipeline", *path])
-    context = click.Context(command, info_name=name, max_content_width=HELP_WIDTH, terminal_width=HELP_WIDTH)
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=name, max_content_width=HELP_WIDTH, terminal_width=HELP_WIDTH, help_option_names=names
+    )
     shown = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     below = command.commands if isinstance(command, click.Group) else {}
     parts = [f"{'#' * (len(path) + 1)} {' '.join(path)}", f"```help\n{shown}\n```"]
