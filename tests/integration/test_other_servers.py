@@ -42,6 +42,12 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's keeps the credentials of an earlier test, which ministack takes for another account."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
 @pytest.fixture(params=["moto", "ministack"])
 def server(request: pytest.FixtureRequest, emulator: Emulator, second: OtherServer) -> OtherServer:
     return second if request.param == "ministack" else OtherServer(emulator.endpoint)
@@ -139,7 +145,6 @@ def deployed(second: OtherServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
     make_resources(second)  # type: ignore[arg-type]
     for name, value in (second.env | SETTINGS).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials of an earlier test
     clients.forget_clients()
     yield second
     clients.forget_clients()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from pipeline.aws import clients
@@ -105,7 +104,6 @@ def aws_server() -> Iterator[AwsServer]:
 def made_stage(server: AwsServer, folder: Path, monkeypatch: pytest.MonkeyPatch, **queue: Any) -> Iterator[Stage]:
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials of an earlier test
     clients.forget_clients()
     prefix = f"t{uuid.uuid4().hex[:8]}-"
     server.make_queue(f"{prefix}tasks", **queue)
