@@ -31,6 +31,7 @@ from tests.support.aws_process import AwsServer
 from tests.support.browser import chromium
 from tests.support.cluster import TOPIC_ARN_PREFIX
 from tests.support.flower import Flower
+from tests.support.other_servers import free_port
 from tests.support.processes import OWNER, owned_processes
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -185,14 +186,6 @@ def provider() -> Iterator[Any]:
 def behind_login(place: Place, provider: Any) -> Flower:
     """Under a path, with a login, and a file that keeps what it knows."""
     return login_flower(place, provider, free_port())
-
-
-def free_port() -> int:
-    from tornado.testing import bind_unused_port
-
-    socket, port = bind_unused_port()
-    socket.close()
-    return port
 
 
 def login_flower(place: Place, provider: Any, port: int) -> Flower:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ import pytest
 from tests.support.aws_process import ROOT, AwsServer
 from tests.support.cluster import TOPIC_ARN_PREFIX
 from tests.support.flower import PASSWORD, Flower
+from tests.support.programs import output_of
 from tests.support.waiting import text_of, wait_until
 from tests.support.worker import Worker
 
@@ -35,17 +33,7 @@ class Shop:
 
     def run(self, code: str) -> Any:
         """What a program of the project prints as JSON."""
-        done = subprocess.run(
-            [sys.executable, "-c", f"import json\n{code}"],
-            cwd=self.folder,
-            env={**os.environ, **self.env},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(output_of("-c", f"import json\n{code}", cwd=self.folder, env=self.env))
 
     def order(self, number: int, **options: Any) -> None:
         self.run(f"from tasks import order\nprint(json.dumps(order.delay({number}, **{options}).id))")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -13,6 +11,7 @@ from celery import signals
 
 from tests.public_reports.test_sending import Side, sides
 from tests.support.aws_process import ROOT, AwsServer
+from tests.support.programs import output_of
 from tests.support.stage import aws_server
 
 __all__ = ["aws_server", "sides"]
@@ -22,18 +21,8 @@ def run(code: str, server: AwsServer, prefix: str) -> Any:
     """What a program of the shop prints as JSON."""
     for queue in ("orders", "mails"):
         server.make_queue(f"{prefix}{queue}")
-    environ = {**os.environ, **server.env, "PYTHONPATH": str(ROOT), "SHOP_PREFIX": prefix}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT / "examples" / "shop",
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    env = {**server.env, "PYTHONPATH": str(ROOT), "SHOP_PREFIX": prefix}
+    return json.loads(output_of("-c", code, cwd=ROOT / "examples" / "shop", env=env))
 
 
 def test_a_publish_imports_nothing_that_a_fork_does_not_wait_for(aws_server: AwsServer) -> None:

@@ -14,6 +14,7 @@ from pipeline.sqs.worker.task_queues import check_chosen_queues
 from tests.acceptance.test_shop import Shop, shop
 from tests.public_reports.test_sending import made_app
 from tests.support.aws_process import ROOT
+from tests.support.programs import output_of
 from tests.support.waiting import text_of, wait_until
 from tests.support.worker import READY
 
@@ -45,16 +46,7 @@ def test_worker_options(shop: Shop, tmp_path: Path) -> None:
 
 
 def celery(shop: Shop, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", *arguments],
-        cwd=shop.folder,
-        env={**os.environ, **shop.env},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    output_of("-m", "celery", *arguments, cwd=shop.folder, env=shop.env, timeout_s=240)
 
 
 @pytest.mark.parametrize(
