@@ -16,6 +16,7 @@ from benchmarks.referee.ledger import ledger, read_accepted
 from benchmarks.referee.page import tables, write_page
 from benchmarks.referee.sharp import sharp
 from benchmarks.referee.vips import by_vips, vips_version
+from tests.support.marked import renewed
 
 ACCEPTED = Path(__file__).with_name("accepted.txt")
 PAGE = Path(__file__).parents[2] / "docs" / "images.md"
@@ -59,9 +60,8 @@ def main() -> int:
             file=sys.stderr,
         )
     elif not options.only:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGINS)
         table = tables(cases, accepted, bench)
-        PAGE.write_text(before + BEGINS + table + ENDS + rest.partition(ENDS)[2], encoding="utf-8")
+        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), BEGINS, ENDS, table), encoding="utf-8")
         print(table)
     listed = {name: why for name, why in accepted.items() if options.only in name}
     needed = {case.name for case in cases if case.needs_acceptance}

@@ -21,6 +21,7 @@ from pipeline.__main__ import cli
 from pipeline.core.errors import PermanentError
 from pipeline.core.settings_table import markdown_table
 from tests.docs.pages import ROOT
+from tests.support import marked
 
 #: What a program may import, and what for.
 MODULES = {
@@ -36,13 +37,7 @@ SIGNATURE_WIDTH = 100
 def renewed(page: str, text: str) -> str:
     """The page's text with what stands between its two marks made anew."""
     begins, ends = f"<!-- begins: {page}, by make reference -->\n", "<!-- ends -->\n"
-    before, mark, rest = text.partition(begins)
-    _, end, after = rest.partition(ends)
-    if not (mark and end):
-        raise ValueError(
-            f"docs/{page}.md has no place for what is made: put {begins.strip()} and {ends.strip()} into it"
-        )
-    return f"{before}{begins}\n{PAGES[page]()}\n{ends}{after}"
+    return marked.renewed(text, begins, ends, f"\n{PAGES[page]()}\n")
 
 
 def commands() -> str:

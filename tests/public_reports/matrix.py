@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.marked import renewed
+
 ROOT = Path(__file__).parents[2]
 BEGINS, ENDS = "<!-- matrix: python -m tests.public_reports -->\n", "<!-- end of matrix -->\n"
 
@@ -99,8 +101,4 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    before, begins, rest = page.partition(BEGINS)
-    _, ends, after = rest.partition(ENDS)
-    assert begins, "the page has no place for the matrix"
-    assert ends, "the page has no end of the matrix"
-    return before + begins + table() + ends + after
+    return renewed(page, BEGINS, ENDS, table())

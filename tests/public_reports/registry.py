@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.marked import renewed
+
 PAGE = Path(__file__).parents[2] / "docs" / "celery-on-sqs.md"
 BEGINS, ENDS = "<!-- public reports: python -m tests.public_reports -->\n", "<!-- end of public reports -->\n"
 
@@ -52,8 +54,4 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    before, begins, rest = page.partition(BEGINS)
-    _, ends, after = rest.partition(ENDS)
-    assert begins, "the page has no place for the table"
-    assert ends, "the page has no end of the table"
-    return before + begins + table() + ends + after
+    return renewed(page, BEGINS, ENDS, table())
