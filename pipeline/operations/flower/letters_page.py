@@ -24,14 +24,12 @@ class LettersView(PageHandler):
             found = await self.in_thread(lambda: letters.read(self.capp.settings, name))
         except PipelineError as exc:
             error = str(exc)
-        self.render(
-            str(TEMPLATE),
+        self.show(
+            TEMPLATE,
             name=name,
             letters=found.found,
             unseen=found.unseen,
             error=error,
-            said=self.notice(),
-            printable=printable,
             read_only=self.read_only,
             object_link=self.object_link,
         )

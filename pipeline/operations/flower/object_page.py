@@ -8,7 +8,6 @@ from typing import Any
 
 from tornado.web import authenticated
 
-from pipeline.core.console import printable
 from pipeline.core.errors import PipelineError
 from pipeline.core.settings import Settings
 from pipeline.core.source import Source
@@ -42,13 +41,11 @@ class ObjectView(PageHandler):
                 report = await self.in_thread(lambda: self._report(text))
             except PipelineError as exc:
                 error = str(exc)
-        self.render(
-            str(TEMPLATE),
+        self.show(
+            TEMPLATE,
             text=text,
             report=report,
             error=error,
-            said=self.notice(),
-            printable=printable,
             may_make=report is not None and report["status"] in AGAIN and not self.read_only,
             may_redrive=report is not None and report["dead_letters"] and not self.read_only,
             tasks=[] if report is None else list(self._tasks(report["object"])),

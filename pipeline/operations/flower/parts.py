@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from flower.views import BaseHandler
 from tornado.web import HTTPError
 
+from pipeline.core.console import printable
 from pipeline.core.errors import PipelineError
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 OBJECT, LETTERS = "object", "dead-letters"
 #: The cookie that carries what an action did to the page that follows it.
 NOTICE = "notice"
+#: The template of that sentence, and of a page's own error.
+MESSAGES = Path(__file__).with_name("messages.html")
 
 Value = TypeVar("Value")
 
@@ -54,6 +58,10 @@ class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
             return values[-1].decode()
         except UnicodeDecodeError:
             raise HTTPError(400, f"{name} is not UTF-8") from None
+
+    def show(self, template: Path, **values: Any) -> None:
+        """Renders a page, with what all of them have: the sentence of the action before, and ``printable``."""
+        self.render(str(template), messages=str(MESSAGES), said=self.notice(), printable=printable, **values)
 
     async def in_thread(self, work: Callable[[], Value]) -> Value:
         """What a blocking function returns. Flower's loop goes on meanwhile."""
