@@ -61,7 +61,11 @@ class WarmStart:
         self._folder = tempfile.TemporaryDirectory()
         self._socket = str(Path(self._folder.name) / "socket")
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "serve", self._socket], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, __file__, "serve", self._socket],
+            stdin=subprocess.PIPE,  # which ends with this process, however that ends
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == READY
@@ -70,7 +74,9 @@ class WarmStart:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.close()
         self._process.stdout.close()
         self._folder.cleanup()
 
@@ -96,6 +102,9 @@ def serve(path: str) -> None:
         sys.stdout.write(READY)
         sys.stdout.flush()
         while True:
+            readable, *_ = select.select([listener, sys.stdin], [], [])
+            if listener not in readable:
+                sys.exit()  # nobody is left who could ask
             asked, _ = listener.accept()
             if not os.fork():
                 break

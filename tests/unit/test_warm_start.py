@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.aws_process import ROOT
 from tests.support.processes import marked
 from tests.support.waiting import wait_until
 from tests.support.warm_start import WarmStart
@@ -48,3 +49,12 @@ def test_it_ends_with_the_one_who_asked_for_it(warm_start: WarmStart, tmp_path: 
         assert process.stdout.readline() == b"up\n"
         process.kill()
     wait_until(lambda: not any("of-endless" in line for line in marked(mark)), "nothing is left of it")
+
+
+def test_the_process_ends_with_the_tests_that_were_killed() -> None:
+    code = "import os\nfrom tests.support.warm_start import WarmStart\nWarmStart().__enter__()\nos._exit(9)"
+    mark = os.environ["PIPELINE_TEST_OWNER"]
+    before = sum("warm_start.py serve" in line for line in marked(mark))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 9
+    wait_until(lambda: sum("warm_start.py serve" in line for line in marked(mark)) == before, "nothing is left of it")
