@@ -23,6 +23,7 @@ COPY --from=build /opt/pipeline /opt/pipeline
 COPY --from=build /srv /srv
 # The faster resampler is pinned together with Pillow, whose memory it works in (docs/images.md); it is not there on ARM.
 ENV RESAMPLER=auto \
+    S3_CLIENT=auto \
     PATH=/opt/pipeline/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -11,7 +11,8 @@ MINISTACK := .venv-ministack
 MINISTACK_READY := $(MINISTACK)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 BENCH_STEPS := end_to_end dollars charts report readme
-# As the extra of pyproject.toml, whose marker pip-compile would lose.
+# The extras that the image has. As in pyproject.toml: pip-compile would lose a marker.
+OBSTORE := obstore>=0.12
 SIMD := cykooz-resizer>=4.0; sys_platform != 'linux' or platform_machine == 'x86_64'
 BROWSER_READY := $(VENV)/.browser-ready
 # What is installed is what was locked, byte for byte: pip refuses a file whose hash is another. pip itself comes with Python.
@@ -100,8 +101,8 @@ site: $(READY) ## Build the pages as a site with search, out/site/index.html
 	$(BIN)/python -m tests.docs.site out/site
 
 lock: $(READY) ## Refresh the pins from the ranges in pyproject.toml
-	echo "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
-	echo "$(SIMD)" | $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
+	printf '%s\n' "$(OBSTORE)" "$(SIMD)" | $(LOCK) --output-file requirements.txt pyproject.toml -
+	printf '%s\n' "$(OBSTORE)" "$(SIMD)" | $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml -
 	echo "selenium>=4.40" | $(LOCK) --constraint requirements-dev.txt --output-file requirements-browser.txt -
 	echo "checkov>=3.3" | $(LOCK) --output-file requirements-checkov.txt -
 	echo "ministack>=1.5" | $(LOCK) --output-file requirements-ministack.txt -

@@ -95,7 +95,10 @@ def used(made: Chain, proxy: S3Proxy) -> Used:
 
 
 def measure(scenario: Scenario, uploads: int, seconds: float) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder, chain(Path(folder), s3_proxy=True, POLL_WAIT_S="20") as (made, proxy):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        chain(Path(folder), s3_proxy=True, POLL_WAIT_S="20", S3_CLIENT="auto") as (made, proxy),
+    ):
         assert proxy is not None
         events = [made.upload(f"{number}.jpg", picture(number), 1) for number in range(WARM_UP + uploads)]
         made.start_bridge()

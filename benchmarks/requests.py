@@ -32,7 +32,7 @@ STOCK = (("-m", "benchmarks.stock"), ("-m", "celery", "-A", "benchmarks.stock", 
 
 def measure(images: int, commands: tuple[tuple[str, ...], tuple[str, ...]]) -> Counter[str]:
     """How often each action was called."""
-    with tempfile.TemporaryDirectory() as folder, chain(Path(folder), POLL_WAIT_S="20") as (made, _):
+    with tempfile.TemporaryDirectory() as folder, chain(Path(folder), POLL_WAIT_S="20", S3_CLIENT="auto") as (made, _):
         made.notify([made.upload(f"{n}.jpg", picture(n), n) for n in range(images)])
         made.server.reset()
         bridge, worker = commands

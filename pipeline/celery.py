@@ -22,6 +22,7 @@ from pipeline.core.routes import Routes
 from pipeline.core.settings import Settings
 from pipeline.core.task_result import FACTS
 from pipeline.s3 import content
+from pipeline.s3.shortcut import PATIENCE_S, Shortcut, problem
 from pipeline.sqs.installation import OtherQueue
 from pipeline.sqs.installing import install
 
@@ -90,6 +91,14 @@ class PipelineApp(Celery):
     def settings(self) -> Settings:
         """Read from the environment when first asked for. Raises ``ConfigError``."""
         return Settings.from_env()
+
+    @cached_property
+    def shortcut(self) -> Shortcut | None:
+        """What reads and writes plain objects in boto3's place, where S3_CLIENT=auto finds that it can."""
+        if self.settings.s3_client == "boto3" or problem() is not None:
+            return None
+        between_limits_s = self.settings.hard_time_limit_s - self.settings.soft_time_limit_s
+        return Shortcut(min(PATIENCE_S, between_limits_s / 2))
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name for it

@@ -24,6 +24,7 @@ from pipeline.core.outputs import StoredName
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
 from pipeline.s3 import storage
+from pipeline.s3.shortcut import Shortcut
 from tasks.outcome import Outcome
 
 #: A write that lands within this many seconds of a look at the source needs no check.
@@ -69,6 +70,7 @@ def write_newest(
     made: Provenance,
     facts: Mapping[str, str],
     freshness: FreshnessCheck,
+    shortcut: Shortcut | None = None,
 ) -> tuple[Outcome, str]:
     """Writes a rendition unless it is there already; returns what happened, and the ETag of the stored object.
 
@@ -87,6 +89,7 @@ def write_newest(
                 metadata=made.metadata() | name.metadata() | dict(facts),
                 new=replaces is None,
                 replaces=replaces,
+                shortcut=shortcut,
             )
         except storage.Conflict:
             pass

@@ -165,7 +165,7 @@ def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
         stored, freshness.seen_at = job.handover.stored, job.handover.seen_at
         check_bytes(stored.found.size)
     else:
-        stored = storage.read(wanted, check_bytes=check_bytes, into=path)
+        stored = storage.read(wanted, check_bytes=check_bytes, into=path, shortcut=job.app.shortcut)
     found = stored.found
     if plan.previous is None:
         source = replace(job.source, etag=found.etag, version_id=found.version_id, size=found.size)
@@ -194,6 +194,7 @@ def write(job: Job, plan: Plan, original: Original, artifact: Artifact) -> Resul
         made=made,
         facts=artifact.metadata,
         freshness=original.freshness,
+        shortcut=job.app.shortcut,
     )
     is_sized = "width" in artifact.facts
     data = artifact.data

@@ -40,7 +40,9 @@ def _simd(contender: Contender, title: str) -> Contender:
     from tasks.images.resample import simd_problem
 
     name = f"{contender.name}_simd"
-    return replace(contender, name=name, title=title, environ={"RESAMPLER": "simd"}, missing=simd_problem())
+    return replace(
+        contender, name=name, title=title, environ={**contender.environ, "RESAMPLER": "simd"}, missing=simd_problem()
+    )
 
 
 def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
@@ -51,8 +53,8 @@ def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
     )
     names = ["worker"] if workers == 1 else [f"worker{number}" for number in range(1, workers + 1)]
     commands = {name: (*worker, "--hostname", f"{name}@bench") for name in names}
-    pillow = {"RESAMPLER": "pillow"}
-    return Contender("ours", "this pipeline, Pillow alone", {"bridge": (PYTHON, "-m", "bridge"), **commands}, pillow)
+    environ = {"RESAMPLER": "pillow", "S3_CLIENT": "auto"}
+    return Contender("ours", "this pipeline, Pillow alone", {"bridge": (PYTHON, "-m", "bridge"), **commands}, environ)
 
 
 def shipped(concurrency: int = PARALLEL, workers: int = 1) -> Contender:

@@ -153,6 +153,12 @@ class Settings(BrokerSettings):
         description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`. "
         "`auto`, which the container image sets, takes it where it can be used.",
     )
+    s3_client: Literal["boto3", "auto"] = Field(
+        "boto3",
+        description="`auto`, which the container image sets, lets workers read and write objects through the optional "
+        "package `obstore`, at a tenth of boto3's CPU, where it does the same "
+        "(docs/architecture.md#s3-through-boto3-or-obstore).",
+    )
     cache_control: str | None = Field(
         None,
         pattern=r"^[ -~]{1,200}$",

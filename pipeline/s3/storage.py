@@ -6,7 +6,7 @@ Errors are distinguished by code and HTTP status, never by their text, since obj
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipeline.core.errors import (
     TransientError,
 )
 from pipeline.core.source import Source
+from pipeline.s3.shortcut import Shortcut
 
 #: Of an object that is read into a file, so much is in memory.
 CHUNK_BYTES = 1 << 20
@@ -68,21 +69,30 @@ class Stored:
     metadata: Mapping[str, str]
 
 
-def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | None = None) -> Stored:
+def read(
+    source: Source,
+    *,
+    check_bytes: Callable[[int], None],
+    into: Path | None = None,
+    shortcut: Shortcut | None = None,
+) -> Stored:
     """Reads the current object, if it is the one that ``source`` names: by ETag if known, else by version.
 
     The request does not name the version: an old version can still be read by its id after the object was
     overwritten or deleted, and renditions must not show it then.
 
     ``check_bytes`` gets the object's size before the download, and may raise. ``into``: a file for the bytes, instead
-    of memory.
+    of memory. ``shortcut``: what may answer in boto3's place.
     Raises ``ObjectGone``, ``ObjectChanged``, ``NotReadable`` and ``TransientError``.
     """
     request: dict[str, Any] = {"Bucket": source.bucket, "Key": source.key}
     if source.etag is not None:
         request["IfMatch"] = f'"{source.etag}"'
     with storage_errors("read", source.uri):
-        answer = clients.s3().get_object(**request)
+        answer = None if into is not None else _short_get(source, shortcut)
+        if answer is None:
+            with _watched(shortcut, source.bucket, source.key):
+                answer = clients.s3().get_object(**request)
         with closing(answer["Body"]) as body:
             found = _found(source.key, answer)
             if source.etag is None and source.version_id not in (None, found.version_id):
@@ -93,6 +103,14 @@ def read(source: Source, *, check_bytes: Callable[[int], None], into: Path | Non
             # Raises if fewer bytes arrive than announced.
             data = body.read() if into is None else _into_file(body, into, source.uri)
     return Stored(data, found, found.metadata or {})
+
+
+def _short_get(source: Source, shortcut: Shortcut | None) -> Any:
+    return shortcut and shortcut.get(source.bucket, source.key, etag=source.etag, size=source.size)
+
+
+def _watched(shortcut: Shortcut | None, bucket: str, key: str) -> AbstractContextManager[None]:
+    return nullcontext() if shortcut is None else shortcut.watching(clients.s3(), bucket, key)
 
 
 def _into_file(body: Any, path: Path, uri: str) -> bytes:
@@ -157,10 +175,12 @@ def write(
     cache_control: str | None = None,
     new: bool = False,
     replaces: str | None = None,
+    shortcut: Shortcut | None = None,
 ) -> str:
     """Writes one object, from memory or from a file, and returns its ETag.
 
     ``new``: only if no object exists; ``replaces``: only over the object with that ETag; neither: unconditionally.
+    ``shortcut``: what may write in boto3's place.
     Raises ``Conflict``, ``KeyTooLong`` and ``TransientError``.
     """
     options: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
@@ -169,10 +189,17 @@ def write(
     if cache_control is not None:
         options["CacheControl"] = cache_control
     with ExitStack() as opened, storage_errors("write", f"s3://{bucket}/{key}"):
+        if shortcut is not None and replaces is None and isinstance(data, bytes):
+            etag = shortcut.put(
+                bucket, key, data, content_type=content_type, metadata=metadata, cache_control=cache_control, new=new
+            )
+            if etag is not None:
+                return etag
         body = opened.enter_context(data.open("rb")) if isinstance(data, Path) else data
-        answer = clients.s3().put_object(
-            Bucket=bucket, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata), **options
-        )
+        with _watched(shortcut, bucket, key):
+            answer = clients.s3().put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata), **options
+            )
     return answer["ETag"].strip('"')
 
 

@@ -55,7 +55,7 @@ def is_done(made: Chain, keys: set[str]) -> bool:
 
 def test_an_outage_of_s3_costs_time_and_nothing_else(tmp_path: Path) -> None:
     """One bridge and one worker for all of it, because starting them takes longer than most of the rest."""
-    with chain(tmp_path, s3_proxy=True, MAX_RETRIES="1", RETRY_BACKOFF_S="1") as (made, proxy):
+    with chain(tmp_path, s3_proxy=True, MAX_RETRIES="1", RETRY_BACKOFF_S="1", S3_CLIENT="auto") as (made, proxy):
         assert proxy is not None
         made.start_bridge()
         start_worker(made)

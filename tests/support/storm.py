@@ -74,7 +74,9 @@ def storm(
     folder: Path, *, images: int, blow_every: int, seed: int = 1, say: Callable[[str], None] = lambda _: None
 ) -> Account:
     """Runs it until all queues are empty, and counts. ``folder`` gets the logs."""
-    with chain(folder, max_receives=MAX_RECEIVES, MESSAGE_VISIBILITY_TIMEOUT_S="5", POLL_WAIT_S="2") as (made, _):
+    with chain(
+        folder, max_receives=MAX_RECEIVES, MESSAGE_VISIBILITY_TIMEOUT_S="5", POLL_WAIT_S="2", S3_CLIENT="auto"
+    ) as (made, _):
         begun = time.monotonic()
         running = _Storm(made, Account(images), random.Random(seed), blow_every, say)
         running.upload()
