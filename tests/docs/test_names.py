@@ -40,7 +40,7 @@ FOREIGN = {
 }
 #: Actions of IAM that no operation is called after.
 #: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
-IAM_ONLY = {"s3:ListBucket"}
+IAM_ONLY = {"s3:DeleteObjectVersion", "s3:GetBucketNotification", "s3:ListBucket", "s3:ListBucketVersions"}
 #: Options of others than the verbs.
 OTHERS = {
     "--build-arg": "docker's",
