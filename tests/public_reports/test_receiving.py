@@ -118,7 +118,7 @@ def test_the_last_delivery_is_a_dead_letter_with_its_reason(channel: ScriptedCha
 
 @report(
     "celery/celery#4797 (a task that raises)",
-    "a task raises, and its message is acknowledged",
+    "its message is acknowledged all the same",
     "delivered again: a message is deleted only with proof that its work is safe",
     "deleted, even with `task_acks_late`",
 )
