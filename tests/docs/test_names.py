@@ -14,7 +14,9 @@ import pytest
 from botocore.session import Session
 
 from pipeline.__main__ import cli
+from pipeline.core.queue_names import QUEUES
 from pipeline.core.settings import Settings
+from pipeline.operations.check.check_command import OF_THE_ENDPOINT
 from tests.docs.looks import recipe, variables
 from tests.docs.pages import PAGES, ROOT, Code, blocks, spans, tables, template, text_of
 from tests.docs.shell import commands
@@ -38,7 +40,7 @@ FOREIGN = {
 }
 #: Actions of IAM that no operation is called after.
 #: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
-IAM_ONLY = {"s3:ListBucket"}
+IAM_ONLY = {"s3:DeleteObjectVersion", "s3:GetBucketNotification", "s3:ListBucket", "s3:ListBucketVersions"}
 #: Options of others than the verbs.
 OTHERS = {
     "--build-arg": "docker's",
@@ -227,6 +229,13 @@ def test_the_table_of_test_folders_is_true() -> None:
     named = {row[0].strip("`") for row in rows[1:]}
     there = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/*/test_*.py")}
     assert named == there
+
+
+def test_the_checks_of_an_endpoint_are_counted() -> None:
+    endpoint = len(OF_THE_ENDPOINT)
+    of_one_bucket = 2  # the bucket, and its events
+    told = {int(count) for count in re.findall(r"(\d+) checks", text_of("docs/other-servers.md"))}
+    assert told == {endpoint, endpoint + len(QUEUES) + of_one_bucket}
 
 
 def test_diagrams_of_text_hide_no_commands() -> None:

@@ -29,7 +29,7 @@ SHOP, CASES, WORKER = (
 )
 CELLS = (
     Cell("pool prefork", "supported", f"{SHOP}::test_a_day_in_the_shop"),
-    Cell("pool solo", "supported; a task holds up everything else of its worker", f"{SHOP}::test_other_pools"),
+    Cell("pool solo", "supported; a running task blocks its worker", f"{SHOP}::test_other_pools"),
     Cell(
         "pool threads",
         "supported; a thread can't be ended, so there is no hard time limit",
@@ -37,19 +37,19 @@ CELLS = (
     ),
     Cell(
         "pool gevent",
-        "refused at the start",
+        "refused at start",
         f"{CASES}test_options.py::test_what_is_refused_is_a_sentence_before_the_worker_starts",
     ),
     Cell(
         "pool eventlet",
-        "refused at the start; tried by its name, not installed",
+        "refused at start; tested by its name, since it is not installed",
         f"{CASES}test_receiving.py::test_eventlet_is_refused",
     ),
     Cell("FIFO queues", "refused", f"{CASES}test_install.py::test_a_fifo_queue_is_refused"),
     Cell("several queues", "supported", f"{SHOP}::test_a_day_in_the_shop"),
-    Cell("queues chosen (-Q)", "supported", f"{CASES}test_options.py::test_worker_options"),
+    Cell("a choice of queues (-Q)", "supported", f"{CASES}test_options.py::test_worker_options"),
     Cell(
-        "a queue that there is not, or that is not for tasks (-Q)",
+        "a queue that does not exist or is not for tasks (-Q)",
         "refused",
         f"{CASES}test_options.py::test_what_is_refused_is_a_sentence_before_the_worker_starts",
     ),
@@ -64,14 +64,14 @@ CELLS = (
         "tests/integration/test_trust.py::test_a_proxy_is_used_but_for_the_hosts_that_need_none",
     ),
     Cell(
-        "an own authority (`AWS_CA_BUNDLE`)",
+        "your own certificate authority (`AWS_CA_BUNDLE`)",
         "supported",
         "tests/integration/test_trust.py::test_an_own_ca_is_trusted_where_aws_is_told_to",
     ),
     Cell("a session token", "supported", f"{CASES}test_sending.py::test_the_session_token_is_sent"),
     Cell("a profile (`AWS_PROFILE`)", "supported", "tests/integration/test_credentials.py::test_a_profile"),
     Cell(
-        "credentials of a container (`AWS_CONTAINER_CREDENTIALS_FULL_URI`)",
+        "a container's credentials (`AWS_CONTAINER_CREDENTIALS_FULL_URI`)",
         "supported",
         "tests/integration/test_credentials.py::test_a_container",
     ),
@@ -81,7 +81,7 @@ CELLS = (
         "tests/integration/test_credentials.py::test_a_web_identity",
     ),
     Cell(
-        "an endpoint with an address of IPv6",
+        "an endpoint with an IPv6 address",
         "supported",
         "tests/integration/test_credentials.py::test_an_address_of_ipv6",
     ),
@@ -96,7 +96,7 @@ CELLS = (
 
 
 def table() -> str:
-    rows = ["| what | how | tried by |", "|---|---|---|", *(cell.row for cell in CELLS)]
+    rows = ["| what | how | tested by |", "|---|---|---|", *(cell.row for cell in CELLS)]
     return "\n".join(rows) + "\n"
 
 

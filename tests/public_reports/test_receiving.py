@@ -45,20 +45,20 @@ def polls_again(channel: ScriptedChannel, exc: Exception) -> None:
     assert len(received) == 1
 
 
-@report("celery/kombu#1937", "one receive is answered 403", "backs off, and receives again")
+@report("celery/kombu#1937", "a receive is answered with 403", "the worker polls again, with back-off")
 def test_a_refused_receive_is_not_the_last(channel: ScriptedChannel) -> None:
     polls_again(channel, refused("AccessDenied", 403))
 
 
-@report("celery/kombu#2031, #2217, #1459", "credentials have expired when it receives", "backs off, and receives again")
+@report("celery/kombu#2031, #2217, #1459", "the credentials expire", "the worker polls again, with back-off")
 def test_expired_credentials_are_not_the_end(channel: ScriptedChannel) -> None:
     polls_again(channel, refused("ExpiredToken", 403))
 
 
 @report(
     "celery/celery#4115, #8243",
-    "a receive that is never answered: the worker is silently deaf",
-    "times out, and receives again",
+    "a receive is never answered, and the worker silently stops consuming",
+    "the receive times out, and the worker polls again",
 )
 def test_a_receive_without_an_answer_is_not_the_last(channel: ScriptedChannel) -> None:
     assert channel.reply_timeout_s < 60
@@ -67,8 +67,8 @@ def test_a_receive_without_an_answer_is_not_the_last(channel: ScriptedChannel) -
 
 @report(
     "celery/celery#3712",
-    "100 % CPU while the prefetch count is used up",
-    "nothing is called until a message is settled",
+    "100 % CPU while the worker holds as many messages as it may prefetch",
+    "the worker waits until a message is settled",
 )
 def test_a_full_worker_does_nothing(channel: ScriptedChannel) -> None:
     messages = channel.consume()
@@ -83,9 +83,9 @@ def test_a_full_worker_does_nothing(channel: ScriptedChannel) -> None:
 
 @report(
     "celery/kombu#2421, #1181, #1180",
-    "a message that is none of Celery's",
-    "a dead letter with the reason; the others of its receive are done",
-    "an error while it is parsed, which ends the whole receive",
+    "a message that Celery did not write",
+    "becomes a dead letter with the reason; the receive's other messages are processed",
+    "a parse error ends the whole receive",
 )
 def test_a_foreign_message_costs_no_other(channel: ScriptedChannel, sides: tuple[Side, Side]) -> None:
     foreign = {**sqs_message(1), "Body": json.dumps({"properties": 5})}
@@ -103,9 +103,9 @@ def test_a_foreign_message_costs_no_other(channel: ScriptedChannel, sides: tuple
 
 @report(
     "celery/celery#4797",
-    "a task that ends its process each time it is run",
-    "a dead letter on its last delivery, with the reason",
-    "lost: its message is deleted before it begins",
+    "a task kills its process on every run",
+    "its message becomes a dead letter on the last delivery, with the reason",
+    "lost: the message is deleted before the task starts",
 )
 def test_the_last_delivery_is_a_dead_letter_with_its_reason(channel: ScriptedChannel) -> None:
     (message,) = consumed(channel, receives=MAX_RECEIVES)
@@ -118,9 +118,9 @@ def test_the_last_delivery_is_a_dead_letter_with_its_reason(channel: ScriptedCha
 
 @report(
     "celery/celery#4797 (a task that raises)",
-    "its message is acknowledged",
-    "is delivered again: only a proof that its work is safe deletes it",
-    "deleted, also with `task_acks_late`",
+    "its message is acknowledged all the same",
+    "delivered again: a message is deleted only with proof that its work is safe",
+    "deleted, even with `task_acks_late`",
 )
 def test_an_exception_is_no_proof() -> None:
     with pytest.raises(MemoryError) as caught:
@@ -134,8 +134,8 @@ def test_an_exception_is_no_proof() -> None:
 
 @report(
     "celery/kombu#1819, #1835, celery/celery#10172, #8875",
-    "messages that a stopping worker had prefetched",
-    "visible to other workers at once",
+    "messages that a worker has prefetched when it shuts down",
+    "released: other workers see them at once",
 )
 def test_a_stop_strands_nothing(channel: ScriptedChannel) -> None:
     consumed(channel)
@@ -146,8 +146,8 @@ def test_a_stop_strands_nothing(channel: ScriptedChannel) -> None:
 
 @report(
     "bbc/sqs-consumer#373, aws/aws-sdk-ruby#1490",
-    "what an open receive still brings while the worker stops",
-    "is released as it arrives",
+    "messages that an open receive brings while the worker shuts down",
+    "released as they arrive",
 )
 def test_what_arrives_at_a_stop_is_released(channel: ScriptedChannel) -> None:
     received = channel.consume()
@@ -190,14 +190,14 @@ def extended(sqs: Visibility, *handles: str, age_s: float = 60, timeout_s: float
 @report(
     "celery/celery#3270, #4766",
     "a task that takes longer than the visibility time-out",
-    "stays hidden: its time-out is extended while it runs",
+    "its message stays hidden: the time-out is extended while it runs",
 )
 def test_a_long_task_stays_hidden() -> None:
     assert extended(Visibility(), "h1") == ["h1"]
     assert extended(Visibility(), "h1", age_s=10) == []
 
 
-@report("celery/celery#7742", "messages that wait in the worker behind a long one", "stay hidden too, ten a request")
+@report("celery/celery#7742", "messages that wait in the worker behind a long task", "stay hidden too")
 def test_what_waits_stays_hidden() -> None:
     handles = [f"h{number}" for number in range(25)]
     assert sorted(extended(Visibility(), *handles)) == sorted(handles)
@@ -205,8 +205,8 @@ def test_what_waits_stays_hidden() -> None:
 
 @report(
     "aws-sdk-js-v3#2983",
-    "ChangeMessageVisibilityBatch that fails for some entries",
-    "the others are extended, and it is tried again",
+    "ChangeMessageVisibilityBatch fails for some entries",
+    "the others are extended, and the failed ones are tried again",
 )
 def test_a_partial_failure_costs_no_other() -> None:
     sqs = Visibility("h2")
@@ -215,8 +215,8 @@ def test_a_partial_failure_costs_no_other() -> None:
 
 @report(
     "dramatiq_sqs#59, taskiq-aio-sqs#54, awspring#1430",
-    "work of hours",
-    "extended up to the 12 hours that SQS allows; then the log says so",
+    "a task of several hours",
+    "its message stays hidden for the 12 hours that SQS allows; then the log says so",
 )
 def test_twelve_hours_are_the_most(caplog: pytest.LogCaptureFixture) -> None:
     assert extended(Visibility(), "h1", age_s=12 * 3600 - 60, timeout_s=12 * 3600 - 30) == ["h1"]
@@ -226,8 +226,8 @@ def test_twelve_hours_are_the_most(caplog: pytest.LogCaptureFixture) -> None:
 
 @report(
     "celery/celery#6727",
-    "whether a worker is healthy",
-    "a file that only real progress touches; a queue that nobody polls is found",
+    "a health check of workers",
+    "a heartbeat file that only progress touches; a queue that is not polled is unhealthy",
 )
 def test_a_queue_that_nobody_polls_is_not_healthy(channel: ScriptedChannel) -> None:
     channel.consume()
@@ -247,13 +247,13 @@ def refusal(pool: str, *, loop: bool) -> str:
 
 @report(
     "celery/celery#4182, #3819",
-    "gevent: what was done is run again; nothing is consumed",
-    "refused at the start, in one sentence",
+    "gevent: tasks that are done run again, or nothing is consumed",
+    "refused at start, in one sentence",
 )
 def test_gevent_is_refused() -> None:
     assert refusal("gevent", loop=False).startswith("pool gevent is not supported: ")
 
 
-@report("celery/celery#5158, #2999", "eventlet stalls", "refused at the start, in one sentence")
+@report("celery/celery#5158, #2999", "eventlet stalls", "refused at start, in one sentence")
 def test_eventlet_is_refused() -> None:
     assert refusal("eventlet", loop=False).startswith("pool eventlet is not supported: ")

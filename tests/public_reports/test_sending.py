@@ -96,8 +96,8 @@ def ours(sides: Sides) -> Side:
 @report(
     "celery/celery#4400, #2481, alphagov/notifications-api#4228",
     "a `countdown` or `eta` that is longer than the visibility time-out",
-    "waits in SQS, as `DelaySeconds`",
-    "visible at once: a worker keeps it in its memory",
+    "the message waits in SQS (`DelaySeconds`)",
+    "the message waits in a worker's memory",
 )
 def test_a_delay_waits_in_sqs(sides: Sides) -> None:
     ours, stock = sides
@@ -109,9 +109,9 @@ def test_a_delay_waits_in_sqs(sides: Sides) -> None:
 
 @report(
     "celery/kombu#279, stgl/scarplet#3, getmoto/moto#450",
-    "a task's arguments that are larger than SQS takes",
-    "an error that names the task; the others of the batch are sent",
-    "an error of the client, which names no task",
+    "arguments larger than SQS accepts",
+    "an error that names the task; the rest of the batch is sent",
+    "a client error that names no task",
 )
 def test_a_task_that_is_too_large_is_named(sides: Sides) -> None:
     ours, stock = sides
@@ -134,7 +134,7 @@ def test_a_task_that_is_too_large_is_named(sides: Sides) -> None:
     "celery/kombu#279 (not ASCII)",
     "680 KB of `é` as an argument",
     "sent: text is escaped once",
-    "refused: it is over 1 MiB by then",
+    "refused: encoded, it exceeds 1 MiB",
 )
 def test_text_is_escaped_once(sides: Sides) -> None:
     ours, stock = sides
@@ -147,9 +147,9 @@ def test_text_is_escaped_once(sides: Sides) -> None:
 
 @report(
     "asim/nitro-plugins#437, Particular/NServiceBus.AmazonSQS#2520, boto/boto3#1953",
-    "control characters, U+FFFE and half surrogates in arguments, which SQS does not take",
-    "sent, and received as they were",
-    "as here, in base64, a third longer",
+    "arguments with characters that SQS does not accept: control characters, U+FFFE, lone surrogates",
+    "received as they were sent",
+    "the same, in base64, a third longer",
 )
 def test_characters_that_sqs_refuses_are_escaped(sides: Sides) -> None:
     ours, stock = sides
@@ -167,8 +167,8 @@ def test_characters_that_sqs_refuses_are_escaped(sides: Sides) -> None:
 @report(
     "celery/celery#6692",
     "a task for a queue that the app does not know",
-    "an error that names the queues there are; no queue is made",
-    "a new queue is made, that nobody consumes",
+    "an error that lists the app's queues; no queue is created",
+    "a new queue is created, and nobody consumes it",
 )
 def test_a_misspelt_queue_is_an_error(sides: Sides) -> None:
     ours, stock = sides
@@ -183,9 +183,9 @@ def test_a_misspelt_queue_is_an_error(sides: Sides) -> None:
 
 @report(
     "Celery's `task_routes` on SQS",
-    "two queues, by the name of the task",
-    "each has its own",
-    "as here",
+    "two queues, chosen by the name of the task",
+    "each task goes to its queue",
+    "the same",
 )
 def test_two_queues(sides: Sides) -> None:
     for side in sides:
@@ -196,9 +196,9 @@ def test_two_queues(sides: Sides) -> None:
 
 @report(
     "celery/celery#3733",
-    "celery purge says what it removed",
-    "all of them, delayed ones too",
-    "ten times what is visible, and nothing of what is delayed",
+    "the number of messages that celery purge reports",
+    "all messages, delayed ones included",
+    "ten times the visible messages, and no delayed ones",
 )
 def test_purge_counts_what_it_removes(sides: Sides) -> None:
     counts = []
@@ -213,8 +213,8 @@ def test_purge_counts_what_it_removes(sides: Sides) -> None:
 @report(
     "mher/flower#657",
     "a second purge within a minute (`PurgeQueueInProgress`)",
-    "one sentence that names the queue",
-    "an error that does not name it",
+    "a sentence that names the queue",
+    "an error that does not name the queue",
 )
 def test_a_second_purge_is_a_sentence(sides: Sides) -> None:
     ours, stock = sides
@@ -231,8 +231,8 @@ def test_a_second_purge_is_a_sentence(sides: Sides) -> None:
 
 @report(
     "boto/boto3#814, celery/celery#3494",
-    "a program that has published forks, and its child publishes",
-    "the child has clients and pools of its own",
+    "a program forks after it has published, and the child publishes",
+    "the child opens its own clients and pools",
 )
 def test_a_forked_child_has_clients_of_its_own(ours: Side) -> None:
     ours.send("parent")
@@ -252,7 +252,7 @@ def test_a_forked_child_has_clients_of_its_own(ours: Side) -> None:
 @report(
     "celery/kombu#2227, #1615",
     "credentials with a session token",
-    "each request has it, receives too",
+    "every request has the token, receives included",
 )
 def test_the_session_token_is_sent(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
@@ -272,7 +272,7 @@ def test_the_session_token_is_sent(ours: Side, monkeypatch: pytest.MonkeyPatch) 
 @report(
     "celery/kombu#789, #836, PR#790",
     "`HTTPS_PROXY`",
-    "counts for every request, receives too",
+    "used for every request, receives included",
 )
 def test_a_proxy_counts_for_receives(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
@@ -284,9 +284,9 @@ def test_a_proxy_counts_for_receives(ours: Side, monkeypatch: pytest.MonkeyPatch
 
 @report(
     "kombu's `get_cert_path`",
-    "a certificate authority of one's own (`AWS_CA_BUNDLE`)",
-    "counts for every request, receives too",
-    "does not count for receives",
+    "your own certificate authority (`AWS_CA_BUNDLE`)",
+    "used for every request, receives included",
+    "not used for receives",
 )
 def test_an_own_authority_counts_for_receives(ours: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/own.pem")

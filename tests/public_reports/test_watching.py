@@ -32,8 +32,8 @@ def test_the_transport_has_fanout() -> None:
 
 @report(
     "celery/celery#8348",
-    "what queues of remote control cost",
-    "none without topics; else they end with their process, and the rest is swept",
+    "the cost of the queues for remote control",
+    "no queues without topics; otherwise each is removed with its process, and leftovers are swept",
 )
 def test_without_topics_there_is_no_remote_control() -> None:
     app = Celery("reports", set_as_current=False)
@@ -44,9 +44,9 @@ def test_without_topics_there_is_no_remote_control() -> None:
 
 @report(
     "mher/flower#1128, PR#1492, #604, #1004, #900, #1422",
-    "workers that are gone stay in the list and in the metrics",
+    "workers that have stopped stay in the list and in the metrics",
     "removed after ten minutes",
-    "kept for ever, unless an option says otherwise",
+    "kept for ever, unless an option is set",
 )
 def test_dead_workers_are_forgotten() -> None:
     assert ours.DEFAULTS["purge_offline_workers"] == 600
@@ -56,8 +56,8 @@ def test_dead_workers_are_forgotten() -> None:
 @report(
     "mher/flower#1075, #1198, #1020",
     "Flower's memory and file grow",
-    "it keeps the last 10,000 tasks",
-    "the last 100,000",
+    "the last 10,000 tasks are kept",
+    "the last 100,000 are kept",
 )
 def test_flower_keeps_so_many_tasks() -> None:
     assert ours.DEFAULTS["max_tasks"] == 10_000
@@ -74,9 +74,9 @@ class Options:
 
 @report(
     "mher/flower#1240",
-    "Flower without a password, and its API",
-    "listens on 127.0.0.1 alone and shows no buttons; any other address is refused",
-    "listens on all addresses, with its buttons",
+    "Flower and its API without a password",
+    "listens only on 127.0.0.1, without buttons; refuses any other address",
+    "listens on all addresses, with buttons",
 )
 def test_without_a_password_it_is_not_open() -> None:
     assert (default_options.address, default_options.basic_auth, default_options.auth) == ("", [], "")
@@ -90,7 +90,7 @@ def test_without_a_password_it_is_not_open() -> None:
 @report(
     "dapr/components-contrib#1907, aws-samples/ecs-refarch-cloudformation#82",
     "regions in China (`aws-cn`)",
-    "topics and queues are found by their partition",
+    "ARNs have the region's partition",
 )
 def test_other_partitions() -> None:
     settings = BrokerSettings.made(queue_prefix="shop-", topic_arn_prefix="arn:aws-cn:sns:cn-north-1:123456789012:")
