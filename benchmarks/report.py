@@ -15,7 +15,7 @@ TWELVE = "12 MP JPEG"
 OURS = ("ours_simd", "ours")
 LOOPS = {"ours_simd": "our_loop_simd", "ours": "our_loop"}
 HOW = {"ours_simd": "as shipped", "ours": "with Pillow alone"}
-#: What the project wants to reach, of CPU: the photo, which of ours, whose CPU, how that is called, at most.
+#: The goals for CPU: the photo, which of ours, the system to compare with, its name in the page, the highest ratio.
 SMALL = "web JPEG 800x600"
 SHIPPED, PLAIN = OURS
 OF_CPU = (
@@ -86,7 +86,7 @@ def goals(results: Results) -> list[str]:
 
     for photo, mine, other, called, bound in OF_CPU:
         if mine in results.ours:
-            at_most(f"CPU of {SHORT[photo]} {HOW[mine]}, of {called}", results.of(other, photo, mine), bound)
+            at_most(f"CPU of {SHORT[photo]}, ours {HOW[mine]} ÷ {called}", results.of(other, photo, mine), bound)
     best = results.ours[0]
     requests = per_image(results.end_to_end["photos"][TWELVE][best]["requests"])
     whole = requests["SQS"] + requests["SNS"]
@@ -96,7 +96,11 @@ def goals(results: Results) -> list[str]:
     add(f"dollars a million 12 MP photos: at most {DOLLARS}", f"{cost:.2f}", cost <= DOLLARS)
     waits = results.end_to_end["latency"]["s"]
     if LOOPS[best] in waits:
-        at_most("time from upload to thumbnail, of that loop's", ratio(waits[best], waits[LOOPS[best]]), LATENCY)
+        at_most(
+            "time from upload to thumbnail, ours as shipped ÷ that loop",
+            ratio(waits[best], waits[LOOPS[best]]),
+            LATENCY,
+        )
     return table(("goal", "measured", ""), rows)
 
 
@@ -121,19 +125,20 @@ def side_by_side(results: Results) -> Iterator[str]:
                     f"{peak:.0f}",
                 )
             )
-        mine = [f"{HOW[name]} … of it" for name in results.ours]
+        mine = [f"ours {HOW[name]} ÷ it" for name in results.ours]
         yield from table(("", "CPU ms", *mine, "wall ms", "S3", "SQS", "SNS", "largest process, MB"), rows)
         yield ""
 
 
 def busy(results: Results) -> str:
-    """What is to be said of other work on the machine: the benchmark itself keeps some four processes busy."""
+    """A warning if other work loads the machine: the benchmark itself keeps some four processes busy."""
     cores, load = results.end_to_end["cores"], results.end_to_end["load"]
     if load <= cores + 4:
         return ""
     return (
-        f"**Other work kept the machine busy** (a load of {load} on {cores} cores). Wall times are several times those "
-        "of an idle one; so are, for each image, the requests that depend on time (events each second, small batches)."
+        f"**Other work kept the machine busy** (a load of {load} on {cores} cores). Wall times are several times as "
+        "long as on an idle machine. So an image also takes several times as many of the requests that depend on time: "
+        "a message of events each second, and batches that are sent before they are full."
     )
 
 
@@ -149,7 +154,7 @@ def latency(results: Results) -> Iterator[str]:
         )
         for name, waits in found.items()
     ]
-    yield from table(("", "ms from upload to thumbnail", "of the loop's with our image code"), rows)
+    yield from table(("", "ms from upload to thumbnail", "÷ the loop with our image code"), rows)
 
 
 def losses(results: Results) -> Iterator[str]:
@@ -158,12 +163,12 @@ def losses(results: Results) -> Iterator[str]:
         for name in found:
             ratios = {mine: results.of(name, photo, mine) for mine in results.ours if name not in OURS}
             dearer = [
-                f"{each.shown(digits=2)} {HOW[mine]}"
+                f"{each.shown(digits=2)} times its CPU {HOW[mine]}"
                 for mine, each in ratios.items()
                 if each is not None and each.middle > 1
             ]
             if dearer:
-                yield f"- {photo}, {results.title(name)}: ours takes, of its CPU, {', '.join(dearer)}."
+                yield f"- {photo}, {results.title(name)}: ours takes {' and '.join(dearer)}."
 
 
 def money(results: Results) -> Iterator[str]:
@@ -248,7 +253,9 @@ def page(results: Results) -> str:
     for name, value in fill.items():
         text = text.replace(f"{{{{{name}}}}}", value())
     if "{{" in text:
-        raise ValueError(f"performance.md.in asks for {text.partition('{{')[2].partition('}}')[0]}, which nobody knows")
+        raise ValueError(
+            f"performance.md.in asks for {text.partition('{{')[2].partition('}}')[0]}, which is not filled in"
+        )
     return text
 
 
