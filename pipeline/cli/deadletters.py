@@ -65,7 +65,7 @@ def list_(which: str, only: str | None, limit: int, as_json: bool) -> None:
 def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None:
     """Print whole messages, as JSON.
 
-    Messages whose ids begin with one of IDS, or all. Exit status: 0 done, 1 none was found.
+    IDS are beginnings of message ids; the default is all messages. Exit status: 0 done, 1 none was found.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def show(ids: tuple[str, ...], which: str, only: str | None, limit: int) -> None
 def redrive(which: str, only: str | None, limit: int | None, per_s: float | None) -> None:
     """Send dead letters back to their original queue.
 
-    SQS moves them itself where possible; with --only or --limit, the command receives, sends and deletes them.
+    By default SQS moves them itself, if it can. With --only or --limit, the command receives, sends and deletes them.
 
     \b
     Examples:
@@ -109,7 +109,9 @@ def redrive(which: str, only: str | None, limit: int | None, per_s: float | None
 @_queue
 @_only
 @_limit
-@click.option("--to", type=click.Path(path_type=Path), help="A new file; the default is standard output.")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="A file, which must not exist yet; the default is standard output."
+)
 def export(which: str, only: str | None, limit: int, to: Path | None) -> None:
     """Write the dead letters as JSON lines; they stay in their queue.
 

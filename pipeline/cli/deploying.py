@@ -23,9 +23,9 @@ def _what(command: Decorated) -> Decorated:
         (
             click.option("--stack", default="batch-images", show_default=True, help="Name of the stack."),
             click.option("--image", help="Container image; required for the first deployment."),
-            click.option("--vpc", help="VPC to run in; the default is the default VPC."),
+            click.option("--vpc", help="VPC to run in; by default the account's default VPC."),
             click.option("--subnets", help="The VPC's subnets, comma-separated, in two zones or more."),
-            click.option("--network", help="Stack of cloudformation/network.yaml whose network to use."),
+            click.option("--network", help="Use the network of this stack of cloudformation/network.yaml."),
             click.option(
                 "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template."
             ),
@@ -184,7 +184,7 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
 def live_check(
     stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
 ) -> None:
-    """Test a deployed stack: images in, renditions out.
+    """Test a deployed stack: upload images, and wait for their renditions.
 
     Uploads small images, watches queues and workers until every image has its renditions and the workers are back at
     their minimum, and then removes the images and renditions. It costs a few cents, and needs none of the pipeline's

@@ -35,7 +35,7 @@ _max_queued = click.option(
 @click.option(
     "--repair",
     is_flag=True,
-    help="Enqueue missing and stale objects, and those that failed with a service; remove orphans and leftovers.",
+    help="Enqueue missing and stale objects, and those that failed because of a service; remove orphans and leftovers.",
 )
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 def audit(
@@ -83,8 +83,8 @@ def audit(
 def explain(uri: str, as_json: bool, limit: int) -> None:
     """Show what is known about one object, and what it means.
 
-    URI is s3://bucket/key, with the key as it is. Exit status: 0 the object is accounted for, 1 something needs to be
-    done, 2 the check itself failed.
+    URI is s3://bucket/key; write the key literally, not percent-encoded. Exit status: 0 the object is accounted for, 1
+    something needs to be done, 2 the check itself failed.
 
     \b
     Example:
@@ -103,10 +103,10 @@ def explain(uri: str, as_json: bool, limit: int) -> None:
 @_max_queued
 @click.option("--dry-run", is_flag=True, help="Print what would be enqueued, one URI a line, and enqueue nothing.")
 def backfill(target: str, start_after: str, newer_than: str | None, max_queued: int, dry_run: bool) -> None:
-    """Enqueue objects that are in a bucket already.
+    """Enqueue objects that are already in a bucket.
 
-    TARGET is s3://bucket or s3://bucket/prefix. Workers skip objects that are done, and process those that failed or
-    were made by another recipe again. An interrupted run prints how to continue. Exit status: 0 all enqueued, 1 it
+    TARGET is s3://bucket or s3://bucket/prefix. Workers skip objects that are done, and process again those that failed
+    or were made with other settings. An interrupted run prints how to continue. Exit status: 0 all enqueued, 1 it
     stopped early or skipped objects that it could not read, 130 interrupted.
 
     \b
@@ -123,10 +123,10 @@ def backfill(target: str, start_after: str, newer_than: str | None, max_queued: 
 @of_stack
 @click.argument("uri", required=False, type=ObjectUri(), metavar="[S3://BUCKET/KEY]")
 def routes(uri: str | None) -> None:
-    """Show which objects are processed by which tasks.
+    """Show which tasks process which objects.
 
-    Lists the routes in the order in which they are tried; with an object, the route that takes it. Exit status: 0 a
-    route takes it, 1 none does, 2 the check itself failed.
+    Lists the routes in the order in which they are tried. With an object, shows the route that takes it. Exit status: 0
+    a route takes it, 1 none does, 2 the check itself failed.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def routes(uri: str | None) -> None:
     help="Seconds to wait for a message from S3 or SNS.",
 )
 def check(as_json: bool, patience_s: float) -> None:
-    """Test everything that the pipeline needs from the endpoint.
+    """Test whether the endpoint has everything that the pipeline needs.
 
     Writes small objects below check/ in OUTPUT_BUCKET (by default in a new bucket), creates queues, a topic and a
     bucket, and removes them all. Takes half a minute and costs less than a cent. Exit status: 0 all tests pass, 1 one
@@ -168,14 +168,14 @@ def check(as_json: bool, patience_s: float) -> None:
 @click.command()
 @of_stack
 @click.argument("target", type=S3Target())
-@click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Objects to try.")
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(min=1), help="Number of objects to try.")
 @_start_after
 @_newer_than
 @_max_queued
 @click.option(
     "--vcpus",
     type=click.FloatRange(min=0, min_open=True),
-    help="vCPUs of all workers together, for the time estimate.  [default: those of --stack's MaxWorkers, else 20]",
+    help="vCPUs of all workers together, for the time estimate.  [default: what --stack has at MaxWorkers, else 20]",
 )
 @click.option("--yes", is_flag=True, help="Enqueue without asking.")
 @click.option("--dry-run", is_flag=True, help="Only survey and estimate.")
@@ -191,11 +191,11 @@ def adopt(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Survey a full bucket, estimate the cost, then enqueue it.
+    """Survey a bucket with objects, estimate the cost, then enqueue them.
 
-    TARGET is s3://bucket or s3://bucket/prefix. Prints the number of objects by route, what of a sample would fail and
-    why, and the cost and hours; asks; then enqueues the objects like `backfill`. An interrupted run prints how to
-    continue. Exit status: 0 all enqueued or nothing to do, 1 it stopped early, 130 interrupted.
+    TARGET is s3://bucket or s3://bucket/prefix. Prints how many objects each route takes, which of a sample would fail
+    and why, the cost and the hours. Asks, and then enqueues the objects like `backfill`. An interrupted run prints how
+    to continue. Exit status: 0 all enqueued or nothing to do, 1 it stopped early, 130 interrupted.
 
     \b
     Examples:

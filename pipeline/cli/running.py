@@ -22,7 +22,7 @@ def local(paths: tuple[Path, ...], out: Path, keep: bool, watch: bool, flower: b
     """Run the whole pipeline on this machine, without AWS.
 
     PATHS are files or folders. Writes the renditions and a contact sheet, index.html, into the output folder. Exit
-    status: 0 all are done, 1 some failed or it could not run, 130 interrupted before the first files were done.
+    status: 0 all files are done, 1 some failed or it could not run, 130 interrupted before the first files were done.
 
     \b
     Examples:
@@ -52,8 +52,8 @@ def settings() -> None:
 def health(role: str | None) -> None:
     """Check whether the local worker or bridge makes progress.
 
-    Exit status: 0 it does, 1 it does not. ROLE defaults to the process that runs here. HEALTH_STALE_S of that
-    process is the limit; a long task counts as progress.
+    It must have made progress within its HEALTH_STALE_S; a long task counts as progress. Without a role, checks the
+    process that runs here. Exit status: 0 it makes progress, 1 it does not.
     """
     from pipeline.core.settings import Settings
     from pipeline.sqs.health import check, note, role_here
@@ -70,8 +70,8 @@ def health(role: str | None) -> None:
 def sweep() -> None:
     """Remove the queues that killed processes left behind.
 
-    These are queues for events and remote control. Queues of running processes are never removed. Flower also does
-    this, when it starts and every hour.
+    These are queues for events and remote control. Queues of running processes are never removed. Flower also sweeps,
+    when it starts and every hour.
     """
     from pipeline.core.settings import Settings
     from pipeline.sqs.monitoring.sweep import sweep as run

@@ -24,7 +24,7 @@ def of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         is_eager=True,
         callback=_take,
-        help="Work with the settings of this stack's workers, instead of this shell's variables.",
+        help="Use the settings of this stack's workers instead of this shell's variables.",
     )
     return option(command)
 

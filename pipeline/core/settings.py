@@ -73,26 +73,28 @@ class Settings(BrokerSettings):
     input_bucket: str | None = Field(
         None,
         pattern=r"^[^\s,/]+(\s*,\s*[^\s,/]+)*$",
-        description="Bucket that uploads land in, or several with commas between them. Events and tasks about another "
-        "bucket go to the dead-letter queue; unset: about any bucket but OUTPUT_BUCKET are taken.",
+        description="Bucket that takes uploads, or several, comma-separated. Events and tasks about other "
+        "buckets go to the dead-letter queue. Unset: objects of all buckets but OUTPUT_BUCKET are "
+        "accepted.",
     )
-    output_bucket: str | None = Field(None, description="Bucket that renditions and failure records are written to.")
+    output_bucket: str | None = Field(None, description="Bucket for renditions and failure records.")
     output_prefix: str = Field(
         "",
         pattern=r"^$|^[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*/$",
         max_length=200,
-        description="Folder of OUTPUT_BUCKET that all of it is written below, for example `previews/`; a bucket that "
-        "has other things in it keeps them apart so.",
+        description="Folder of OUTPUT_BUCKET that everything is written below, for example `previews/`, so "
+        "that the bucket can hold other things too.",
     )
     queue_prefix: str = Field(
         "pipeline-",
         pattern=r"^[A-Za-z0-9_-]{1,40}$",
-        description="Every queue's name begins with it: `<prefix>events`, `<prefix>tasks`, and each with `-dlq`.",
+        description="What the names of all queues and topics begin with: `<prefix>events`, `<prefix>tasks`, "
+        "and each with `-dlq`.",
     )
     result_backend: str | None = Field(
         None,
-        description="Celery result backend, for programs that wait for results: `s3://bucket/prefix`, "
-        "`dynamodb://…` or another of Celery's; unset: results are not kept.",
+        description="Celery's result backend, for programs that wait for results: `s3://bucket/prefix`, "
+        "`dynamodb://…` or another one. Unset: results are not kept.",
     )
 
     suffixes: Suffixes = Field(
@@ -112,46 +114,48 @@ class Settings(BrokerSettings):
             ".heif",
             ".hif",
         ),
-        description="Comma-separated endings of the keys that are processed as images, in any case.",
+        description="Comma-separated endings of the keys that are processed as images, in upper or lower case.",
     )
-    key_prefix: str = Field("", description="Only keys that begin with it are processed.")
+    key_prefix: str = Field("", description="Only keys that begin with this are processed.")
     routes: Names = Field(
         ("pipeline.images",),
-        description="Comma-separated Python modules that declare which tasks process what (docs/your-own-task.md); "
-        "the first route that takes an object is the only one. `pipeline.images` is the images'.",
+        description="Comma-separated Python modules with routes, which decide which tasks process an object "
+        "(docs/your-own-task.md). The first route that takes an object is the only one. "
+        "`pipeline.images` has the route for images.",
     )
 
     renditions: str | None = Field(
         None,
-        description="What is made of each image (docs/images.md#renditions), for example `resized=1024x768, "
-        "thumbs=192x192:cover, medium=640x480:webp:q80`; unset: `resized/` and `thumbs/`, by the two boxes below.",
+        description="Renditions of each image (docs/images.md#renditions), for example `resized=1024x768, "
+        "thumbs=192x192:cover, medium=640x480:webp:q80`. Unset: `resized/` and `thumbs/`, sized "
+        "by RESIZE_BOX and THUMB_BOX.",
     )
     resize_box: Box = Field(
-        (1024, 768), description="Pixels, WIDTHxHEIGHT: what `resized/` fits in, where `RENDITIONS` is unset."
+        (1024, 768), description="Box in pixels, WIDTHxHEIGHT, that `resized/` fits in; ignored if `RENDITIONS` is set."
     )
     thumb_box: Box = Field(
-        (192, 192), description="Pixels, WIDTHxHEIGHT: what `thumbs/` fits in, where `RENDITIONS` is unset."
+        (192, 192), description="Box in pixels, WIDTHxHEIGHT, that `thumbs/` fits in; ignored if `RENDITIONS` is set."
     )
 
     # The image step: how renditions are encoded, and what is refused.
     output_format: OutputFormat | None = Field(
         None,
-        description="`jpeg`, `png`, `webp` or `avif`: the format of all renditions; unset: the source's where browsers "
-        "show it, else JPEG, or PNG where there is transparency.",
+        description="Format of all renditions: `jpeg`, `png`, `webp` or `avif`. Unset: the source's format if "
+        "browsers show it, else JPEG, or PNG if there is transparency.",
     )
     quality: int | None = Field(
-        None, ge=1, le=100, description="Encoder quality; unset: the measured default of each format."
+        None, ge=1, le=100, description="Encoder quality. Unset: the measured default of each format."
     )
     effort: int | None = Field(
         None,
         ge=0,
         le=9,
-        description="Encoder effort, 0 (fastest) to 9 (smallest); unset: the measured default of each format.",
+        description="Encoder effort, from 0 (fastest) to 9 (smallest). Unset: the measured default of each format.",
     )
     resampler: Literal["pillow", "simd", "auto"] = Field(
         "pillow",
-        description="`simd` resizes about seven times faster; it needs the optional package `cykooz-resizer`. "
-        "`auto`, which the container image sets, takes it where it can be used.",
+        description="`simd` resizes about seven times faster, but needs the optional package "
+        "`cykooz-resizer`. `auto` uses it where possible; the container image sets that.",
     )
     s3_client: Literal["boto3", "auto"] = Field(
         "boto3",
@@ -162,65 +166,81 @@ class Settings(BrokerSettings):
     cache_control: str | None = Field(
         None,
         pattern=r"^[ -~]{1,200}$",
-        description="`Cache-Control` header of the renditions that are written, for example `public, max-age=300`; "
-        "those that are there keep theirs. Unset: none.",
+        description="`Cache-Control` header of new renditions, for example `public, max-age=300`; existing "
+        "ones keep theirs. Unset: none.",
     )
     max_pixels: int = Field(
-        100_000_000, ge=1, le=500_000_000, description="Pixels of an original; larger ones are refused undecoded."
+        100_000_000,
+        ge=1,
+        le=500_000_000,
+        description="Maximum pixels of an original, weighted by its format (docs/images.md#what-is-refused); "
+        "larger ones are refused before decoding.",
     )
     max_bytes: int = Field(
-        100_000_000, ge=1, le=2_000_000_000, description="Bytes of an original; larger ones are refused."
+        100_000_000, ge=1, le=2_000_000_000, description="Maximum bytes of an original; larger ones are refused."
     )
     max_file_bytes: int = Field(
         100_000_000,
         ge=1,
         le=5_000_000_000,
-        description="Bytes of an object that a task of your own reads into a file, and of the file that it makes; "
-        "larger ones are refused. A container of the stack has 256 MB in `/tmp`.",
+        description="Maximum bytes of an object that your own task reads into a file, and of the file that it "
+        "makes; larger ones are refused. A container of the stack has 256 MB in `/tmp`.",
     )
     max_frames: int = Field(
-        2_000, ge=1, le=1_000_000, description="Frames or pages of an original, of which only the first is shown."
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="Maximum frames or pages of an original, of which only the first is shown.",
     )
     max_memory_mb: int = Field(
         800,
         ge=100,
         le=16_000,
-        description="Megabytes that decoding one image may take beside what its process has anyway; raise it with "
-        "`MAX_PIXELS` and `MAX_BYTES`.",
+        description="Megabytes that decoding one image may take above what its process has anyway. Raise it "
+        "together with `MAX_PIXELS` and `MAX_BYTES`.",
     )
     max_cpu_s: int | None = Field(
         None,
         ge=1,
         le=3600,
-        description="Seconds of CPU time that one image may take; a file that takes more is refused. Unset: half of "
-        "`SOFT_TIME_LIMIT_S`.",
+        description="Seconds of CPU time that one image may take; an image that takes more is refused. Unset: "
+        "half of `SOFT_TIME_LIMIT_S`.",
     )
 
     # Convergence: what happens to the renditions of objects that change.
     delete_renditions: bool = Field(
-        True, description="Whether the renditions of an object are removed when the object is."
+        True, description="Whether an object's renditions are removed when the object is deleted."
     )
 
     wake_alarm: str | None = Field(
         None,
         max_length=255,
-        description="CloudWatch alarm whose action starts workers; the bridge sets it when tasks wait and no worker "
-        "takes any. Unset: it does not.",
+        description="CloudWatch alarm whose action starts workers. The bridge sets it when tasks wait and no "
+        "worker takes any. Unset: the bridge wakes no workers.",
     )
     backlog_per_worker: int = Field(
-        1800, ge=1, description="Waiting tasks for each of the workers that the bridge asks for then."
+        1800, ge=1, description="Number of waiting tasks for which the bridge wakes one worker."
     )
 
     log_level: Literal["INFO", "DEBUG"] = Field(
-        "INFO", description="DEBUG: the bridge and the workers log each step of an object, not only how it ended."
+        "INFO", description="`DEBUG`: the bridge and the workers log each step of an object, not only how it ended."
     )
 
-    soft_time_limit_s: int = Field(120, ge=1, le=3600, description="Seconds after which a task is told to stop.")
-    hard_time_limit_s: int = Field(150, ge=2, le=7200, description="Seconds after which its process is killed.")
-    max_retries: int = Field(
-        5, ge=0, le=20, description="Tries after the first one when a service fails one object; an outage uses up none."
+    soft_time_limit_s: int = Field(
+        120, ge=1, le=3600, description="Seconds after which a running task is told to stop."
     )
-    retry_backoff_s: int = Field(2, ge=1, le=900, description="Seconds before the first retry; doubled each time.")
+    hard_time_limit_s: int = Field(
+        150,
+        ge=2,
+        le=7200,
+        description="Seconds after which a running task's process is killed; more than SOFT_TIME_LIMIT_S.",
+    )
+    max_retries: int = Field(
+        5, ge=0, le=20, description="Maximum retries when a service fails one object; an outage uses up none."
+    )
+    retry_backoff_s: int = Field(
+        2, ge=1, le=900, description="Seconds before the first retry; doubled for each further one."
+    )
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:

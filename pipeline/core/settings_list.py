@@ -66,14 +66,14 @@ def _problem(
     before: Mapping[str, ListedSetting],
 ) -> str | None:
     if not complete:
-        return "write NAME=VALUE, with a semicolon between two of them"
+        return "write NAME=VALUE, and a semicolon between entries"
     if name in OF_THE_PLACE:
-        return f"{name} can only be a variable of its own"
+        return f"{name} can only be set as its own variable"
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         return f"there is no setting {name}" + (f"; do you mean {near[0]}?" if near else "")
     if name in before:
-        return f"{name} stands in entry {before[name].place} too"
+        return f"entry {before[name].place} sets {name} too"
     own = environ.get(name)
     if name in WORKED_ON and own and own != entry.value:
         return f"the variable {name} is {own!r}: leave it out here (the stack sets it by a parameter of its own)"

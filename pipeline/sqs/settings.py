@@ -33,47 +33,49 @@ class BrokerSettings(BaseModel):
     queue_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_-]{0,40}$",
-        description="Every queue's name in SQS begins with it, and so do the names of the two topics.",
+        description="What the names of all queues and of the two topics begin with.",
     )
-    poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for a message (long poll).")
+    poll_wait_s: int = Field(20, ge=0, le=20, description="Seconds that a receive waits for messages (long poll).")
     max_delay_days: int = Field(
         7,
         ge=1,
         le=365,
-        description="Days that a task's `countdown` or `eta` may lie ahead; what is further away is a dead letter.",
+        description="Maximum days that a task's `countdown` or `eta` may lie ahead; a task that is due later "
+        "becomes a dead letter.",
     )
     builtin_tasks: Names | None = Field(
         None,
-        description="Comma-separated names of Celery's own tasks that workers run, such as `celery.chord_unlock`; "
-        "unset: none, so a message that names one is a dead letter.",
+        description="Comma-separated names of Celery's own tasks that workers run, such as "
+        "`celery.chord_unlock`. Unset: none, so a message that names one becomes a dead letter.",
     )
 
     # Monitoring: events and remote control over SNS, and metrics.
     topic_arn_prefix: str | None = Field(
         None,
         pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:$",
-        description="`arn:aws:sns:<region>:<account>:`, where the topics `<prefix>celeryev` and `<prefix>pidbox` are; "
-        "unset: events and remote control are off.",
+        description="Where the topics `<prefix>celeryev` and `<prefix>pidbox` are: "
+        "`arn:aws:sns:<region>:<account>:`. Unset: events and remote control are off.",
     )
     events: Literal["all", "workers", "off"] = Field(
         "all",
-        description="`all`: workers send events of their tasks, for Flower; `workers`: only that they live; `off`.",
+        description="`all`: workers send events of their tasks and heartbeats, for Flower; `workers`: only "
+        "heartbeats; `off`: none.",
     )
     events_interval_s: float = Field(
         1, ge=0.1, le=60, description="Seconds for which a worker gathers events into one message."
     )
-    heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two signs of life of an idle worker.")
+    heartbeat_s: int = Field(30, ge=2, le=600, description="Seconds between two heartbeats of an idle worker.")
     control_queue_ttl_s: int = Field(
         900,
         ge=10,
         le=86400,
-        description="Seconds after which the control and event queues of a killed process may be swept.",
+        description="Seconds after which the sweep may remove a killed process's queues for events and remote control.",
     )
     metrics_namespace: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_./#:-]{1,255}$",
-        description="CloudWatch namespace: workers log the metrics of their tasks in its embedded metric format; "
-        "unset: they do not.",
+        description="CloudWatch namespace of the tasks' metrics, which workers log in the embedded metric "
+        "format. Unset: they log none.",
     )
 
     # How a worker keeps its messages, and how it shuts down.
@@ -81,37 +83,38 @@ class BrokerSettings(BaseModel):
         90,
         ge=2,
         le=3600,
-        description="Seconds that a received message stays hidden from other workers; extended while it is in flight, "
-        "so this is how long work waits that was lost with its process.",
+        description="Seconds that a received message stays hidden from other workers. A worker extends this "
+        "while the message is in flight, so it is how long the work of a killed worker waits.",
     )
     go_on_in_place: bool = Field(
         True,
-        description="Whether the next task of a chain is begun by the worker that did the one before, under the same "
-        "message; off: each is published.",
+        description="Whether a worker starts the next task of a chain itself, under the same message. Off: it "
+        "publishes each task.",
     )
     prefetch_s: int = Field(
         5,
         ge=0,
         le=300,
-        description="Seconds of work that a worker prefetches, so that it receives many messages at once.",
+        description="Seconds of work that a worker prefetches, so that it can receive many messages at once.",
     )
     shutdown_timeout_s: int = Field(
         110,
         ge=0,
         le=7200,
-        description="Seconds that running tasks get to finish after SIGTERM; then another worker gets them. "
-        "Keep it below ECS's `stopTimeout`.",
+        description="Seconds that running tasks get to finish after SIGTERM; then other workers get their "
+        "messages. Keep it below ECS's `stopTimeout`.",
     )
     health_folder: str = Field(
         "/tmp",  # noqa: S108 - not secret, and only its age is read
-        description="Folder of the heartbeat file that `python -m pipeline health` reads; one worker or bridge each.",
+        description="Folder of the heartbeat file that `python -m pipeline health` reads. Two workers, or two "
+        "bridges, need different folders.",
     )
     health_stale_s: int = Field(
         45, ge=5, le=3600, description="Seconds without progress after which a worker or bridge is unhealthy."
     )
-    ecs_agent_uri: str | None = Field(None, description="Set by ECS: where scale-in protection is switched.")
+    ecs_agent_uri: str | None = Field(None, description="Set by ECS: the endpoint for scale-in protection.")
     scale_in_protection_min: int = Field(
-        15, ge=1, le=2880, description="Minutes that a scale-in protection lasts unless it is renewed."
+        15, ge=1, le=2880, description="Minutes after which a scale-in protection expires unless the worker renews it."
     )
 
     @model_validator(mode="after")
@@ -119,7 +122,7 @@ class BrokerSettings(BaseModel):
         if self.health_stale_s <= self.poll_wait_s + 10:
             raise ValueError(
                 f"HEALTH_STALE_S={self.health_stale_s} must be more than 10 s above POLL_WAIT_S={self.poll_wait_s}, "
-                "or an idle bridge is taken for one that hangs"
+                "or an idle bridge counts as hung"
             )
         return self
 
