@@ -22,8 +22,8 @@ from pipeline.sqs.health import Heartbeat
 def main() -> int:
     ArgumentParser(
         prog="python -m bridge",
-        description="Translates the events of S3 into tasks, until it is stopped. Its settings are environment "
-        "variables: python -m pipeline settings lists them.",
+        description="Turn S3's events into tasks, until stopped. The settings are environment variables: "
+        "python -m pipeline settings lists them.",
     ).parse_args()
     gc.disable()  # almost nothing that start-up allocates is garbage
     log.setup()

@@ -30,7 +30,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool)
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """What lands in S3 becomes resized images and thumbnails.
+    """Make resized images and thumbnails of what is uploaded to S3.
 
     \b
     Exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
