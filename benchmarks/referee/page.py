@@ -62,9 +62,9 @@ def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[
     columns = [*(f"refused: `{reason}`" for reason in REASONS), "another format", "only here", "differs"]
     lines = [
         f"Judges: {', '.join(f'{each.name} {each.version}' for each in judges)}. "
-        "*Right*: the same as from every judge that shows the file, or from one where the judges differ. "
-        "*Refused*: no two judges show the file whole; those that two judges show count under *differs*. "
-        "*Only here*: no judge shows it.",
+        "*Right*: the same as with all judges that show the file, or as with one of them where they differ. "
+        "*Refused*: at most one judge shows the whole file; where two do, it counts as *differs*. "
+        "*Another format*: one that the renderer does not read. *Only here*: no judge shows the file.",
         "",
         f"| corpus | files | right | {' | '.join(columns)} |",
         f"|---|{'---:|' * (len(columns) + 2)}",
@@ -83,12 +83,12 @@ def tables(cases: Sequence[Case], accepted: Mapping[str, str], judges: Sequence[
             sum(case.needs_acceptance for case in own),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, figures))} |")
-    lines += ["", "What differs, and why that is accepted:", "", "| why | files |", "|---|---:|"]
+    lines += ["", "Why the files that differ are accepted:", "", "| why | files |", "|---|---:|"]
     lines += reasons(accepted)
     slowest, largest = max(cases, key=lambda case: case.cpu_s), max(cases, key=lambda case: case.memory_mb)
     lines += [
         "",
-        f"No file may take more than {CPU_BOUND_S:g} s of CPU time or {MEMORY_BOUND_MB:g} MB. The most were "
+        f"No file may take more than {CPU_BOUND_S:g} s of CPU time or {MEMORY_BOUND_MB:g} MB. The highest were "
         f"{slowest.cpu_s:.1f} s (`{slowest.name}`) and {largest.memory_mb:.0f} MB (`{largest.name}`).",
     ]
     return "\n".join(lines) + "\n"
