@@ -159,9 +159,9 @@ class Settings(BrokerSettings):
     )
     s3_client: Literal["boto3", "auto"] = Field(
         "boto3",
-        description="`auto`, which the container image sets, lets workers read and write objects through the optional "
-        "package `obstore`, at a tenth of boto3's CPU, where it does the same "
-        "(docs/architecture.md#s3-through-boto3-or-obstore).",
+        description="`auto`: where it does the same, workers read and write objects through the optional package "
+        "`obstore`, at a tenth of boto3's CPU (docs/architecture.md#s3-through-boto3-or-obstore). The container image "
+        "sets that.",
     )
     cache_control: str | None = Field(
         None,
