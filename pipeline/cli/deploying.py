@@ -184,7 +184,7 @@ def teardown(stack: str, delete_data: bool, drain_s: int, no_drain: bool, yes: b
 def live_check(
     stack: str, images: int, expect_workers: int, poll_s: float, patience_s: float, without_ecs: bool
 ) -> None:
-    """Test a deployed stack: upload images, and wait for their renditions.
+    """Test a deployed stack by uploading images.
 
     Uploads small images, watches queues and workers until every image has its renditions and the workers are back at
     their minimum, and then removes the images and renditions. It costs a few cents, and needs none of the pipeline's

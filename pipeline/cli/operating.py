@@ -150,7 +150,7 @@ def routes(uri: str | None) -> None:
     help="Seconds to wait for a message from S3 or SNS.",
 )
 def check(as_json: bool, patience_s: float) -> None:
-    """Test whether the endpoint has everything that the pipeline needs.
+    """Test whether an endpoint has what the pipeline needs.
 
     Writes small objects below check/ in OUTPUT_BUCKET (by default in a new bucket), creates queues, a topic and a
     bucket, and removes them all. Takes half a minute and costs less than a cent. Exit status: 0 all tests pass, 1 one
@@ -191,7 +191,7 @@ def adopt(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Survey a bucket with objects, estimate the cost, then enqueue them.
+    """Survey a bucket, estimate the cost, then enqueue its objects.
 
     TARGET is s3://bucket or s3://bucket/prefix. Prints how many objects each route takes, which of a sample would fail
     and why, the cost and the hours. Asks, and then enqueues the objects like `backfill`. An interrupted run prints how

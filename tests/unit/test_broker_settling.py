@@ -216,7 +216,23 @@ def made(sqs: Sqs) -> tuple[Settlement, InFlightMessage]:
     redrive._known[URL] = RedrivePolicy(f"{URL}-dlq", 5)
     message = InFlightMessage(URL, sqs_message(1))
     messages.add([message])
-    return Settlement(messages, redrive, lambda: client, on_settled=lambda *_: None), message
+    settlement = Settlement(messages, redrive, lambda: client, visibility_timeout_s=30, on_settled=lambda *_: None)
+    return settlement, message
+
+
+@pytest.mark.parametrize(("visibility_timeout_s", "waits_s"), [(2, 0.5), (90, 1.5), (43_200, 2.0)])
+def test_a_deletion_waits_for_a_small_part_of_the_visibility_timeout(
+    visibility_timeout_s: float, waits_s: float
+) -> None:
+    messages, redrive = InFlightMessages(), RedrivePolicies(Sqs)  # type: ignore[arg-type]
+    made = Settlement(
+        messages,
+        redrive,
+        Sqs,  # type: ignore[arg-type]
+        visibility_timeout_s=visibility_timeout_s,
+        on_settled=lambda *_: None,
+    )
+    assert made.deletes._linger_s == waits_s
 
 
 def test_a_copy_is_sent_before_its_original_is_deleted(sqs: Sqs) -> None:

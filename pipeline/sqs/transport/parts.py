@@ -48,15 +48,14 @@ def assemble(
     """
     messages = InFlightMessages()
     redrive = RedrivePolicies(_sqs)
+    timeout_s = visibility_timeout_s(options)
     stalled_after_s = float(options.get("stalled_after_s", DEFAULT_STALLED_AFTER_S))
     return Parts(
         in_flight=messages,
-        settlement=Settlement(messages, redrive, _sqs, on_settled=on_settled),
+        settlement=Settlement(messages, redrive, _sqs, visibility_timeout_s=timeout_s, on_settled=on_settled),
         redrive=redrive,
         prefetch=PrefetchController(float(options.get("prefetch_s", DEFAULT_PREFETCH_S))),
-        extender=VisibilityExtender(
-            messages, _sqs, visibility_timeout_s(options), is_alive=Pulse(call_soon, stalled_after_s)
-        ),
+        extender=VisibilityExtender(messages, _sqs, timeout_s, is_alive=Pulse(call_soon, stalled_after_s)),
         publisher=Publisher(client, url),
     )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.xml import NOT_XML
 from pipeline.sqs.settled import Effect
-from pipeline.sqs.transport.batcher import Batcher, BatchFailure, failed_entries
+from pipeline.sqs.transport.batcher import LINGER_S, Batcher, BatchFailure, failed_entries
 from pipeline.sqs.transport.delays import delay_s as whole_delay_s
 from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 from pipeline.sqs.transport.redrive_policy import RedrivePolicies
@@ -27,8 +27,9 @@ from pipeline.sqs.transport.text import to_text
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-#: Longest time that a done message waits for others before it is deleted; its visibility time-out is much longer.
-LINGER_S = 0.5
+#: The part of its visibility time-out, and the longest time, that a done message waits for others to be deleted with. A
+#: worker on 12 MP photos finishes three in half a second and ten in 1.5 s, which is what the default time-out gives.
+LINGER_PART, MAX_LINGER_S = 1 / 60, 2.0
 #: Seconds until a message whose work failed or was lost is delivered again, by its number of deliveries.
 RETRY_BACKOFF = Backoff(2, 60)
 #: The same where a service failed in such a way that only a release was left, which uses up receives: 2 s, half a
@@ -70,6 +71,7 @@ class Settlement:
         redrive: RedrivePolicies,
         sqs: Callable[[], SQSClient],
         *,
+        visibility_timeout_s: float,
         on_settled: Callable[[InFlightMessage, bool], None],
     ) -> None:
         self._in_flight = in_flight
@@ -77,8 +79,9 @@ class Settlement:
         self._on_settled = on_settled
         self._sqs = sqs
         message_url = attrgetter("message.url")
+        linger_s = max(LINGER_S, min(visibility_timeout_s * LINGER_PART, MAX_LINGER_S))
         self.deletes: Batcher[InFlightMessage] = Batcher(
-            "sqs-deletes", send=self._delete, give_up=_log_not_deleted, key=attrgetter("url"), linger_s=LINGER_S
+            "sqs-deletes", send=self._delete, give_up=_log_not_deleted, key=attrgetter("url"), linger_s=linger_s
         )
         self.releases: Batcher[Release] = Batcher(
             "sqs-releases", send=self._release, give_up=_log_not_released, key=message_url
