@@ -10,7 +10,7 @@ CHECKOV_READY := $(CHECKOV)/.ready
 MINISTACK := .venv-ministack
 MINISTACK_READY := $(MINISTACK)/.ready
 BENCH_READY := $(VENV)/.ready-bench
-BENCH_STEPS := end_to_end dollars charts report readme
+BENCH_STEPS := end_to_end cold_start dollars charts report readme
 # The extras that the image has. As in pyproject.toml: pip-compile would lose a marker.
 OBSTORE := obstore>=0.12
 SIMD := cykooz-resizer>=4.0; sys_platform != 'linux' or platform_machine == 'x86_64'

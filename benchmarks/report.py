@@ -53,6 +53,7 @@ class Results:
     def __init__(self) -> None:
         self.end_to_end = record.load("end_to_end")
         self.dollars = record.load("dollars")
+        self.cold_start = record.load("cold_start")
 
     def cpu(self, photo: str, name: str) -> list[float] | None:
         found = self.end_to_end["photos"][photo].get(name)
@@ -157,6 +158,16 @@ def latency(results: Results) -> Iterator[str]:
     yield from table(("", "ms from upload to thumbnail", "÷ the loop with our image code"), rows)
 
 
+def cold_start(results: Results) -> Iterator[str]:
+    """CPU until a worker is ready, beside what it can't do without."""
+    found = results.cold_start["cpu_s"]
+    needed = next(iter(found.values()))
+    rows = [
+        (name, Spread.of(times).shown(digits=2), ratio(times, needed).shown(digits=2)) for name, times in found.items()
+    ]
+    yield from table(("", "s of CPU", "÷ the libraries"), rows)
+
+
 def losses(results: Results) -> Iterator[str]:
     """Whatever is cheaper than ours, in words."""
     for photo, found in results.end_to_end["photos"].items():
@@ -235,6 +246,8 @@ def page(results: Results) -> str:
         "latency": lambda: "\n".join(latency(results)),
         "single_uploads": lambda: str(facts["latency"]["uploads"]),
         "single_photo": lambda: facts["latency"]["photo"],
+        "cold_start": lambda: "\n".join(cold_start(results)),
+        "cold_start_rounds": lambda: str(results.cold_start["rounds"]),
         "losses": lambda: "\n".join(losses(results)) or "Nowhere, among the systems above.",
         "money": lambda: "\n".join(money(results)),
         "prices": lambda: "\n".join(prices(results)),
