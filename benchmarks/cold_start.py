@@ -55,11 +55,11 @@ def tell_when_ready() -> None:
 
 
 def cpu_s(command: tuple[str, ...], environ: dict[str, str]) -> float:
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": 120}
-    done = subprocess.run([PYTHON, *command], env=environ, start_new_session=True, **options)
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 120}
+    done = subprocess.run([PYTHON, *command], check=False, env=environ, start_new_session=True, **options)
     told = [line for line in done.stdout.splitlines() if line.startswith("cpu ")]
     if not told:
-        raise RuntimeError(f"{command} did not become ready:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{command} did not become ready:\n{done.stdout}")
     return float(told[0].removeprefix("cpu "))
 
 
