@@ -1,7 +1,7 @@
-"""What a fork of this process waits for: work of other threads whose locks would stay locked in the child for ever.
+"""Makes a fork wait for other threads' work whose locks would stay locked in the child for ever.
 
-These are the locks that a child can't make anew: those of modules that are being imported, and OpenSSL's, which are
-taken while a client is made.
+A child can't replace these locks: those of modules that are being imported, and OpenSSL's, which are held while a
+client is created.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _guard = _Guard()
 
 @contextmanager
 def unforked() -> Iterator[None]:
-    """No other thread forks inside the block, and none is in such a block at the same time."""
+    """While this thread is in the block, no other thread can fork, or enter such a block."""
     with _guard.lock:
         yield
 
@@ -36,7 +36,7 @@ def _wait() -> None:
 
 
 def _go_on() -> None:
-    with suppress(RuntimeError):  # the time was up: it is another thread's
+    with suppress(RuntimeError):  # the wait timed out, so another thread still holds the lock
         _guard.lock.release()
 
 

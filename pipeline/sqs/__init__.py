@@ -1,6 +1,6 @@
 """Celery on SQS, for any app: ``install(app, queue_prefix=…)``. See docs/celery-on-sqs.md.
 
-What is public is loaded when first used.
+Each public name is loaded at its first use.
 """
 
 from __future__ import annotations

@@ -25,14 +25,14 @@ _kept = _Kept()
 
 
 def carry(task: Any, value: Any, size_bytes: int) -> None:
-    """For the body of a bound task: leaves ``value`` for the next task of its chain, if that may go on in place."""
+    """Called by a bound task: leaves ``value`` for the next task of its chain, if that task may run in place."""
     _kept.task_id = _kept.value = None
     if size_bytes <= MAX_BYTES and in_place.may_go_on(task.request.id):
         _kept.task_id, _kept.value = task.request.id, value
 
 
 def carried(task: Any) -> Any:
-    """For the body of a bound task: what the task before it in its chain has left in this process, once; or None."""
+    """Called by a bound task: returns, once, the value that the previous task of its chain left here; else None."""
     if _kept.task_id is None or _kept.task_id != task.request.parent_id:
         return None
     value, _kept.task_id, _kept.value = _kept.value, None, None

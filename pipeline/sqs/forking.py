@@ -1,10 +1,10 @@
-"""Apps in processes that fork: a child begins with pools and locks of its own.
+"""Apps in processes that fork: the child gets pools and locks of its own.
 
-A program may fork while one of its threads publishes: ``gunicorn --preload``, a pool of ``multiprocessing``. What that
-thread has locked stays locked in the child, where the thread does not run. Celery handles only forks of its own pool.
+A program may fork while one of its threads publishes: ``gunicorn --preload``, a pool of ``multiprocessing``. That
+thread does not run in the child, so its locks would stay locked there. Celery handles only forks of its own pool.
 
-``load`` imports everything that a publish needs, without a request to any service, and a fork waits until that is over
-(``pipeline.aws.forks``). All other locks are made anew in the child, with what they guard.
+``load`` imports everything that a publish needs, without a request to any service, and a fork waits until it is done
+(``pipeline.aws.forks``). The child replaces all other locks, and what they guard.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kombu.utils.imports import symbol_by_name
 
 from pipeline.aws.forks import unforked
 
-#: What a publish imports; a test compares the list with a publish.
+#: The modules that a publish imports; a test compares the list with a real publish.
 MODULES = (
     "boto3.session",
     "celery.app.events",
@@ -44,15 +44,15 @@ _loaded: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def forget_in_children(app: Any) -> None:
-    """The pools of this app are made anew in a forked child, and those of the parent are left alone there."""
-    # Else the first look at a task or at the configuration imports these, before ``load``.
+    """From now on, a forked child replaces this app's pools, and leaves the parent's alone."""
+    # Otherwise the first access to a task or to the configuration would import these, before ``load``.
     symbol_by_name(app.task_cls)
     get_loader_cls(app.loader_cls)
     _apps.add(app)
 
 
 def load(app: Any) -> None:
-    """Before a publish: imports what it needs, once. Raises ``ConfigError`` where a setting of the app is wrong."""
+    """Imports, once, what a publish needs. Call it before each. Raises ``ConfigError`` if an app's setting is wrong."""
     if app in _loaded:
         return
     with unforked():
@@ -67,7 +67,7 @@ def _begin_anew() -> None:
     for signal in vars(signals).values():
         if isinstance(signal, Signal):
             signal.lock = threading.Lock()
-    # Not ``pools.reset()``: it closes what is in them, and waits for their locks.
+    # Not ``pools.reset()``: it closes the pools' connections, and waits for their locks.
     for group in (pools.connections, pools.producers):
         group.clear()
     _computed_once.begin_anew()
@@ -81,9 +81,9 @@ def _begin_anew() -> None:
 
 
 class _ComputedOnce:
-    """All ``cached_property`` of the loaded modules.
+    """Every ``cached_property`` of the loaded modules.
 
-    In kombu, and anywhere up to Python 3.11, each has one lock for the objects of all threads.
+    In kombu, and everywhere up to Python 3.11, each has one lock for all its objects, in all threads.
     """
 
     def __init__(self) -> None:
@@ -91,11 +91,11 @@ class _ComputedOnce:
         self._found: set[Any] = set()
 
     def find(self) -> None:
-        """Looks through the modules, unless there are as many as the last time."""
+        """Searches the loaded modules, unless their number is unchanged since the last search."""
         modules = list(sys.modules.values())
         if len(modules) != self._modules:
             self._modules = len(modules)
-            # By ``type``: ``isinstance`` would evaluate the promises of Celery's tasks.
+            # ``type``, since ``isinstance`` would evaluate Celery's lazy task proxies.
             values = [value for module in modules for value in list(getattr(module, "__dict__", {}).values())]
             kinds = {value for value in values if issubclass(type(value), type)}
             inside = [value for kind in kinds for value in list(vars(kind).values())]
@@ -111,5 +111,5 @@ class _ComputedOnce:
 
 _computed_once = _ComputedOnce()
 
-# In the parent, where the pages that it touches are not copied.
+# Search in the parent: in the child it would make the kernel copy the pages that it touches.
 os.register_at_fork(before=_computed_once.find, after_in_child=_begin_anew)

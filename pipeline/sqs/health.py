@@ -1,8 +1,8 @@
 """Health: a heartbeat file that is touched only on progress, and the check that reads its age.
 
-A worker touches it while its loop turns and each of its queues is being polled, or can't be because
-all its processes are busy; a bridge after each turn of its loop. So a process that hangs, or that has
-silently stopped to consume, is found; one that is idle or busy with long work is healthy.
+A worker touches the file while its event loop runs and it polls each of its queues, or can't poll because all its
+processes are busy. A bridge touches it after each turn of its loop. So the check finds a process that hangs, or has
+silently stopped consuming; a process that is idle or busy with long work is healthy.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def heartbeat_path(folder: Path, role: str) -> Path:
 
 
 def role_here(folder: Path) -> str:
-    """Whose heartbeat file there is; where there are several, the oldest one's, so that none is missed.
+    """The role whose heartbeat file is in the folder; if there are several, that of the oldest, so none is missed.
 
-    Raises ``Unhealthy`` when there is none.
+    Raises ``Unhealthy`` if there is none.
     """
     found = sorted(folder.glob("pipeline-*.heartbeat"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -34,10 +34,10 @@ def role_here(folder: Path) -> str:
 
 
 class Heartbeat:
-    """The file of one process. One process of a role for each folder.
+    """The heartbeat file of one process. A folder may hold one process of each role.
 
-    It holds the process's id and ``stale_s``, the seconds without progress after which that process is unhealthy: the
-    check of the container reads no settings.
+    The file contains the process's id and ``stale_s``, the seconds without progress after which the process is
+    unhealthy, since the container's health check reads no settings.
     """
 
     def __init__(self, folder: Path, role: str, stale_s: float = STALE_S) -> None:
@@ -47,9 +47,9 @@ class Heartbeat:
         self._written: str | None = None
 
     def touch(self, note: str = "") -> None:
-        """Call it after something was achieved, not just because time has passed. Raises ``ConfigError``.
+        """Call this after progress, not just because time has passed. Raises ``ConfigError`` if it can't be written.
 
-        ``note``: what a person who asks should know of a healthy process.
+        ``note``: for a person who asks about a healthy process.
         """
         text = f"{os.getpid()} {self._stale_s:g}\n{note}"
         try:
@@ -62,12 +62,12 @@ class Heartbeat:
             raise ConfigError(f"HEALTH_FOLDER={self._folder}: {self._path} can't be written: {exc.strerror}") from exc
 
     def remove(self) -> None:
-        """At the end: a process that has stopped is not healthy."""
+        """Removes the file when the process ends: a stopped process is not healthy."""
         self._path.unlink(missing_ok=True)
 
 
 def note(folder: Path, role: str) -> str:
-    """What a process says of itself beside being healthy; empty where there is nothing to say."""
+    """The note that a healthy process left in its file; empty if there is none."""
     try:
         return heartbeat_path(folder, role).read_text().partition("\n")[2].strip()
     except OSError:
@@ -77,7 +77,7 @@ def note(folder: Path, role: str) -> str:
 def check(folder: Path, role: str, stale_s: float | None = None) -> float:
     """Seconds since the process last made progress. Raises ``Unhealthy`` when that is too long ago.
 
-    ``stale_s``: how long is too long; without it what the process itself was given as ``HEALTH_STALE_S``.
+    ``stale_s``: how long is too long; None: the process's own ``HEALTH_STALE_S``.
     """
     path = heartbeat_path(folder, role)
     try:

@@ -1,7 +1,8 @@
-"""The containers' health check: ``python -SI …/health_check.py worker``, for some milliseconds of CPU.
+"""The containers' health check: ``python -SI …/health_check.py worker``, for a few milliseconds of CPU.
 
-``python -m pipeline health`` would take a quarter of a second for its imports, which in a quarter of a vCPU that eight
-processes share are ten seconds; a busy worker would be killed for it. So this loads nothing of ours, nor ``site``.
+``python -m pipeline health`` needs a quarter of a second of CPU for its imports. In a container where eight processes
+share a quarter of a vCPU, that takes ten seconds, and ECS would kill a busy worker. So this script imports no other
+module of the project, nor ``site``.
 
 Exit status: 0 healthy, 1 not. Roles: ``worker``, ``bridge``, ``flower``.
 """
@@ -10,14 +11,14 @@ import os
 import sys
 import time
 
-#: What holds where the file does not say it: HEALTH_STALE_S of a process that was killed while it wrote.
+#: Used if the file lacks HEALTH_STALE_S, since its process was killed while it wrote the file.
 STALE_S = 45.0
 FLOWER = ("127.0.0.1", 5555)
 FLOWER_PATIENCE_S = 15.0
 
 
 def age_and_limit_s(path: str) -> tuple[float, float]:
-    """Since when a process has made no progress, and how long it may take. Raises ``FileNotFoundError``."""
+    """Seconds since the process's last progress, and how many are allowed. Raises ``FileNotFoundError``."""
     with open(path, encoding="ascii") as file:
         words = file.read().split()
         age_s = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
@@ -28,7 +29,7 @@ def age_and_limit_s(path: str) -> tuple[float, float]:
 
 
 def heartbeat_problem(path: str) -> str | None:
-    """What is wrong, or None."""
+    """What is wrong with the heartbeat file, or None."""
     try:
         age_s, limit_s = age_and_limit_s(path)
     except FileNotFoundError:
@@ -37,7 +38,7 @@ def heartbeat_problem(path: str) -> str | None:
 
 
 def flower_problem(address: tuple[str, int]) -> str | None:
-    """Asks Flower's own health page, which needs no login."""
+    """Requests Flower's own health page, which needs no login; returns what is wrong, or None."""
     import socket
 
     try:

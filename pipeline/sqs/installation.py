@@ -11,7 +11,7 @@ from pipeline.sqs.settings import BrokerSettings
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in the results of tasks, which the metrics add up."""
+    """A number in the results of tasks, which metrics add up."""
 
     metric: str  # its name in CloudWatch, and its unit there
     unit: str
@@ -20,16 +20,16 @@ class Number:
 
 
 def plain(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a result that says its outcome: the outcome, and nothing more."""
+    """The event fields of a result: only its outcome."""
     return {"outcome": known["outcome"], "result": str(known["outcome"])}
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFacts:
-    """What is known of a task by its result, whose ``repr`` is a JSON object that begins with ``outcome``.
+    """How to read the results of tasks: the ``repr`` of each is a JSON object that begins with ``outcome``.
 
-    ``describe`` makes of that object the fields of the task's event: its outcome, a sentence as ``result``, and
-    ``numbers``, by the names of their fields.
+    ``describe`` turns that object into fields of the task's event: the outcome, a sentence as ``result``, and
+    ``numbers`` by field name.
     """
 
     numbers: Mapping[str, Number] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class ResultFacts:
 
 @dataclass(frozen=True, slots=True)
 class OtherQueue:
-    """A queue that begins with the prefix, and is not for tasks."""
+    """A queue whose name begins with the prefix, and that is not for tasks."""
 
     why: str  # what a worker is told that shall consume it
     reader: str | None = None  # who takes messages out of it, for Flower's Broker page; None: it is not shown there

@@ -1,7 +1,7 @@
 """``install(app, …)``: puts a Celery app on this broker layer, the pipeline's own app like any other.
 
-It changes only the app that it is given: other apps in the process, its logging, its signals and its
-environment stay as they are.
+It changes only that app: other apps in the process, and the process's logging, signals and environment, stay as they
+are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.sqs.installation import Installation, OtherQueue, ResultFacts
 from pipeline.sqs.monitoring.names import topics
 from pipeline.sqs.settings import BrokerSettings
 
-#: What is added to a worker and to its consumer; loaded by workers only.
+#: Steps added to a worker and to its consumer; only workers load them.
 WORKER_STEPS = (
     "pipeline.sqs.worker.startup:Proofs",
     "pipeline.sqs.worker.startup:PoolCheck",
@@ -36,12 +36,12 @@ NO_FACTS = ResultFacts()
 NONE: Mapping[str, OtherQueue] = MappingProxyType({})
 CONSUMER_STEPS = ("pipeline.sqs.worker.startup:DeadLetterCheck", "pipeline.sqs.worker.outage:GateOfChannel")
 
-#: What Flower reads as its configuration: without it, it would listen on all addresses.
+#: Flower's configuration file: without it, Flower would listen on all addresses.
 FLOWER_CONF = Path(__file__).with_name("flower") / "flowerconfig.py"
 
 
 class UnknownQueue(ConfigError, QueueNotFound):
-    """A task was sent to a queue that its app does not know. Celery sees its own ``QueueNotFound``."""
+    """A task was sent to a queue that its app does not know. Celery handles it as its own ``QueueNotFound``."""
 
 
 def install(
@@ -56,19 +56,21 @@ def install(
     begin: Callable[[Any], None] = lambda _app: None,
     **values: Any,
 ) -> None:
-    """Makes ``app`` reliable on SQS: before anything is published through it, and before a worker of it starts.
+    """Makes ``app`` reliable on SQS. Call it before the app publishes anything and before a worker of it starts.
 
-    ``values`` are those of ``BrokerSettings``: ``queue_prefix``, ``topic_arn_prefix``…; ``settings`` is called for them
-    instead, each time, for settings that are read later. The queues are the app's ``task_queues``, which exist in SQS,
-    each with a dead-letter queue.
+    The queues are the app's ``task_queues``. They must exist in SQS, each with a dead-letter queue.
 
-    ``results`` says what events and metrics tell of the tasks' results, ``other_queues`` which queues with this prefix
-    are not for tasks, ``dead_letters_hint`` by whom dead letters are read, ``metric_prefix`` what the names of Flower's
-    metrics begin with, ``flower_pages`` where Flower finds pages of the app's own: ``"module:function"``, which returns
-    ``pipeline.sqs.flower.pages.FlowerPages``. ``begin`` is called with the app when one of Celery's commands is about
-    to run for it.
+    - ``values``: the fields of ``BrokerSettings``: ``queue_prefix``, ``topic_arn_prefix``…;
+    - ``settings``: instead of ``values``, a function that returns the settings; called each time they are needed;
+    - ``results``: what events and metrics report of the tasks' results;
+    - ``other_queues``: queues with this prefix that are not for tasks;
+    - ``dead_letters_hint``: how to read dead letters, for error messages;
+    - ``metric_prefix``: begins the names of Flower's metrics;
+    - ``flower_pages``: pages of the app's own in Flower: ``"module:function"``, a function that returns
+      ``pipeline.sqs.flower.pages.FlowerPages``;
+    - ``begin``: called with the app before one of Celery's commands runs for it.
 
-    Raises ``ConfigError`` where a value is out of bounds, or the app is installed already.
+    Raises ``ConfigError`` if a value is out of bounds, or the app is installed already.
     """
     if isinstance(getattr(app, "sqs", None), Installation):
         raise ConfigError(f"app {app.main}: install() was called for it before")
@@ -88,8 +90,8 @@ def install(
     app.send_task = _send_task(app)
     app.producer_or_acquire = _producer_or_acquire(app)
     forking.forget_in_children(app)
-    # Options that nobody gives, on Celery's commands where they run for this app. The first tells the app, before the
-    # command begins, that one runs, and which; the second comes after the options that are given.
+    # Hidden options on Celery's commands, for their callbacks: nobody passes them. The first callback runs before the
+    # command's own options are read and tells the app which command runs; the second runs after them.
     app.user_options["preload"].add(_hidden("--run-as-command", lambda context: _begin(context, begin), is_eager=True))
     app.user_options["worker"].add(_hidden("--check-options", _check_options, is_eager=False))
 
@@ -103,9 +105,9 @@ def broker_config(settings: BrokerSettings) -> dict[str, Any]:
         "event_serializer": "json",
         "task_create_missing_queues": False,
         "task_publish_retry": False,  # the transport's client tries again by itself
-        # A message is acknowledged when its work is safe, and comes back when a process is lost.
+        # A message is acknowledged when its work is safe, and delivered again when a process is lost.
         "task_acks_late": True,
-        "task_acks_on_failure": False,  # pipeline.sqs.settled says what a failure needs to be acknowledged
+        "task_acks_on_failure": False,  # pipeline.sqs.settled decides which failures are acknowledged
         "task_acks_on_timeout": False,
         "task_reject_on_worker_lost": True,
         "worker_consumer": "pipeline.sqs.worker.consumer:Consumer",
@@ -117,7 +119,7 @@ def broker_config(settings: BrokerSettings) -> dict[str, Any]:
 
 
 def transport_options(settings: BrokerSettings, time_limit_s: float | None) -> dict[str, Any]:
-    """``time_limit_s``: of a task; None: there is none."""
+    """kombu's transport options. ``time_limit_s``: a task's hard time limit; None: no limit."""
     options = {
         "queue_name_prefix": settings.queue_prefix,
         "wait_time_seconds": settings.poll_wait_s,
@@ -155,7 +157,7 @@ def _send_task(app: Any) -> Callable[..., Any]:
     send = app.send_task
 
     def send_task(name: str, *args: Any, **options: Any) -> Any:
-        """Celery's, but without declaring the queue first, which would cost a request: a missing queue is an error."""
+        """Celery's, but does not declare the queue first, which would cost a request: a missing queue is an error."""
         forking.load(app)
         if all(queue.exchange is None or queue.exchange.type == "direct" for queue in app.amqp.queues.values()):
             options.setdefault("declare", [])
@@ -172,9 +174,9 @@ def _send_task(app: Any) -> Callable[..., Any]:
 
 
 def _shown_as_before(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """The options to send with. A task that tries itself again keeps the text that its arguments are shown by.
+    """The options to send with. On a retry they keep the text that represents the task's arguments in logs and events.
 
-    Celery forgets it at a retry, and shows the arguments themselves.
+    Celery drops that text on a retry, and would show the arguments themselves.
     """
     task = get_current_task()
     request = None if task is None else task.request
@@ -192,7 +194,7 @@ def _producer_or_acquire(app: Any) -> Callable[..., Any]:
     acquire = app.producer_or_acquire
 
     def producer_or_acquire(producer: Any = None) -> Any:
-        """Celery's; inside ``batched(app)`` everything goes through the batch's producer."""
+        """Celery's; inside ``batched(app)`` it returns the batch's producer."""
         from pipeline.sqs.transport.publishing import active_producer
 
         return acquire(active_producer(app) if producer is None else producer)
@@ -201,7 +203,7 @@ def _producer_or_acquire(app: Any) -> Callable[..., Any]:
 
 
 def _hidden(name: str, call: Callable[[click.Context], None], *, is_eager: bool) -> click.Option:
-    """An option whose callback runs without the option. An error of it is one line, and the status 2."""
+    """An option whose callback always runs. A ``ConfigError`` is shown as one line, with exit status 2."""
 
     def run(context: click.Context, _option: click.Parameter, _given: Any) -> None:
         try:
@@ -214,7 +216,7 @@ def _hidden(name: str, call: Callable[[click.Context], None], *, is_eager: bool)
 
 
 def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
-    """One of Celery's commands is about to run. Raises ``ConfigError`` where a setting is wrong."""
+    """Called before one of Celery's commands runs. Raises ``ConfigError`` if a setting is wrong."""
     app = context.obj.app
     app.set_current()
     begin(app)
@@ -224,7 +226,7 @@ def _begin(context: click.Context, begin: Callable[[Any], None]) -> None:
 
 
 def _check_options(context: click.Context) -> None:
-    """Before a worker starts. Raises ``ConfigError`` for a pool, or queues of ``-Q``, that it can't have."""
+    """Checks a worker's options. Raises ``ConfigError`` for an unsupported pool, and for wrong queues of ``-Q``."""
     from pipeline.sqs.worker.pools import check_pool
     from pipeline.sqs.worker.task_queues import check_chosen_queues
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.aws.plain_errors import ConfigError
 
-#: What the name of a dead-letter queue has behind that of its queue.
+#: Suffix of a dead-letter queue's name, after its queue's name.
 DEAD_LETTERS = "-dlq"
 
 
@@ -128,7 +128,7 @@ class BrokerSettings(BaseModel):
 
     @classmethod
     def made(cls, **values: Any) -> Self:
-        """From what a program says. Raises ``ConfigError`` naming every bad value, and what it must be."""
+        """The settings from a program's values. Raises ``ConfigError`` that names every bad value and its bounds."""
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
@@ -136,7 +136,7 @@ class BrokerSettings(BaseModel):
 
 
 def sentence(error: Any, where: str | None = None) -> str:
-    """One of pydantic's errors, in words. ``where``: the setting and its value; None: by the field's name."""
+    """One of pydantic's errors as a sentence. ``where``: the setting and its value; None: the field's name."""
     message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
         return f"Settings: {message}"

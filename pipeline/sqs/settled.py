@@ -1,12 +1,12 @@
-"""Whether a task's message may be deleted: how a task proves that it is settled, and what each ending does.
+"""Decides whether a task's message may be deleted: the proofs that a task is settled, and the effect of each ending.
 
 A message is deleted only with proof that its work is safe. These are the only proofs:
 
 =================================  ======================================================================
-the task returned                  its callbacks and the next task of its chain were published before that
-``settled(task, ...)`` was called  what follows from its failure (a record) is in place
-``Retry``                          Celery raises it after the retry was published
-``Ignore``                         the task says so itself; ``Task.replace`` raises it after it has published
+the task returned                  Celery published its callbacks and the next task of its chain before that
+``settled(task, ...)`` was called  the consequence of its failure (a record) is in place
+``Retry``                          Celery raises it after publishing the retry
+``Ignore``                         the task raises it itself, or ``Task.replace`` does after publishing
 =================================  ======================================================================
 
 ``Reject(text)`` sends the message to the dead-letter queue; ``Defer`` and ``Unavailable`` send a delayed copy of it.
@@ -40,7 +40,7 @@ class Settled:
 class Defer(Reject):
     """A task raises it when its work should be tried later, and the message is fine.
 
-    The message comes back after ``delay_s`` seconds as a new one, so no receive is used up.
+    The worker replaces the message by a new one that is delivered after ``delay_s`` seconds, so no receive is used up.
     """
 
     def __init__(self, reason: str, delay_s: float) -> None:
@@ -55,10 +55,10 @@ class Defer(Reject):
 class Unavailable(Defer):
     """A task raises it when a service fails that all work of its kind may need.
 
-    The message comes back as with ``Defer``. The worker decides whether that uses up one of its tries
-    (``request.retries``): only if others succeed meanwhile. If none does, the worker starts no more work
-    (``pipeline.sqs.outage.gate``). ``subject``: what the work is about, so that one object that fails again and again
-    counts once; by default the message's chain.
+    The message is delivered again as with ``Defer``. It uses up one of its tries (``request.retries``) only if other
+    tasks of its kind succeed meanwhile. If none does, the worker starts no more work (``pipeline.sqs.outage.gate``).
+    ``subject``: what the work is about, so that an object that fails repeatedly counts once; by default the message's
+    chain.
     """
 
     def __init__(self, reason: str, delay_s: float, subject: str = "") -> None:
@@ -70,15 +70,16 @@ class Unavailable(Defer):
 
 
 def settled(task: Any, outcome: str, evidence: str) -> None:
-    """Call it in a bound task: its failure is settled from now on, whatever the task raises.
+    """Called by a bound task: from now on its failure is settled, whatever the task raises.
 
-    Call it after what ``evidence`` names is in place, never before.
+    ``outcome``: ``failed``…; ``evidence``: what is in place, such as the URI of a failure record. Call it after that is
+    in place, never before.
     """
     task.request.settled = Settled(outcome, evidence)
 
 
 class Effect(Enum):
-    """What happens to the message; also the action in the log."""
+    """What happens to the message; the value is also the action in the log."""
 
     DELETE = "deleted"
     DEAD_LETTER = "dead_lettered"
@@ -100,7 +101,7 @@ class Decision:
     reason: str = ""  # of everything but a deletion
     delay_s: float = 0.0  # of a deferral
     service: Service = Service.UNTOLD
-    subject: str = ""  # of a service that fails: what for, where the task says so
+    subject: str = ""  # if a service failed: what the work is about, if the task says so
 
 
 DELETE = Decision(Effect.DELETE)
@@ -108,14 +109,14 @@ DONE = Decision(Effect.DELETE, service=Service.WORKS)
 
 
 def on_return(result_repr: Any) -> Decision:
-    """For a task that Celery counts as done. Its result has a ``repr`` only if the task really ended."""
+    """The decision for a task that Celery counts as done. Only a task that really ended has a result's ``repr``."""
     if isinstance(result_repr, str):
         return DONE
     return Decision(Effect.RELEASE, "the task ended without a result")
 
 
 def on_raise(exc_info: Any) -> Decision:
-    """For a task that ended otherwise, by the ``ExceptionInfo`` that its pool process sent, or Celery made."""
+    """The decision for any other ending, by the ``ExceptionInfo`` from its pool process or from Celery."""
     exc = raised(exc_info)
     match exc:
         case _ if isinstance(getattr(exc_info, "settled", None), Settled):

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_name("broker_page.html")
 
-#: Seconds that the page waits for CloudWatch, and for which an age is shown without asking again.
+#: Seconds that the page waits for CloudWatch, and seconds for which it shows an age before it asks again.
 AGE_PATIENCE_S = 2.0
 AGE_FRESH_S = 60
 
@@ -40,7 +40,7 @@ _COUNTS = {
 
 @dataclass(slots=True)
 class Ages:
-    """The age of each queue's oldest message, from CloudWatch: SQS does not tell it."""
+    """The age of each queue's oldest message, from CloudWatch: SQS itself does not report it."""
 
     _known: dict[str, float] = field(default_factory=dict)
     _asked: float | None = None
@@ -148,7 +148,7 @@ def _attribute_names() -> Any:
 
 
 def place_of(prefix: str) -> str:
-    """Which queues a page shows, and where they are: ``photos-… in eu-central-1``."""
+    """The queues that a page shows, and their region: ``photos-… in eu-central-1``."""
     meta = clients.sqs().meta
     host = urlsplit(meta.endpoint_url).netloc
     where = meta.region_name if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
@@ -158,7 +158,7 @@ def place_of(prefix: str) -> str:
 class SqsBrokerView(BrokerView):
     """Flower's page, with the columns that SQS has.
 
-    ``letters_route``: the name of the route that a dead-letter queue's row leads to; None: to none.
+    ``letters_route``: the name of the route that a dead-letter queue's row links to; None: no link.
     """
 
     def initialize(self, installed: Installation, letters_route: str | None) -> None:
@@ -185,7 +185,7 @@ class SqsBrokerView(BrokerView):
         )
 
     def _letters(self, row: Mapping[str, Any]) -> str | None:
-        """Where the letters of a dead-letter queue are shown."""
+        """The URL of the page that shows a dead-letter queue's letters; None: there is no such page."""
         if self._letters_route is None or not row["dead_letters"]:
             return None
         return str(self.reverse_url(self._letters_route, row["name"].removesuffix(DEAD_LETTERS)))

@@ -1,6 +1,6 @@
 """Flower's configuration: ``celery -A … flower`` executes this file, and takes its names as options.
 
-The app that it runs for has made itself the current one (``pipeline.sqs.commands``).
+The app that Flower runs for is Celery's current app by then (``pipeline.sqs.commands``).
 """
 
 from celery import current_app

@@ -43,7 +43,7 @@ def headers(nonce: str) -> dict[str, str]:
 
 
 class SecurityHeaders(OutputTransform):
-    """Tornado makes one for each request, before the handler runs."""
+    """Sets the headers of one response. Tornado creates one for each request, before the handler runs."""
 
     def __init__(self, request: HTTPServerRequest) -> None:
         super().__init__(request)
@@ -59,5 +59,5 @@ class SecurityHeaders(OutputTransform):
 
 
 def install(settings: dict[str, Any]) -> None:
-    """``settings``: those that Flower makes its application with."""
+    """``settings``: the settings of Flower's tornado application."""
     settings["transforms"] = [*settings.get("transforms", ()), SecurityHeaders]

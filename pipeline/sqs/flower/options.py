@@ -34,10 +34,10 @@ from pipeline.sqs.settings import BrokerSettings
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600
-#: Who logs in with FLOWER_PASSWORD: a secret store generates passwords, not ``user:password``.
+#: The user name for FLOWER_PASSWORD: a secret store generates passwords, not ``user:password``.
 USER = "flower"
 
-#: Flower's own options, unless its environment variables (``FLOWER_MAX_TASKS`` …) or command line say else.
+#: Defaults of Flower's own options. Its environment variables (``FLOWER_MAX_TASKS`` …) and command line override them.
 DEFAULTS: dict[str, Any] = {
     # Workers send events by themselves; asking them to, as Flower does every 5 s, would cost a message each time.
     "enable_events": False,
@@ -77,9 +77,9 @@ def _user_of_secret(text: str) -> str:
 
 
 def access(options: Any, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Decides who may see Flower. Without a password, it listens on this machine only, and shows no buttons.
+    """The options that decide who may see Flower. Without a login it listens on this machine only and shows no buttons.
 
-    Raises ``ConfigError`` when it would be open to everyone.
+    Raises ``ConfigError`` if it would be open to everyone.
     """
     if options.basic_auth or options.auth:
         return {}
@@ -108,9 +108,9 @@ def _is_loopback(address: str) -> bool:
 
 
 def install(installed: Installation) -> None:
-    """Puts the SQS pages, the app's own, the response headers and the metrics of tasks into Flower.
+    """Adds the SQS pages, the app's own pages, the response headers and the metrics of tasks to Flower.
 
-    Raises ``ConfigError`` when Flower has changed.
+    Raises ``ConfigError`` if this version of Flower lacks a place to add them.
     """
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their INFO tells an operator nothing
@@ -138,7 +138,7 @@ def install(installed: Installation) -> None:
 
 
 class PrefixView(RequestHandler):
-    """``/prefix`` without its slash, which Flower goes to after a login under a prefix, and does not know."""
+    """Serves ``/prefix`` without a slash: after a login under a prefix, Flower redirects there, but has no route."""
 
     def get(self) -> None:
         self.redirect(self.reverse_url("main"))

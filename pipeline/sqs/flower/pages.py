@@ -1,4 +1,4 @@
-"""The seam by which an app adds pages of its own to Flower: ``install(app, flower_pages="module:function")``."""
+"""How an app adds pages of its own to Flower: ``install(app, flower_pages="module:function")``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FlowerPages:
 
 
 def pages_of(installed: Installation) -> FlowerPages:
-    """Loads the app's pages, in Flower's process alone: workers need neither them nor tornado."""
+    """Loads the app's pages. Called only in Flower's process: workers need neither the pages nor tornado."""
     if installed.flower_pages is None:
         return FlowerPages()
     make: Callable[[], Any] = symbol_by_name(installed.flower_pages)

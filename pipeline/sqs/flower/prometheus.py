@@ -10,12 +10,12 @@ from prometheus_client import Counter, Histogram
 from pipeline.sqs.installation import Installation
 from pipeline.sqs.monitoring.task_result import OUTCOMES
 
-#: Seconds; from a small thumbnail to the soft time limit.
+#: Buckets in seconds, from a small thumbnail to the soft time limit.
 BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 def metrics_class(installed: Installation) -> type[PrometheusMetrics]:
-    """Returns the class that counts workers' events. Flower creates its only instance, when it starts."""
+    """Returns the class that counts workers' events. Flower creates one instance when it starts."""
     prefix = installed.metric_prefix
 
     class TaskMetrics(PrometheusMetrics):  # type: ignore[misc, unused-ignore]

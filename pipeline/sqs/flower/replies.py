@@ -10,9 +10,9 @@ UNANSWERED = "it has not answered; it still runs the command if it reads it with
 
 
 def error_reason(_handler: object, worker: str, replies: Sequence[Mapping[str, Any]]) -> str:
-    """The worker's own sentence, from replies ``[{worker: {"error": …}}]``. Replaces ``ControlHandler.error_reason``.
+    """The worker's own error, from replies ``[{worker: {"error": …}}]``. Replaces ``ControlHandler.error_reason``.
 
-    Flower's own says "Unknown reason" of a worker that is late, whose pool then grows all the same.
+    Flower's own reports "Unknown reason" for a late worker, which then still runs the command.
     """
     for reply in replies:
         if worker in reply:

@@ -1,6 +1,6 @@
-"""Flower's own templates, with what this layer and the app add to them.
+"""Flower's own templates, with additions by this layer and the app.
 
-The templates stay where Flower has them, so an upgrade brings its new ones. A few lines are added on reading.
+The templates are read from Flower's package, so an upgrade brings its new ones. A few lines are added on reading.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)")
 
 
 class Templates(Loader):
-    """Reads Flower's templates from ``root``. Raises ``ConfigError`` when they lack a place where something is added.
+    """Reads Flower's templates from ``root``. Raises ``ConfigError`` if they lack a place for an addition.
 
-    ``files`` are served under their names: style sheets and scripts. ``tabs``: name of a route → label.
+    ``files``: style sheets and scripts, which are served under their names. ``tabs``: name of a route → label.
     """
 
     def __init__(self, root: str, files: Sequence[Path], tabs: Mapping[str, str]) -> None:
@@ -75,7 +75,7 @@ class AddedFile(RequestHandler):
 
 
 def _address(file: Path) -> str:
-    """With a digest, so that browsers keep a file until an upgrade changes it."""
+    """The file's address, with a digest, so that browsers cache the file until an upgrade changes it."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     return f"{{{{ reverse_url('{FILES}', '{file.name}') }}}}?v={digest}"
 

@@ -1,4 +1,4 @@
-"""A temporary queue with its subscription and its claim: creates, claims and removes one.
+"""Creates, claims and removes a temporary queue with its subscription.
 
 The tag ``claimed-until`` protects a queue in use: its owner renews the claim, and the sweep
 (``pipeline.sqs.monitoring.sweep``) removes only queues whose claim has expired.
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 APP_TAG, APP = "app", "batch-image-pipeline"
 PURPOSE_TAG, OWNER_TAG, UNTIL_TAG = "purpose", "owner", "claimed-until"
 
-#: Retention of unread messages in seconds (SQS's minimum is 60). Older commands and events are useless; the next call
-#: receives an old reply, and drops it.
+#: Retention of unread messages in seconds (SQS's minimum is 60). Older commands and events are useless. A late reply is
+#: received by the next call, which drops it.
 RETENTION_S = {Kind.CONTROL: 60, Kind.EVENTS: 60, Kind.REPLY: 300}
 #: Longer than any retention: a received message is never delivered again, so nothing needs to be deleted.
 VISIBILITY_S = 3600
@@ -48,7 +48,7 @@ def _missing_is_fine() -> Iterator[None]:
 
 @dataclass(slots=True)
 class ClaimedQueue:
-    """A queue of one process, and its claim: the time until which nobody else removes it."""
+    """A queue of one process. Its claim lasts ``ttl_s`` seconds, in which nobody else removes it."""
 
     name: str
     kind: Kind
@@ -74,7 +74,7 @@ def make(queue: ClaimedQueue) -> None:
         "VisibilityTimeout": str(VISIBILITY_S),
     }
     if queue.topic_arn is not None:
-        # Given at creation, since a later SetQueueAttributes may take a minute to have effect.
+        # Set at creation, since a later SetQueueAttributes may take a minute to take effect.
         attributes["Policy"] = _policy(queue.name, queue.topic_arn)
     tags = {APP_TAG: APP, PURPOSE_TAG: queue.kind.value, OWNER_TAG: _owner(), UNTIL_TAG: _until(queue.ttl_s)}
     queue.url = clients.sqs().create_queue(QueueName=queue.name, Attributes=attributes, tags=tags)["QueueUrl"]
@@ -100,7 +100,7 @@ def _subscribe(name: str, url: str, topic_arn: str) -> str:
 
 @contextmanager
 def topic_errors(topic_arn: str) -> Iterator[None]:
-    """Turns what boto3 raises for a topic that is not there into ``ConfigError``."""
+    """Converts boto3's errors for a missing topic into ``ConfigError``."""
     try:
         yield
     except ClientError as exc:
@@ -123,7 +123,7 @@ def claim(queue: ClaimedQueue) -> None:
 
 
 def queue_arn(name: str, topic_arn: str) -> str:
-    """The ARN of a queue of the same region and account as a topic."""
+    """The ARN of a queue in the topic's region and account."""
     partition, _, region, account = topic_arn.split(":")[1:5]
     return f"arn:{partition}:sqs:{region}:{account}:{name}"
 
@@ -150,5 +150,5 @@ def _until(ttl_s: int) -> str:
 
 
 def _owner() -> str:
-    """Host and process; of the characters that a tag may have."""
+    """Host and process id, in characters that a tag may contain."""
     return re.sub(r"[^\w.:/=+@-]", "-", f"{socket.gethostname()}:{os.getpid()}")[:256]

@@ -21,7 +21,7 @@ _stock_add_consumer = control.Panel.data["add_consumer"]
 )
 def add_consumer(state: Any, queue: str, *args: Any, **options: Any) -> Any:
     """Tell worker(s) to consume from task queue by name; the queue has to exist."""
-    # Celery answers first and declares the queue later, in its loop: one that can't be declared ends the worker.
+    # Celery replies first and declares the queue later, in its event loop, where a failure ends the worker.
     try:
         check_task_queue(queue, state.app.sqs)
         state.consumer.connection.default_channel._resolve_queue_url(queue)

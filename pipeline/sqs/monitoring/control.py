@@ -1,8 +1,8 @@
-"""Remote control over SNS: Celery's own, with mailboxes whose names SQS accepts and replies matched to their call.
+"""Remote control over SNS: Celery's own, with mailbox names that SQS accepts, and replies matched to their calls.
 
 A thread has one reply queue for all its calls, so a reply that comes after its call has ended is received by the next
-one. kombu counts receives, not replies: such a reply would use up the only receive of a call to one worker, whose own
-reply would then be the next call's old one, for ever.
+call. kombu counts receives, not replies: a late reply would use up the only receive of a call to one worker. That
+call's own reply would then be late for the next one, and so on for ever.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from kombu import Consumer, Queue, pidbox
 
 from pipeline.sqs.monitoring import names
 
-#: Seconds for the replies to a control command, unless its caller says else, as Flower's buttons don't. Celery's 1 s
-#: is short for a way over SNS, two queues and a worker's loop; a worker that was named ends the wait when it answers.
+#: Default seconds to wait for the replies to a control command; Flower's buttons use the default. Celery's 1 s is short
+#: for the way over SNS, two queues and a worker's event loop. A call to named workers ends when all have answered.
 REPLY_TIMEOUT_S = 3.0
 
 
@@ -27,7 +27,7 @@ class Mailbox(pidbox.Mailbox):
         return names.reply_id(type(self))
 
     def get_queue(self, hostname: str) -> Queue:
-        """The queue of a worker that starts: a new one each time."""
+        """The control queue of a starting worker: a new one at each start."""
         queue = super().get_queue(hostname)
         queue.name = names.control_queue()
         return queue
@@ -56,7 +56,7 @@ class Mailbox(pidbox.Mailbox):
         def on_message(body: Any, message: Any) -> None:
             self.clock.adjust(message.headers.get("clock") or 0)
             if message.headers.get("ticket") != ticket:
-                return  # to a call that has ended
+                return  # a reply to a call that has ended
             if callback is not None:
                 callback(body)
             replies.append(body)

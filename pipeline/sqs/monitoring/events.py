@@ -26,8 +26,7 @@ MAX_NAMES = 10_000
 class Dispatcher(EventDispatcher):
     """Celery's dispatcher, but ``send`` only puts the event into an outbox.
 
-    Every end of a task passes here, so this is also where embedded metrics are counted, whether
-    events are published or not.
+    Every end of a task passes through here, so it also counts the embedded metrics, even if events are not published.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,7 +35,7 @@ class Dispatcher(EventDispatcher):
         self._heartbeats = Heartbeats(settings.heartbeat_s, settings.events_interval_s)
         namespace = settings.metrics_namespace
         self._metrics = None if namespace is None else EmbeddedMetrics(namespace, self.app.sqs.results.numbers)
-        self._names: dict[str, str] = {}  # only the first event of a task says its name
+        self._names: dict[str, str] = {}  # only a task's first event has its name
         self._outbox: Outbox | None = None
         self.unsent: list[Event] = []
         super().__init__(*args, **kwargs)
@@ -68,9 +67,9 @@ class Dispatcher(EventDispatcher):
             self._box().put(self._prepare_event(type, fields, blind=blind, Event=Event))
 
     def _send_worker_event(self, event: Event) -> None:
-        # Celery says every 2 s, or 5 s when asked: consumers judge by it when a worker is overdue.
+        # Celery sets 2 s, or 5 s when asked; consumers use it to decide when a worker is overdue.
         event["freq"] = self._heartbeats.freq_s(event)
-        # Those that a consumer asks for when it starts do not say what is active.
+        # The heartbeats that a starting consumer requests have no ``active``.
         periodic = event["type"] == "worker-heartbeat" and "active" in event
         if periodic and not self._heartbeats.is_due(event):
             return
@@ -80,7 +79,7 @@ class Dispatcher(EventDispatcher):
         """Nothing to do: the outbox flushes itself."""
 
     def extend_buffer(self, other: EventDispatcher) -> None:
-        """Accepts the events that a closed dispatcher could not send before its connection was lost."""
+        """Accepts the unsent events of a dispatcher that closed when its connection was lost."""
         unsent: list[Event] = getattr(other, "unsent", [])
         for event in unsent:
             self._box().put(event)
@@ -114,10 +113,10 @@ class Dispatcher(EventDispatcher):
             )
         return self._outbox
 
-    # --- what follows runs in the outbox's thread ---
+    # --- the outbox's thread runs the following methods ---
 
     def _prepared(self, event: Event) -> Event | None:
-        if "outcome" not in event:  # else it was shaped before a connection was lost
+        if "outcome" not in event:  # otherwise it was shaped before a connection was lost
             event = shape(event, self.app.sqs.results)
             if self._metrics is not None and "outcome" in event:
                 self._metrics.add(event)
@@ -130,7 +129,7 @@ class Dispatcher(EventDispatcher):
             producer = Producer(connection, exchange=self.exchange, auto_declare=False)
 
             def deliver(batch: list[Event]) -> None:
-                # First in the batch: after worker-offline it would make the worker look alive again.
+                # First in the batch: after worker-offline, a heartbeat would make the worker look alive again.
                 passenger = self._heartbeats.passenger(batch)
                 content_type, content_encoding, body = dumps(
                     batch if passenger is None else [passenger, *batch], serializer=self.serializer
@@ -144,7 +143,7 @@ class Dispatcher(EventDispatcher):
                     declare=[self.exchange],
                     headers=dict(self.headers),
                     delivery_mode=self.delivery_mode,
-                    compression="zlib",  # ten times less to sign and to escape, and one billed part instead of several
+                    compression="zlib",  # ten times fewer bytes to sign and to escape; one billed part, not several
                 )
 
             yield deliver

@@ -1,7 +1,7 @@
-"""Fanout over the stack's SNS topics, which carries events and remote control: kombu's SQS transport has none.
+"""Fanout over the stack's SNS topics, for events and remote control: kombu's SQS transport has none.
 
-Only queues with the exact names of ``pipeline.sqs.monitoring.names`` are ever made, and only by the process
-that will read them.
+It creates only queues with the exact names of ``pipeline.sqs.monitoring.names``, and only for the process that will
+read them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pipeline.sqs.monitoring.process_queues import owned
 
 logger = logging.getLogger(__name__)
 
-#: Unless the transport options say otherwise: see CONTROL_QUEUE_TTL_S.
+#: Default of the transport option: see CONTROL_QUEUE_TTL_S.
 DEFAULT_QUEUE_TTL_S = 900
 
 
 class Fanout:
-    """``topics``: exchange → ``{"arn": …}``. ``queue_ttl_s``: after it, a killed process's queues may be swept."""
+    """``topics``: exchange → ``{"arn": …}``. ``queue_ttl_s``: seconds until a killed process's queues may be swept."""
 
     def __init__(self, topics: Mapping[str, Mapping[str, str]], queue_ttl_s: int) -> None:
         self._topics = topics
@@ -41,15 +41,15 @@ class Fanout:
         return exchange in self._topics
 
     def publish(self, exchange: str, message: Mapping[str, Any]) -> None:
-        """Publishes to all subscribed queues. Raises ``ConfigError``, and botocore's errors."""
+        """Publishes to all subscribed queues. Raises ``ConfigError`` for a missing topic, and botocore's errors."""
         topic_arn = self._topic_arn(exchange)
         with topic_errors(topic_arn):
             clients.sns().publish(TopicArn=topic_arn, Message=dumps(message))
 
     def open_queue(self, name: str, kind: Kind) -> str:
-        """Makes a queue of this process, subscribed to its kind's topic; returns its URL.
+        """Creates a queue of this process, subscribed to the topic of its kind; returns its URL.
 
-        Raises ``ConfigError`` where there are no topics: also for a reply queue, which has none of its own.
+        Raises ``ConfigError`` if there are no topics, even for a reply queue, which is subscribed to none.
         """
         topic_arn = self._topic_arn(names.CONTROL_EXCHANGE if kind.exchange is None else kind.exchange)
         subscribed_to = None if kind.exchange is None else topic_arn
@@ -66,7 +66,7 @@ class Fanout:
 
 @contextmanager
 def replying(queue: str) -> Iterator[None]:
-    """A reply that can't be sent is not tried again: whoever asked has stopped waiting by then."""
+    """A reply that can't be sent is not retried: its requester has stopped waiting by then."""
     try:
         yield
     except (DoesNotExistQueueException, UndefinedQueueException):

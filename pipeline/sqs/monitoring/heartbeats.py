@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: Seconds between two heartbeats of a worker that runs tasks, at most. Heartbeats ride with the events of short tasks;
-#: tasks of minutes cost 720 messages an hour by it, $0.26 for a month without a pause ($0.50 a million publishes).
+#: Maximum seconds between two heartbeats of a worker that runs tasks. The events of short tasks carry the heartbeats
+#: along. Tasks of minutes cost 720 messages an hour, $0.26 in a month without a pause ($0.50 a million publishes).
 BUSY_S = 5.0
 
 
 class Heartbeats:
-    """An idle worker sends one every ``interval_s`` seconds, a busy one every ``BUSY_S`` at most.
+    """An idle worker sends one every ``interval_s`` seconds, a busy one at least every ``BUSY_S``.
 
-    A worker that sends events of tasks adds the latest heartbeat to them, and one more after the last of them, so the
-    number of running tasks is always recent.
+    A worker that sends events of tasks adds the latest heartbeat to them, and sends one more after the last of them, so
+    the number of running tasks is always recent.
     """
 
     def __init__(self, interval_s: float, gathered_s: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,15 +25,15 @@ class Heartbeats:
         self._clock = clock
         self._latest: dict[str, Any] | None = None  # not sent yet
         self._sent_at = clock() - interval_s
-        self._promised_s = interval_s  # by the last one that was sent
+        self._promised_s = interval_s  # the pause that the last sent heartbeat announced
         self._task_events_sent = False
 
     def freq_s(self, heartbeat: dict[str, Any]) -> float:
-        """When the next heartbeat arrives at the latest: consumers take a worker for lost after twice as long."""
+        """Seconds until the next heartbeat at the latest: consumers consider a worker lost after twice as long."""
         return self._pause_s(heartbeat) + self._gathered_s
 
     def is_due(self, heartbeat: dict[str, Any]) -> bool:
-        """Whether to send this one as a message of its own. If not, it is remembered."""
+        """Whether to send this heartbeat as a message of its own. If not, it is kept for ``passenger``."""
         pause_s = min(self._pause_s(heartbeat), self._promised_s)
         if self._task_events_sent or self._clock() - self._sent_at >= pause_s:
             self._latest = None
@@ -42,7 +42,7 @@ class Heartbeats:
         return False
 
     def passenger(self, events: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The heartbeat to send along with these events, if any. They count as sent."""
+        """The heartbeat to send along with these events, if any; from now on both count as sent."""
         self._task_events_sent = any(event["type"].startswith("task-") for event in events)
         beats = [event for event in events if event["type"] == "worker-heartbeat"]
         latest, self._latest = (None if beats else self._latest), None

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from pipeline.sqs.installation import Number
 
-#: What is counted of every task that says how long it took.
+#: Counted for every task whose event has its run time.
 RUN_TIME = Number("RunTime", "Seconds", "", "")
 #: The specification's limit of values in one array.
 MAX_VALUES = 100
@@ -25,12 +25,12 @@ MAX_VALUES = 100
 class EmbeddedMetrics:
     """Gathers the ends of tasks and writes a line for each (task, outcome, reason), at most once an interval.
 
-    ``out`` is where the container's log driver reads; None: the process's real standard output, which
-    Celery does not redirect.
+    ``out``: the stream that the container's log driver reads; None: the process's real standard output, which Celery
+    does not redirect.
     """
 
     namespace: str
-    numbers: Mapping[str, Number] = field(default_factory=dict)  # beside the run time, by the fields of events
+    numbers: Mapping[str, Number] = field(default_factory=dict)  # in addition to the run time, by the event's field
     interval_s: float = 15
     out: TextIO | None = None
     _ends: dict[tuple[str, str, str], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -49,7 +49,7 @@ class EmbeddedMetrics:
         if self._ends and (now or time.monotonic() - self._written >= self.interval_s):
             out = sys.__stdout__ if self.out is None else self.out
             if out is not None:
-                # One write for all, so that the lines of two processes can't mix.
+                # One write for all lines, so that two processes can't mix theirs.
                 out.write("".join(json.dumps(line) + "\n" for line in self._lines()))
                 out.flush()
             self._ends.clear()

@@ -1,6 +1,6 @@
-"""Names of the temporary queues, which a process makes and removes.
+"""Names of the temporary queues, which a process creates and removes.
 
-SQS limits a name to 80 characters and bars it for 60 s after a deletion, so each is short and new:
+SQS limits a name to 80 characters, and refuses a deleted queue's name for 60 s. So each name is short and new:
 
 ====================================  ==========================================================
 ``<prefix><20 hex digits>-pidbox``     a worker's remote control; fresh at every start
@@ -22,18 +22,18 @@ from kombu.common import oid_from
 
 from pipeline.sqs.settings import BrokerSettings
 
-#: Exchanges of Celery, and the topic (after the prefix) that carries each.
+#: Celery's exchanges, and the topic (without the prefix) that carries each.
 EVENT_EXCHANGE = "celeryev"
 CONTROL_EXCHANGE = "celery.pidbox"
 TOPICS = {EVENT_EXCHANGE: "celeryev", CONTROL_EXCHANGE: "pidbox"}
 REPLY_EXCHANGE = f"reply.{CONTROL_EXCHANGE}"
 
-#: Enough that no two are alike, short enough for a prefix of 40.
+#: Long enough to be unique, short enough for a prefix of 40 characters.
 _ID_DIGITS = 20
 
 
 def topics(settings: BrokerSettings) -> dict[str, dict[str, str]]:
-    """kombu's ``predefined_exchanges``: ``{exchange: {"arn": …}}``; empty where no topics are set."""
+    """kombu's ``predefined_exchanges``: ``{exchange: {"arn": …}}``; empty if no topics are set."""
     if settings.topic_arn_prefix is None:
         return {}
     prefix = settings.topic_arn_prefix + settings.queue_prefix
@@ -41,7 +41,7 @@ def topics(settings: BrokerSettings) -> dict[str, dict[str, str]]:
 
 
 class Kind(Enum):
-    """What a queue of a process is for; its ``value`` is what its ``purpose`` tag says."""
+    """The purpose of a process's queue; the ``value`` is that of its ``purpose`` tag."""
 
     CONTROL = "control"
     REPLY = "reply"
@@ -49,7 +49,7 @@ class Kind(Enum):
 
     @property
     def exchange(self) -> str | None:
-        """The fanout exchange that a queue of this kind listens to; None: it is written to directly."""
+        """The fanout exchange that a queue of this kind is subscribed to; None: messages are sent to it directly."""
         return {Kind.CONTROL: CONTROL_EXCHANGE, Kind.EVENTS: EVENT_EXCHANGE}.get(self)
 
 
@@ -59,12 +59,12 @@ _PATTERNS = {
     Kind.REPLY: re.compile(rf"{_ID}-reply-pidbox"),
     Kind.EVENTS: re.compile(rf"celeryev-{_ID}"),
 }
-#: What Celery calls a queue of events: too long for SQS after a long prefix.
+#: Celery's name of a queue of events: too long for SQS after a long prefix.
 _CELERY_EVENTS = re.compile(r"celeryev\.([0-9a-f-]{36})")
 
 
 def kind_of(name: str, prefix: str = "") -> Kind | None:
-    """Which kind of queue a name is for, or None for any other name. Only exact names match."""
+    """The kind of queue that a name belongs to, or None for any other name. Only exact names match."""
     if not name.startswith(prefix):
         return None
     bare = shortened(name.removeprefix(prefix))
@@ -72,7 +72,7 @@ def kind_of(name: str, prefix: str = "") -> Kind | None:
 
 
 def shortened(name: str) -> str:
-    """Celery's name of an event queue with a shorter id; any other name as it is."""
+    """Shortens the id in Celery's name of an event queue; returns any other name unchanged."""
     found = _CELERY_EVENTS.fullmatch(name)
     return name if found is None else f"celeryev-{found[1].replace('-', '')[:_ID_DIGITS]}"
 
@@ -86,5 +86,5 @@ def reply_queue(reply_id: str) -> str:
 
 
 def reply_id(owner: object) -> str:
-    """The same for every call of one thread, so that a thread needs one queue for all its replies."""
+    """The same id for every call of one thread, so that a thread needs only one queue for all its replies."""
     return UUID(oid_from(owner)).hex[:_ID_DIGITS]

@@ -19,25 +19,25 @@ logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 
-#: Bytes of events in one message: SNS takes 256 KiB, and what can't be compressed grows by a third on the way.
+#: Maximum bytes of events in one message: SNS takes 256 KiB, and incompressible data grows by a third in Base64.
 MAX_BYTES = 180_000
-#: Events kept while they can't be delivered; beyond it the oldest are dropped, and counted.
+#: Maximum number of events kept while they can't be delivered; beyond it the oldest are dropped, and counted.
 MAX_KEPT = 20_000
-#: Seconds that the first event after a pause waits for those that come with it, such as the start of its task.
+#: Seconds that the first event after a pause waits for related events, such as the start of its task.
 FIRST_S = 0.1
-#: Pause between two attempts to deliver.
+#: Pause between two attempts to deliver, in seconds.
 BACKOFF = Backoff(2, 30)
 
 
 class Outbox:
     """``put`` never blocks and never raises.
 
-    An event goes out within ``interval_s``; after a pause of that length, within ``first_s``, so a lone task is shown
-    at once. Deliveries are ``interval_s`` apart, however many events there are.
+    An event is delivered within ``interval_s`` seconds; after a pause of that length, within ``first_s``, so a single
+    task is shown at once. Deliveries are ``interval_s`` apart, however many events there are.
 
-    ``prepare`` is applied to each event once, in the outbox's thread; what it returns is delivered, None is not.
-    ``open`` gives, as a context, the function that delivers a list of events; when that raises, the
-    events are kept and tried again. ``idle`` is called at least every ``idle_s`` seconds, and at the end.
+    ``prepare`` is called once for each event, in the outbox's thread, and returns the event to deliver, or None to drop
+    it. ``open`` returns a context manager for the function that delivers a list of events; if that function raises, the
+    events are kept and retried. ``idle`` is called at least every ``idle_s`` seconds, and at the end.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Outbox:
 
 
 def split(events: list[Event]) -> Iterator[list[Event]]:
-    """The events in lists that each fit into one message. A single event always fits: its texts are short."""
+    """Splits the events into lists that each fit into one message. A single event always fits: its texts are short."""
     if len(events) > 1 and len(dumps(events)) > MAX_BYTES:
         middle = len(events) // 2
         yield from split(events[:middle])

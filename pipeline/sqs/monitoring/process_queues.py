@@ -95,7 +95,7 @@ class OwnedQueues:
                 logger.warning("%s: not removed, which is left to the sweep: %s", queue.name, describe_error(exc))
 
     def _keep(self) -> None:
-        # Three times within the claim, so that one failed call does no harm.
+        # Renews three times within the claim's time, so that one failed call does no harm.
         while not self._closing.wait(min((queue.ttl_s for queue in list(self._queues.values())), default=60) / 3):
             self.renew()
 
@@ -111,6 +111,6 @@ def _own_nothing() -> None:
     owned()
 
 
-owned()  # now: threads that call it first at the same time would each get their own
+owned()  # now, since threads that make the first call at the same time would each get their own
 # A forked child owns none of its parent's.
 os.register_at_fork(after_in_child=_own_nothing)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep found and did. ``claimed`` are in use; ``unknown`` carry no claim and are left alone."""
+    """What a sweep found and did. ``claimed``: queues in use; ``unknown``: queues without a claim, left alone."""
 
     removed: list[str] = field(default_factory=list)
     claimed: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Swept:
 
 
 def sweep(settings: BrokerSettings, *, now: float | None = None) -> Swept:
-    """Removes queues whose claim has expired at ``now`` (seconds since 1970; None: now).
+    """Removes queues whose claim has expired at ``now`` (seconds since 1970; None: the current time).
 
     Needs ListSubscriptionsByTopic and ListQueueTags; with ListQueues it also finds queues that have no
     subscription. Raises ``PlainError`` when AWS does not let it.
@@ -83,7 +83,7 @@ def _sweep_one(name: str, subscription_arn: str | None, now: float, swept: Swept
 
 
 def _subscriptions(settings: BrokerSettings) -> Iterator[tuple[str, str]]:
-    """Name of the queue → ARN of the subscription, of the queues that come and go."""
+    """The temporary queues with a subscription: pairs of the queue's name and the subscription's ARN."""
     for topic in topics(settings).values():
         for page in _pages(topic["arn"]):
             for subscription in page["Subscriptions"]:
@@ -98,7 +98,7 @@ def _pages(topic_arn: str) -> Iterator[Any]:
 
 
 def _listed(settings: BrokerSettings) -> list[str] | None:
-    """The queues that come and go, by name; None where ListQueues is not allowed."""
+    """The names of the temporary queues; None if ListQueues is not allowed."""
     names: list[str] = []
     try:
         pages = (

@@ -1,4 +1,4 @@
-"""Reduces the events of tasks to what people and metrics need: short, bounded, without payloads."""
+"""Reduces the events of tasks to what people and metrics need: short texts, no payloads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from pipeline.aws.plain_errors import PlainError
 from pipeline.sqs.installation import ResultFacts
 
-#: Characters kept of the texts in an event. A traceback's end says more than its beginning.
+#: Maximum characters of a text, and of a traceback, in an event. A traceback keeps its end, which says more.
 TEXT_LIMIT = 300
 TRACEBACK_LIMIT = 4000
 
-#: Events that end a task, or one try of it, and the outcome that each means.
-#: ``task-succeeded`` carries an outcome of its own: ``done``, ``superseded`` …
+#: Events that end a task, or one try of it, with the outcome of each.
+#: ``task-succeeded`` has an outcome of its own: ``done``, ``superseded`` …
 OUTCOMES = {
     "task-succeeded": "done",
     "task-failed": "failed",
@@ -26,7 +26,7 @@ OUTCOMES = {
 
 
 def shape(event: dict[str, Any], results: ResultFacts) -> dict[str, Any]:
-    """Returns the event with short texts, and with its facts as fields of their own."""
+    """Returns the event with shortened texts, and with the facts of its result as separate fields."""
     shaped = {name: _short(value) if isinstance(value, str) else value for name, value in event.items()}
     if isinstance(event.get("traceback"), str):
         shaped["traceback"] = event["traceback"][-TRACEBACK_LIMIT:]
@@ -47,7 +47,7 @@ def shape(event: dict[str, Any], results: ResultFacts) -> dict[str, Any]:
 
 
 def _clock(eta: str) -> str:
-    """``21:03:04 UTC`` of a time in ISO 8601; with the date where it is another day's."""
+    """Formats a time in ISO 8601 as ``21:03:04 UTC``; with the date if it is not today."""
     when = datetime.fromisoformat(eta).astimezone(UTC)
     return f"{when:%H:%M:%S UTC}" if when.date() == datetime.now(UTC).date() else f"{when:%Y-%m-%d %H:%M:%S UTC}"
 
@@ -59,7 +59,7 @@ def reason_of(exception: str) -> str:
 
 
 def _reasons(kind: type[PlainError]) -> dict[str, str]:
-    """The reason of an error and of all that are derived from it, also in modules of a user's own, by name."""
+    """The reasons of an error class and of all classes derived from it, a user's own too, by class name."""
     found = {kind.__name__: kind.reason}
     for each in kind.__subclasses__():
         found |= _reasons(each)
@@ -77,7 +77,7 @@ def _parsed(result: Any) -> dict[str, Any] | None:
 
 
 def _message(exception: str) -> str:
-    """What is between the quotes of ``TruncatedImage('The JPEG data is …')``."""
+    """The text between the quotes of ``TruncatedImage('The JPEG data is …')``."""
     found = re.fullmatch(r"\w+\((['\"])(.*)\1\)", exception, re.DOTALL)
     return _short(exception if found is None else found[2])
 

@@ -1,16 +1,16 @@
-"""The gate: while a service fails for everybody, no work is started, so an outage costs time and nothing else.
+"""The gate: while a service fails for everybody, no work is started, so an outage costs only time.
 
-    open ──failures of different work in a row, no success between──▶ closed
+    open ──failures of different work in a row, no success in between──▶ closed
     closed ──back-off over──▶ probing: one message is let through
     probing ──it failed──▶ closed, for longer
     probing ──it succeeded──▶ open
 
-The gate knows nothing of the work. Its callers report the endings: ``failed`` where a service was at fault, ``worked``
-where work ended well. One bad object never closes it, since a failure counts once for each ``subject``, and a success
-of any other subject forgets all failures.
+The gate knows nothing of the work. Its callers report how work ended: ``failed`` if a service was at fault, ``worked``
+if it succeeded. One bad object never closes the gate, since a failure counts once for each ``subject``, and a success
+of any other subject resets the count.
 
-An outage that never ends must not keep messages in their queue until that drops them: after ``MOST_S`` it lets
-everything through, and each message then ends by rules of its own.
+A very long outage must not keep messages in their queue until their retention ends. So after ``MOST_S`` the gate lets
+everything through, and each message ends by the usual rules: it is retried, and in the end dead-lettered.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from enum import Enum
 
 from pipeline.aws.backoff import Backoff
 
-#: Different subjects that fail in a row until it closes.
+#: Number of different subjects that must fail in a row to close the gate.
 FAILURES = 5
-#: Before each probe. One worker so makes some 130 probes in an hour.
+#: Seconds before each probe. One worker makes some 130 probes an hour.
 BACKOFF = Backoff(1, 30)
-#: Longest that it stays closed: two and a half days, of the seven that the stack's queues keep a message.
+#: Maximum seconds that it stays closed: two and a half days. The stack's queues keep a message for seven.
 MOST_S = 2.5 * 86400
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class GateState(Enum):
 class Gate:
     """One worker's gate. Thread-safe.
 
-    ``on_closed`` is called when it closes, in the thread of the failure that did it; ``meanwhile``: what follows from
-    that, for the log. ``clock`` is in seconds, of any origin. A message is known by its receipt handle.
+    ``on_closed`` is called when the gate closes, in the thread that reported the last failure. ``meanwhile``: the
+    consequence, for the log. ``clock`` returns seconds, from any origin. Messages are identified by receipt handle.
     """
 
     def __init__(
@@ -68,29 +68,29 @@ class Gate:
         self._worked_at: dict[str, float] = {}  # Unix time of each task's last success
         self._closed_at = 0.0
         self._probe_at = 0.0  # when the next probe is due
-        self._rounds = 0  # of closing and probing
+        self._rounds = 0  # how often it has closed in this outage
         self._probes: set[str] = set()  # messages that were let through, and have not ended
-        self._untold = 0  # probes in a row that told nothing
+        self._untold = 0  # consecutive probes whose end said nothing about the service
         self._has_given_up = False
 
-    # The endings of work.
+    # How work ended.
 
     def failed(self, subject: str, reason: str, message: str = "") -> None:
-        """A service failed, and may fail for everything. ``subject``: what for; ``message``: its receipt handle."""
+        """A service failed, and may fail for all work. ``subject``: what the work is about; ``message``: its handle."""
         with self._lock:
             state = self._now()
             if state is GateState.PROBING and message in self._probes:
                 self._close()
                 return
             if state is not GateState.OPEN or self._has_given_up:
-                return  # that began before it closed
+                return  # this work began before the gate closed
             self._failing.add(subject)
             if len(self._failing) < self._needed:
                 return
             self._closed_at, self._rounds = self._clock(), 0
             self._close()
         logger.warning(
-            "A service fails for everybody, so %s before it is there again: %s",
+            "A service fails for everybody, so %s until it is available again: %s",
             self._meanwhile,
             reason,
             extra={"action": "service_unavailable"},
@@ -107,7 +107,7 @@ class Gate:
                 self._recover()
 
     def has_worked_since(self, task: str, since: float) -> bool:
-        """Whether work of this kind came to its end later than that Unix time."""
+        """Whether work of this kind has succeeded after that Unix time."""
         return self._worked_at.get(task, 0.0) > since
 
     # What may start.
@@ -118,7 +118,7 @@ class Gate:
             return self._now()
 
     def room(self, wanted: int) -> int:
-        """How many of the wanted messages to receive now."""
+        """How many of ``wanted`` messages to receive now."""
         with self._lock:
             match self._now():
                 case GateState.OPEN:
@@ -128,7 +128,7 @@ class Gate:
             return 0 if self._probes else min(wanted, 1)
 
     def admit(self, messages: Sequence[str]) -> int:
-        """How many of these messages, which have been received, may be started: the first ones."""
+        """How many of these received messages may be started now, counted from the first."""
         with self._lock:
             if self._now() is GateState.OPEN:
                 return len(messages)
@@ -137,7 +137,7 @@ class Gate:
             return admitted
 
     def ended(self, message: str) -> None:
-        """A message is not in flight any more. One that was a probe and told nothing makes room for the next."""
+        """A message is no longer in flight. If it was a probe whose end said nothing, the next probe may start."""
         with self._lock:
             if message not in self._probes:
                 return
@@ -147,7 +147,7 @@ class Gate:
                 self._recover()
 
     def is_waiting(self, late_s: float) -> bool:
-        """Whether it is closed, and its next probe has been due for no longer than so many seconds."""
+        """Whether the gate is closed, and its next probe is overdue by at most ``late_s`` seconds."""
         with self._lock:
             return self._state is not GateState.OPEN and self._clock() <= self._probe_at + late_s
 
@@ -172,7 +172,7 @@ class Gate:
 
     def _recover(self) -> None:
         logger.warning(
-            "The service that failed for everybody is there again, after %.0f s and %d probes",
+            "The service that failed for everybody is available again, after %.0f s and %d probes",
             self._clock() - self._closed_at,
             self._rounds,
             extra={"action": "service_recovered"},

@@ -1,7 +1,7 @@
-"""Headers that say how often a message was tried, and for how long a service has failed for it.
+"""Message headers that count a task's tries, and record since when a service has failed for it.
 
-A task that raises ``Unavailable`` finds them in ``self.request``; the worker writes them into the copy that takes the
-message's place. Tries during an outage are counted apart from Celery's ``retries``, and don't use them up.
+A task that raises ``Unavailable`` finds them in ``self.request``; the worker writes them into the copy that replaces
+the message. Tries during an outage are counted separately, and use up none of Celery's ``retries``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-#: Tries that cost nothing; Unix times of the first and of the last failure.
+#: Number of tries that are not counted as retries; Unix times of the first and of the last failure.
 DEFERRALS, SINCE, FAILED_AT = "deferrals", "failing_since", "failed_at"
 
 
@@ -19,12 +19,12 @@ DEFERRALS, SINCE, FAILED_AT = "deferrals", "failing_since", "failed_at"
 class Patience:
     retries: int = 0
     deferrals: int = 0
-    since: float | None = None  # when a service first failed it
-    failed_at: float | None = None  # when one did last
+    since: float | None = None  # Unix time at which a service first failed for it
+    failed_at: float | None = None  # Unix time of the last such failure
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Self:
-        """From a message's headers, or a task's request; what is no number, whoever has sent it, counts as absent."""
+        """Reads a message's headers, or a task's request. Anybody may have sent them: what is no number is ignored."""
         return cls(
             retries=int(_number(headers.get("retries")) or 0),
             deferrals=int(_number(headers.get(DEFERRALS)) or 0),
@@ -47,7 +47,7 @@ class Patience:
 
     @property
     def forgotten(self) -> dict[str, Any]:
-        """The headers of its dead letter, where they are to be others: who redrives it wants it tried anew."""
+        """The headers to reset in its dead letter: after a redrive it gets all its tries again."""
         return {} if self.since is None else {"retries": 0, DEFERRALS: 0, SINCE: None, FAILED_AT: None}
 
 

@@ -11,23 +11,22 @@ from typing import Any, Generic, TypeVar
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
 
-#: Longest that an item waits for others. It has to be well below what is left of the shortest visibility time-out (2 s)
-#: when its message is done; a worker on 12 MP photos sends three to eight deletes a call with it.
+#: Maximum seconds that an item waits for others. It must be well below what is left of the shortest visibility time-out
+#: (2 s) when the work is done. With it, a worker on 12 MP photos sends three to eight deletes a call.
 LINGER_S = 0.5
-#: Tries of one item; with the back-off between them that is about half a minute.
+#: Tries of one item; with the back-off between them they take about half a minute.
 MAX_TRIES = 7
 BACKOFF = Backoff(0.5, 8)
-#: Longest time that the end of a process waits for unsent items.
+#: Maximum seconds that the end of a process waits for unsent items.
 CLOSE_S = 5.0
-#: A thread that had nothing to send for so long ends; the next item starts another. So none is left behind by what
-#: made it, and nobody has to end it.
+#: A thread ends after so many seconds without an item; the next item starts another. So no owner has to end it.
 IDLE_S = 5.0
 
 Item = TypeVar("Item")
 
 
 def failed_entries(reply: Any, items: Sequence[Item]) -> list[BatchFailure[Item]]:
-    """The ``Failed`` of a batch call's reply, whose entries had the positions in ``items`` as their ids."""
+    """The failures in a batch call's reply. The ids of its entries were their positions in ``items``."""
     return [
         BatchFailure(
             items[int(entry["Id"])],
@@ -40,7 +39,7 @@ def failed_entries(reply: Any, items: Sequence[Item]) -> list[BatchFailure[Item]
 
 @dataclass(frozen=True, slots=True)
 class BatchFailure(Generic[Item]):
-    """An item that SQS refused, and why; ``final`` if another try would give the same."""
+    """An item that SQS refused, and why; ``final``: another try would fail in the same way."""
 
     item: Item
     reason: str
@@ -55,11 +54,11 @@ class _Waiting(Generic[Item]):
 
 
 class Batcher(Generic[Item]):
-    """``put`` never blocks on the network.
+    """Sends items from a thread of its own. ``put`` never blocks on the network.
 
-    ``send`` is called, in the thread, with up to ten items of the same ``key``, and returns those that
-    failed; they are sent again later. When an item has failed for good ``give_up`` is called with it.
-    The thread starts with the first item, and ends when there has been none for a while.
+    The thread calls ``send`` with up to ten items of the same ``key``; it returns those that failed, which are retried.
+    The thread calls ``give_up`` with an item that has failed for good. It starts with the first item, and ends after
+    ``idle_s`` seconds without one.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Batcher(Generic[Item]):
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
-        """Items that are not sent yet."""
+        """The number of items that are not sent yet."""
         return len(self._waiting) + self._sending
 
     def put(self, item: Item) -> None:
@@ -103,7 +102,7 @@ class Batcher(Generic[Item]):
         self._give_up(BatchFailure(item, "this process ends"))
 
     def flush(self, within_s: float) -> bool:
-        """Sends all items without waiting for more; returns False if some are left after ``within_s``."""
+        """Sends all items without waiting for more; returns False if some are left after ``within_s`` seconds."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -144,7 +143,7 @@ class Batcher(Generic[Item]):
                 self._give_up(failure)
 
     def _take(self) -> list[_Waiting[Item]]:
-        """The next batch, when it is full or its first item has waited long enough."""
+        """The next batch, if it is full or its first item has waited long enough; else an empty list."""
         now = time.monotonic()
         due = [waiting for waiting in self._waiting if waiting.due_at <= now or (self._hurry and not waiting.tries)]
         first = due[0] if due else None
@@ -152,7 +151,7 @@ class Batcher(Generic[Item]):
             first = next((waiting for waiting in self._waiting if not waiting.tries), None)
         if first is None:
             return []
-        # Items that wait for their next try are not due with the others.
+        # Items that wait for their next try may not be due yet.
         ready = [w for w in self._waiting if not w.tries or w.due_at <= now]
         batch = [w for w in ready if self._key(w.item) == self._key(first.item)][:MAX_ENTRIES]
         taken = set(map(id, batch))

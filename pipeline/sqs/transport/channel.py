@@ -61,7 +61,7 @@ class Channel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._drain_timeout_s: float | None = None
-        #: Its own, until the worker gives it the one that outlives connections.
+        #: The channel's own gate, until the worker replaces it by the gate that outlives connections.
         self.gate = Gate()
         super().__init__(*args, **kwargs)
 
@@ -129,10 +129,10 @@ class Channel(SQS.Channel):
         else:
             self.hub.call_soon(callback)
 
-    # --- queues: no ListQueues, and no queue made by mistake; those of this process are made with it ---
+    # --- queues: never ListQueues; creates only this process's temporary queues ---
 
     def sqs(self, queue: str | None = None) -> Any:
-        """The project's own client, whose time-outs and retries are set in one place."""
+        """The project's own client, with its time-outs and retries."""
         return clients.sqs()
 
     def canonical_queue_name(self, queue_name: str) -> Any:
@@ -147,7 +147,7 @@ class Channel(SQS.Channel):
         return queue_declare_ok_t(queue, 0, 0)
 
     def _update_queue_cache(self, queue_name_prefix: str) -> None:
-        """Looks up one queue by GetQueueUrl; does nothing when it is called with the bare prefix."""
+        """Looks up one queue by GetQueueUrl; does nothing if called with the bare prefix."""
         name = queue_name_prefix
         if (url := owned().url(name)) is not None:
             self._queue_cache[name] = url
@@ -160,7 +160,7 @@ class Channel(SQS.Channel):
         raise MissingQueue(queues.missing(queue_name))
 
     def _new_queue(self, queue: str, **kwargs: Any) -> Any:
-        """The queue's URL. Raises ``ConfigError``."""
+        """The queue's URL. Raises ``ConfigError`` if it does not exist, or is a FIFO queue."""
         if queue.endswith(".fifo"):
             raise ConfigError(
                 f"queue {queue} is a FIFO queue, which can't delay single messages, and so neither retries nor "
@@ -169,7 +169,7 @@ class Channel(SQS.Channel):
         return super()._new_queue(queue, **kwargs)
 
     def _purge(self, queue: str) -> int:
-        """Removes all messages and returns their number, with those in flight and delayed."""
+        """Removes all messages, including those in flight and delayed; returns their number."""
         url = self._new_queue(queue)
         with queues.sqs_errors(url.rsplit("/", 1)[-1], "PurgeQueue"):
             count = queues.depth(url)
@@ -187,14 +187,14 @@ class Channel(SQS.Channel):
         self.fanout.publish(exchange, message)
 
     def _queue_bind(self, *_: Any) -> None:
-        """Nothing to do: a queue is subscribed when it is made."""
+        """Nothing to do: a queue is subscribed when it is created."""
 
     def _subscribe_queue_to_fanout_exchange_if_required(self, queue_name: str) -> None:
-        """Nothing to do: a queue is subscribed when it is made."""
+        """Nothing to do: a queue is subscribed when it is created."""
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
         if exchange == names.REPLY_EXCHANGE:
-            # kombu keeps bindings in memory: this one is known to the requester alone.
+            # kombu keeps bindings in memory, so only the requester has this one.
             return [names.reply_queue(routing_key)]
         return super()._lookup(exchange, routing_key, default)
 
@@ -205,7 +205,7 @@ class Channel(SQS.Channel):
         return PublishBatch(self, self.sqs)
 
     def encode_body(self, body: Any, encoding: str | None = None) -> Any:
-        # What is compressed is not text; each message says how its body is encoded.
+        # A compressed body is not text. Each message records its body's encoding.
         return super().encode_body(body, "base64" if isinstance(body, bytes) else encoding)
 
     def _put(
@@ -284,7 +284,7 @@ class Channel(SQS.Channel):
     def _delete_message(self, queue_name: str, message: dict[str, Any]) -> None:
         if names.kind_of(queue_name) is None:
             super()._delete_message(queue_name, message)
-        # Else it is gone already: it can't be received twice before it expires.
+        # Otherwise nothing is to be deleted: SQS does not deliver it again before its retention ends.
 
     # --- settling ---
 

@@ -1,8 +1,7 @@
 """Delays wait in SQS, not in a worker's memory: ``countdown`` and ``eta`` become ``DelaySeconds``.
 
-Celery puts an ETA into the message's headers and lets the worker that receives it keep it until then:
-hidden from all others, and lost to them while that worker lives. SQS delays a message by 15 minutes at
-most; one that arrives before its time is deferred with what is left.
+Celery puts an ETA into the message's headers, and the worker that receives the message keeps it until then, hidden from
+all other workers. SQS delays a message by 15 minutes at most, so one that arrives early is deferred by the rest.
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-#: SQS's limit for DelaySeconds.
+#: SQS's limit for DelaySeconds, in seconds.
 MAX_DELAY_S = 900
-#: Longest that a message may be away from its ETA, unless the transport options say otherwise.
+#: Default of the transport option: maximum seconds until a message's ETA.
 DEFAULT_MAX_DELAY_S = 7 * 86400
-#: What arrives earlier than this before its time is due: SQS counts whole seconds, and clocks differ.
+#: A message with at most so many seconds left counts as due: SQS counts whole seconds, and clocks differ.
 DUE_WITHIN_S = 1.0
 
 
 def remaining_s(message: dict[str, Any], now: datetime | None = None) -> float:
-    """Seconds until a message's ETA; 0 when it has none that is still to come, or none that can be read."""
+    """Seconds until a message's ETA; 0 if it has no ETA, or one that is past or can't be parsed."""
     eta = (message.get("headers") or {}).get("eta")
     if not isinstance(eta, str):
         return 0.0
@@ -29,10 +28,10 @@ def remaining_s(message: dict[str, Any], now: datetime | None = None) -> float:
     except ValueError:
         return 0.0  # Celery rejects the message with the reason
     if due.tzinfo is None:
-        due = due.replace(tzinfo=UTC)  # Celery's own, with enable_utc
+        due = due.replace(tzinfo=UTC)  # Celery's own format, with enable_utc
     return max(0.0, (due - (datetime.now(UTC) if now is None else now)).total_seconds())
 
 
 def delay_s(left_s: float) -> int:
-    """What SQS is told: whole seconds, not too early, and at most its limit."""
+    """The DelaySeconds for ``left_s``: rounded up to whole seconds, and at most SQS's limit."""
     return min(MAX_DELAY_S, math.ceil(left_s))

@@ -13,7 +13,7 @@ from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.receiver import Received, in_flight
 from pipeline.sqs.transport.visibility import MAX_HIDDEN_S
 
-#: How long after its receive a message may become that of another task, which may take its time limit more.
+#: Seconds after its receive in which a message may be reused for the next task, which needs time to run, too.
 GOES_ON_WITHIN_S = MAX_HIDDEN_S / 2
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,12 @@ Message = dict[str, Any]
 
 
 class Delivery:
-    """``admit``: how many messages, by receipt handle, may be started now: the first ones. ``parse``: from a message of
-    a queue (its name, its URL) to kombu's; raises for what is none. ``consumer_of``: who consumes a queue, None: nobody
-    does now. ``was_delivered``: whether kombu has the message of a receipt handle. ``max_delay_s``: longest that a
-    message may be away from its ETA.
+    """Passes a channel's received messages on.
+
+    ``admit``: from receipt handles to how many of them may be started now, counted from the first. ``parse``: from a
+    received message, its queue's name and URL to kombu's message; raises if it is not a Celery message.
+    ``consumer_of``: a queue's consumer; None: nobody consumes it now. ``was_delivered``: whether kombu has the message
+    of a receipt handle. ``max_delay_s``: maximum seconds until a message's ETA.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Delivery:
         self._is_closed = False
 
     def close(self) -> None:
-        """Messages that are received from now on are released, since nothing would settle them."""
+        """From now on, received messages are released, since nothing would settle them."""
         self._is_closed = True
 
     def take_in(self, received: Received) -> None:
@@ -64,7 +66,7 @@ class Delivery:
             self._parts.extender.watch()
 
     def taken(self, queue: str, received: Received) -> bool:
-        """Whether the message should be delivered. Called in the receiving thread."""
+        """Whether the received messages should be delivered. Called in the receiving thread."""
         if received.are_settled:
             self.take_in(received)
             if self._is_closed:
@@ -73,7 +75,7 @@ class Delivery:
         return True
 
     def deliver(self, queue: str, received: Received) -> None:
-        """Passes received messages to the consumer. One that can't be handled doesn't affect the others."""
+        """Passes received messages to the consumer. A message that can't be handled doesn't affect the others."""
         consumer = self._consumer_of(queue)
         if consumer is None:
             self._release(queue, received)
@@ -91,9 +93,10 @@ class Delivery:
                 self._not_delivered(message["ReceiptHandle"], exc)
 
     def go_on(self, queue: str, message: InFlightMessage) -> None:
-        """Hands the consumer the next task of a chain, under the message of the one before.
+        """Passes the next task of a chain to the consumer, under the message of the previous task.
 
-        If the queue has no consumer now, or SQS can hide the message for only a few more hours, it is published.
+        Publishes the task instead if the queue has no consumer now, or SQS can hide the message for only a few more
+        hours.
         """
         consumer = self._consumer_of(queue)
         if consumer is None or self._is_closed or time.monotonic() - message.received_at > GOES_ON_WITHIN_S:
@@ -106,7 +109,7 @@ class Delivery:
             self._not_delivered(message.handle, exc)
 
     def _admitted(self, received: Received) -> list[Message]:
-        """Releases, as new, the messages of a poll that was open when the gate closed."""
+        """The messages that the gate lets through. Puts the others back as new: their poll began before it closed."""
         if not received.are_settled:
             return received.messages
         count = self._admit([message["ReceiptHandle"] for message in received.messages])
@@ -124,11 +127,14 @@ class Delivery:
             self._defer(found, left_s)
             return
         if payload.get("headers"):
-            payload["headers"]["eta"] = None  # due: Celery need not time it
+            payload["headers"]["eta"] = None  # it is due, so Celery must not hold it back
         consumer(payload)
 
     def _defer(self, message: InFlightMessage, left_s: float) -> None:
-        """A message that never becomes due would be sent again each quarter of an hour, and keep workers running."""
+        """Defers a message, or dead-letters it if its ETA is too far away.
+
+        A message that never becomes due would be sent again every quarter of an hour, and keep workers running.
+        """
         if left_s <= self._max_delay_s:
             self._parts.settlement.defer(message, left_s)
         else:
@@ -136,7 +142,7 @@ class Delivery:
             self._parts.settlement.dead_letter(message, f"due in {left_s / 86400:.1f} days, more than {limit}")
 
     def _not_delivered(self, handle: str, exc: Exception) -> None:
-        """The consumer raised. A message that kombu could not parse is dead-lettered, since it never will."""
+        """The consumer raised. Dead-letters a message that kombu could not parse, since it never will."""
         message = self._parts.in_flight.find(handle)
         if message is None:
             return

@@ -10,16 +10,16 @@ from typing import Any
 
 @dataclass(slots=True, eq=False)
 class InFlightMessage:
-    """One received message, until it is deleted, released, or moved. Times are ``time.monotonic()``."""
+    """A received message, until it is deleted, released, or moved. Times are ``time.monotonic()``."""
 
     url: str
     message: dict[str, Any]  # as ReceiveMessage returned it
     received_at: float = 0.0
     hidden_until: float = 0.0
-    is_successor: bool = False  # the text is of the next task of a chain, and SQS has that of the one before
+    is_successor: bool = False  # the text is the next task's, while SQS has the text of the previous one
 
     def go_on(self, body: str) -> None:
-        """From now on this is the next task's message, as SendMessage would have taken it; its handle stays."""
+        """From now on this is the next task's message. ``body``: as for SendMessage. The receipt handle stays."""
         self.is_successor = True
         self.message = {**self.message, "Body": body, "MessageAttributes": {}}
 
@@ -44,7 +44,7 @@ class InFlightMessage:
         return receives(self.message)
 
     def to_send(self) -> dict[str, Any]:
-        """The message as ``SendMessage`` takes it: its text, and what its sender gave it beside that."""
+        """The message's parameters for ``SendMessage``: its text, and its sender's attributes."""
         sent: dict[str, Any] = {"MessageBody": self.message["Body"]}
         attributes = {name: _as_given(value) for name, value in self.message.get("MessageAttributes", {}).items()}
         if attributes:
@@ -60,7 +60,7 @@ def receives(message: Mapping[str, Any]) -> int:
 
 
 def _as_given(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a message attribute that was received: what kombu's asynchronous client receives has bytes as base64."""
+    """A received message attribute as its sender set it: kombu's asynchronous client returns bytes as Base64."""
     value = attribute.get("BinaryValue")
     if not isinstance(value, str):
         return dict(attribute)
@@ -68,9 +68,9 @@ def _as_given(attribute: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class InFlightMessages:
-    """By receipt handle. Safe to be used from several threads: each method touches the dictionary once, atomically.
+    """The messages in flight, by receipt handle. Thread-safe: each method accesses the dictionary once, atomically.
 
-    So there is no lock that whatever is raised in between could leave closed.
+    So there is no lock that an exception in between could leave locked.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class InFlightMessages:
         return self._messages.get(handle)
 
     def take(self, message: InFlightMessage) -> bool:
-        """Removes it; False when somebody has done so before: a message is settled once."""
+        """Removes the message; returns False if that was done before: a message is settled once."""
         return self._messages.pop(message.handle, None) is not None
 
     def select(self, wanted: Callable[[InFlightMessage], bool] = lambda _: True) -> list[InFlightMessage]:

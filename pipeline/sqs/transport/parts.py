@@ -41,10 +41,10 @@ def assemble(
     call_soon: Callable[[Callable[[], None]], object],
     on_settled: Callable[[InFlightMessage, bool], None],
 ) -> Parts:
-    """``options``: the transport's, read now: what is in the pool is settled even after its channel was closed.
+    """``options``: the transport's. They are read now, so messages in the pool can be settled after the channel closes.
 
-    ``client``: publishes; ``url``: of a queue's name; ``call_soon``: calls back in the event loop; ``on_settled``: see
-    ``Settlement``.
+    ``client``: returns the client that publishes; ``url``: from a queue's name to its URL; ``call_soon``: calls back in
+    the event loop; ``on_settled``: see ``Settlement``.
     """
     messages = InFlightMessages()
     redrive = RedrivePolicies(_sqs)

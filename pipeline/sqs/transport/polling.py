@@ -53,7 +53,7 @@ class Poll:
 
 
 class Loop(Protocol):
-    """The part of kombu's event loop that is needed."""
+    """The part of kombu's event loop that ``Poller`` needs."""
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> object: ...
 
@@ -61,7 +61,7 @@ class Loop(Protocol):
 
 
 class Receives(Protocol):
-    """The part of a ``Receiver`` that is needed."""
+    """The part of a ``Receiver`` that ``Poller`` needs."""
 
     def start(self, queue: str, job: ReceiveJob) -> None: ...
 
@@ -71,8 +71,8 @@ class Receives(Protocol):
 class Poller:
     """Keeps one receive open for each consumed queue. All methods are called in the event loop.
 
-    ``is_consumed`` tells whether a queue still has a consumer, ``capacity`` how many messages there is room for now
-    (0: none), and ``deliver`` hands on what was received. ``deliver`` does not raise.
+    ``is_consumed``: whether a queue still has a consumer. ``capacity``: how many messages there is room for now.
+    ``deliver`` passes on the received messages, and does not raise.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class Poller:
         self._receiver.close()
 
     def poll(self, queue: str) -> None:
-        """Begins a receive, whose end, good or bad, leads back here; unless one is open, or nothing is wanted."""
+        """Begins a receive, unless one is open or there is no room. However it ends, this method is called again."""
         if self.stopped or not self._is_consumed(queue):
             self.polls.pop(queue, None)
             return
         poll = self.polls.setdefault(queue, Poll())
         if poll.state is not None:
-            return  # consumed anew while it was being polled: one receive a queue is enough
+            return  # a consumer was added while a receive is open: one for each queue is enough
         count = self._capacity()
         if not count:
             poll.enter(PollState.FULL)

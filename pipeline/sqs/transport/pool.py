@@ -1,4 +1,4 @@
-"""Which requests this worker's processes run, according to Celery's worker."""
+"""The requests that this worker's processes run, according to Celery's worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery.worker import state
 
 
 def requests_in_pool() -> list[Any]:
-    """Celery's requests that were handed to a process and are not done. Others wait in this worker."""
+    """Celery's requests that a process has and that are not done. The others wait in this worker."""
     handed_over = [request for request in tuple(state.reserved_requests) if request._apply_result is not None]
     return list({*handed_over, *state.active_requests})
 
@@ -25,5 +25,5 @@ def waiting_requests(consumer: Any) -> list[Any]:
 
 
 def running_tags() -> set[str]:
-    """The delivery tags of what a process has begun. Empty in processes that are no worker."""
+    """The delivery tags of the requests that a process has begun. Empty in processes that are not workers."""
     return {request.message.delivery_tag for request in state.active_requests}

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 #: SQS's limit for a message, and for all messages of a batch call: 1 MiB since August 2025.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 MAX_BATCH_BYTES = 1_048_576
-#: Tries of an entry that SQS refuses while it takes others.
+#: Tries of an entry that SQS refuses while it accepts others.
 MAX_TRIES = 4
 BACKOFF = Backoff(0.4, 1.6)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishEntry:
-    """One message to be sent, with the id that its sender knows it by."""
+    """A message to send, with its task's id, by which the sender identifies it."""
 
     url: str
     message: dict[str, Any]  # as SendMessage takes it
@@ -49,7 +49,7 @@ class PublishEntry:
 
 
 class PublishError(TransientError):
-    """Some tasks are not in the queue: ``unsent`` names them. All others of the batch are."""
+    """Some tasks of a batch are not in the queue: ``unsent`` names them. All others are."""
 
     def __init__(self, failures: Sequence[BatchFailure[PublishEntry]]) -> None:
         self._failures = tuple(failures)
@@ -73,7 +73,7 @@ class PublishError(TransientError):
 
 
 class BatchEnded(PlainError):
-    """The publisher outlived the ``with batched(app)`` that it was started in, as an asyncio task may."""
+    """A publish after the end of the ``with batched(app)`` in which its asyncio task or context began."""
 
 
 @dataclass(slots=True)
@@ -91,9 +91,9 @@ _active: ContextVar[_Batch | None] = ContextVar("pipeline_publish_batch", defaul
 def batched(app: Celery) -> Iterator[None]:
     """Gathers the messages that this thread publishes through ``app`` inside the block.
 
-    Sends when ten messages or 1 MiB are gathered, and at the end. Raises ``PublishError`` at the end for
-    messages that SQS refused, and at once when it can't be reached. An exception inside the block drops
-    the unsent messages. Nested blocks are one batch.
+    Sends them whenever ten messages or 1 MiB are gathered, and at the end. Raises ``PublishError`` at the end for
+    messages that SQS refused, and at once if SQS can't be reached. An exception inside the block drops the unsent
+    messages. Nested blocks are one batch.
     """
     active = _active.get()
     if _is_here(active, app) and not active.has_ended:
@@ -112,7 +112,7 @@ def batched(app: Celery) -> Iterator[None]:
 
 
 def _is_here(active: _Batch | None, app: Any) -> TypeGuard[_Batch]:
-    """False in another thread, which may have received a copy of this one's context."""
+    """Whether the batch belongs to this thread and app. Another thread may have a copy of this thread's context."""
     return active is not None and active.app is app and active.thread == threading.get_ident()
 
 
@@ -129,14 +129,14 @@ def active_producer(app: Celery) -> Any:
     return active.producer
 
 
-#: Decides whether a task's message, for a queue by its name, is kept instead of sent.
+#: Decides, from a queue's name and a task's message, whether to keep the message instead of sending it.
 Keep = Callable[[str, PublishEntry], bool]
 _keep: ContextVar[Keep | None] = ContextVar("pipeline_keep", default=None)
 
 
 @contextmanager
 def kept_by(keep: Keep) -> Iterator[None]:
-    """Inside the block, this thread sends a message only if ``keep`` does not take it."""
+    """Inside the block, this thread sends only those messages that ``keep`` does not keep."""
     token = _keep.set(keep)
     try:
         yield
@@ -147,7 +147,7 @@ def kept_by(keep: Keep) -> Iterator[None]:
 class PublishBatch:
     """A session of ``Producer.batch``: gathers the messages of each queue.
 
-    ``channel`` is kombu's, which its messages go through; they come back to ``add``.
+    ``channel``: kombu's. It encodes the messages of ``publish``, and passes them to ``add``.
     """
 
     def __init__(self, channel: Any, sqs: Callable[[], SQSClient]) -> None:
@@ -227,10 +227,10 @@ class Publisher:
     def publish(
         self, queue: str, message: dict[str, Any], delay_s: int | None, batch: PublishBatch | None = None
     ) -> None:
-        """``message`` as kombu's virtual transport has it.
+        """``message``: as kombu's virtual transport builds it.
 
-        Raises ``PublishError`` where a task's message did not get into its queue, whichever request failed;
-        ``ConfigError`` where there is no such queue.
+        Raises ``PublishError`` if a task's message did not get into its queue, whichever request failed;
+        ``ConfigError`` if the queue does not exist.
         """
         properties = message.get("properties", {})
         sent: dict[str, Any] = {}
@@ -263,7 +263,7 @@ class Publisher:
 
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:
-    """The message with its body, which is JSON in a JSON string, escaped only once."""
+    """The message with its body, JSON in a JSON string, escaped only once."""
     body = message.get("body")
     return {**message, "body": escaped_once(body)} if isinstance(body, str) else message
 

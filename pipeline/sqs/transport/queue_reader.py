@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.aws import clients
 from pipeline.sqs.transport.receiver import Received
 
-#: What a receive asks for beside the text: all that is needed to send a message again.
+#: What a receive requests in addition to the text: all that is needed to send the message again.
 WANTED_ATTRIBUTES: Mapping[str, Any] = {
     "MessageSystemAttributeNames": ["ApproximateReceiveCount", "MessageGroupId"],
     "MessageAttributeNames": ["All"],
@@ -16,10 +16,10 @@ WANTED_ATTRIBUTES: Mapping[str, Any] = {
 
 
 class QueueReader:
-    """``url``: of a queue's name; ``forget_url``: called with the name of a queue that does not exist any more.
+    """``url``: from a queue's name to its URL; ``forget_url``: called with the name of a queue that no longer exists.
 
-    ``unsettled``: the queues whose messages nobody acknowledges, control queues. ``wait_s``: of the long poll;
-    ``reply_timeout_s``: longest that a receive takes.
+    ``unsettled``: control queues, whose messages nobody acknowledges. ``wait_s``: seconds of the long poll;
+    ``reply_timeout_s``: maximum seconds of a receive.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class QueueReader:
         self._wait_s = wait_s
         self._reply_timeout_s = reply_timeout_s
         self._visibility_timeout_s = visibility_timeout_s
-        #: Queues that SQS refuses to receive from, while it answers another request about them.
+        #: Queues whose receives SQS refuses while it answers another request about them.
         self.refused: set[str] = set()
 
     def receive(self, queue: str, count: int) -> Received:
         """Receives up to ``count`` messages. Raises botocore's errors.
 
-        Where messages are not acknowledged, the queue's own time-out counts: control queues hide them for good.
+        Messages that are not acknowledged get the queue's own visibility time-out: control queues hide them for good.
         """
         url = self._url(queue)
         are_settled = queue not in self._unsettled
@@ -64,7 +64,7 @@ class QueueReader:
         return Received(url, reply.get("Messages", []), are_settled)
 
     def _ask_other(self, queue: str, url: str) -> None:
-        """Distinguishes an outage, which passes, from a refusal of receives alone: see ``worker.heartbeat``."""
+        """Distinguishes an outage, which passes, from a refusal of only the receives: see ``worker.heartbeat``."""
         try:
             clients.sqs(long_poll=False).get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         except Exception:

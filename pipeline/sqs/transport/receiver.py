@@ -1,8 +1,8 @@
 """Long polls, each in a thread of its own, so that the event loop neither waits for SQS nor speaks HTTP itself.
 
-It is boto3 that receives, as it is boto3 that sends: both have the same credentials, trust and proxies. (kombu receives
-through curl, which knows nothing of AWS_CA_BUNDLE or of a profile's settings.) Each receive ends: with messages, with
-none, or with an error, within the long poll and REPLY_MARGIN_S.
+boto3 receives, as it also sends, so both use the same credentials, certificates and proxies. (kombu receives through
+curl, which ignores AWS_CA_BUNDLE and a profile's settings.) Each receive ends with messages, with none, or with an
+error, at most REPLY_MARGIN_S after its long poll.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ REPLY_MARGIN_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What one receive brought."""
+    """The result of one receive."""
 
     url: str
     messages: list[dict[str, Any]]  # as ReceiveMessage returned them
-    are_settled: bool = True  # False: they are gone once received, as those of control queues are
+    are_settled: bool = True  # False: nobody acknowledges them, since their queue is a control queue
 
 
 class Receive(Protocol):
-    """One ReceiveMessage; called in the queue's thread. Raises whatever goes wrong."""
+    """One ReceiveMessage; called in the queue's thread. May raise anything."""
 
     def __call__(self, queue: str, count: int) -> Received: ...
 
@@ -44,9 +44,8 @@ class ReceiveJob:
 class Receiver:
     """Receives from queues, one receive of a queue at a time.
 
-    ``call_soon`` calls back in the event loop, and must be safe to be called from another thread. ``taken`` is called
-    in the queue's thread with what was received, before the event loop hears of it; when it returns False, nobody is
-    told.
+    ``call_soon`` calls back in the event loop, and must be thread-safe. ``taken`` is called in the queue's thread with
+    the received messages, before the event loop gets them; if it returns False, the event loop gets nothing.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Receiver:
         self._jobs[queue].put(job)
 
     def close(self) -> None:
-        """Ends the threads, each with the receive that is under way."""
+        """Ends each thread after its current receive."""
         jobs, self._jobs = self._jobs, {}
         for each in jobs.values():
             each.put(None)

@@ -20,7 +20,7 @@ class RedrivePolicy:
 
 
 def redrive_policy(sqs: SQSClient, url: str) -> RedrivePolicy:
-    """Of the queue with this URL. Raises ``ConfigError`` when it has none, or its dead-letter queue does not exist."""
+    """The policy of the queue with this URL. Raises ``ConfigError`` if the policy or its queue does not exist."""
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
     text = found.get("Attributes", {}).get("RedrivePolicy")
     name = url.rsplit("/", 1)[-1]
@@ -47,12 +47,12 @@ class RedrivePolicies:
         self._known: dict[str, RedrivePolicy] = {}
 
     def of(self, url: str) -> RedrivePolicy:
-        """Raises ``ConfigError``, and botocore's errors."""
+        """The policy of the queue with this URL. Raises ``ConfigError``, and botocore's errors."""
         if url not in self._known:
             self._known[url] = redrive_policy(self._sqs(), url)
         return self._known[url]
 
     def is_last_receive(self, url: str, receives: int) -> bool:
-        """Whether SQS will not deliver a message of this queue again. False until the policy is known."""
+        """Whether this was the last delivery of a message of this queue. False until the policy is known."""
         known = self._known.get(url)
         return known is not None and receives >= known.max_receives

@@ -27,13 +27,13 @@ from pipeline.sqs.transport.text import to_text
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-#: The part of its visibility time-out, and the longest time, that a done message waits for others to be deleted with. A
-#: worker on 12 MP photos finishes three in half a second and ten in 1.5 s, which is what the default time-out gives.
+#: How long a done message waits for others before it is deleted: this part of its visibility time-out, with a maximum in
+#: seconds. With the default time-out that is 1.5 s, in which a worker on 12 MP photos finishes ten messages.
 LINGER_PART, MAX_LINGER_S = 1 / 60, 2.0
 #: Seconds until a message whose work failed or was lost is delivered again, by its number of deliveries.
 RETRY_BACKOFF = Backoff(2, 60)
-#: The same where a service failed in such a way that only a release was left, which uses up receives: 2 s, half a
-#: minute, 9 minutes, 2.3 hours.
+#: The same if a service failed, and the message could only be released, which uses up receives: 2 s, half a minute,
+#: 9 minutes, 2.3 hours.
 OUTAGE_RELEASES_S = (2, 32, 512, 8192)
 MAX_REASON_CHARS = 1000
 #: SQS's limit for the attributes of a message.
@@ -55,12 +55,12 @@ class Move:
     message: InFlightMessage
     reason: str  # for the dead-letter queue
     delay_s: float | None = None  # for its own queue
-    was_begun: bool = False  # then the copy tells its task so, as a second delivery would
-    headers: Mapping[str, Any] = field(default_factory=dict)  # of Celery's, that the copy has instead of its own
+    was_begun: bool = False  # True: the copy is marked as redelivered, as a second delivery would be
+    headers: Mapping[str, Any] = field(default_factory=dict)  # Celery headers that the copy gets instead of its own
 
 
 class Settlement:
-    """``on_settled`` is called with each message when its end is decided, and whether that is that its work is done.
+    """``on_settled`` is called with each message when its end is decided, and with whether its work is done.
 
     Thread-safe.
     """
@@ -90,7 +90,7 @@ class Settlement:
         self._closes_at_exit = False
 
     def ack(self, message: InFlightMessage) -> bool:
-        """The work is done: deletes the message. Returns False if it was settled before, like the other methods."""
+        """The work is done: deletes the message. Like ``release``, returns False if it was settled before."""
         return self._settle(message, self.deletes, message, is_done=True)
 
     def release(self, message: InFlightMessage, after_s: int = 0) -> bool:
@@ -105,10 +105,10 @@ class Settlement:
         is_outage: bool = False,
         headers: Mapping[str, Any] | None = None,
     ) -> Effect:
-        """The work failed or was lost: releases it for 2, 4, 8 … 60 s, or dead-letters what SQS delivers no more.
+        """The work failed or was lost: releases the message for 2, 4, 8 … 60 s, or dead-letters it at its last receive.
 
-        ``is_outage``: a service failed, so the receives are to last for hours. The next task of a chain, which went on
-        under the message of the one before, is published then. ``headers``: of a dead letter, as ``dead_letter`` says.
+        ``is_outage``: a service failed, so the pauses are longer, and the receives last for hours. The next task of a
+        chain that runs under the previous task's message is published instead. ``headers``: see ``dead_letter``.
         """
         if message.is_successor:
             self.defer(message, OUTAGE_RELEASES_S[1] if is_outage else RETRY_BACKOFF.ceiling_s(1), was_begun=True)
@@ -123,7 +123,7 @@ class Settlement:
         return Effect.RELEASE
 
     def dead_letter(self, message: InFlightMessage, reason: str, *, headers: Mapping[str, Any] | None = None) -> bool:
-        """Never: moves it to its dead-letter queue, with the reason. ``headers``: what the letter has else than it."""
+        """Moves it to its dead-letter queue, with the reason. ``headers``: replace those of the message."""
         return self._settle(message, self.moves, Move(message, reason, headers=headers or {}))
 
     def defer(
@@ -134,11 +134,11 @@ class Settlement:
         was_begun: bool = False,
         headers: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Not before its time: puts a delayed copy in its place, which has used up no receives."""
+        """Replaces it by a copy that is delivered after ``delay_s`` seconds and has used up no receives."""
         return self._settle(message, self.moves, Move(message, "", delay_s, was_begun, headers or {}))
 
     def close(self) -> None:
-        """Sends what is left, for at most some seconds. For the end of the process."""
+        """Sends what is left, for at most a few seconds. Called at the end of the process."""
         for batcher in (self.moves, self.deletes, self.releases):  # a move ends in a delete
             batcher.close()
 
@@ -152,7 +152,7 @@ class Settlement:
         self._on_settled(message, is_done)
         return True
 
-    # What the threads send.
+    # The batchers' threads call the following methods.
 
     def _delete(self, batch: Sequence[InFlightMessage]) -> list[BatchFailure[InFlightMessage]]:
         reply = self._sqs().delete_message_batch(
@@ -206,7 +206,7 @@ class Settlement:
 
 
 def changed(body: str, headers: Mapping[str, Any], *, redelivered: bool = True) -> str:
-    """The task message with these headers, marked as delivered before; text that is no task message, unchanged."""
+    """The task message with these headers, marked as delivered before; any other text is returned unchanged."""
     try:
         envelope = json.loads(body)
         envelope["headers"].update(headers)
@@ -226,7 +226,7 @@ def with_reason(message: InFlightMessage, reason: str) -> dict[str, Any]:
 
 
 def clean(reason: str) -> str:
-    """The reason without characters that a message attribute must not have, and cut to its length."""
+    """The reason without the characters that a message attribute can't contain, and cut to its maximum length."""
     return NOT_XML.sub("\ufffd", reason)[:MAX_REASON_CHARS] or "rejected by the task"
 
 

@@ -1,7 +1,7 @@
 """JSON that SQS accepts, as short as possible.
 
-Celery's JSON escapes all that is not ASCII, in the task's arguments and once more in the message around them: an ``é``
-of two bytes becomes seven. SQS takes UTF-8, but for the characters that XML has no place for.
+Celery's JSON escapes everything that is not ASCII, in the task's arguments and once more in the message around them: an
+``é`` of two bytes becomes seven. SQS accepts UTF-8, except for characters that XML can't represent.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pipeline.aws.xml import NOT_XML
 
 
 def to_text(value: Any) -> str:
-    """``value``, of whatever kombu has an encoding for, as JSON that SQS accepts."""
+    """``value`` as JSON that SQS accepts. ``value`` may be anything that kombu can encode."""
     return _allowed(str(dumps(value, ensure_ascii=False)))
 
 
 def escaped_once(text: str) -> str:
-    """The same JSON value with its characters as they are; what is no JSON, or is encoded otherwise, as it is."""
+    """The same JSON value with unescaped characters; a text that is not JSON, or is encoded otherwise, unchanged."""
     if "\\u" not in text:
         return text
     try:
@@ -31,7 +31,7 @@ def escaped_once(text: str) -> str:
 
 
 def _allowed(text: str) -> str:
-    """In JSON such a character can only be part of a string, where its escape means the same."""
+    """Escapes the characters that SQS rejects. In JSON they can only be in strings, where an escape means the same."""
     return NOT_XML.sub(_escape, text)
 
 

@@ -1,4 +1,4 @@
-"""Celery's broker: SQS, through kombu's own transport. ``channel`` has what it does differently."""
+"""Celery's broker: SQS, through kombu's own transport. ``channel`` implements the differences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Transport(SQS.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Celery calls this for each connection.
 
-        After the loss of one it has reset its event loop, which kombu then no longer takes for the current one:
-        the channels of the next connection would find none, and never poll.
+        After the loss of a connection, Celery resets its event loop, and kombu no longer has it as the current one.
+        Without this method, the channels of the next connection would find no event loop, and never poll.
         """
         set_event_loop(loop)
         for channel in (*self.channels, *self._avail_channels):

@@ -1,8 +1,8 @@
 """Visibility: hides a message from other workers for a short time, and extends that time while it is in flight.
 
-So the messages of a dead process are visible again within one visibility time-out, and long work is not done twice
-because its time-out was too short. The extensions stop when the work or the process ends, and when the event
-loop has hung for longer than any task may take.
+So the messages of a dead process are visible again within one visibility time-out, and work that takes longer than the
+time-out is not done twice. The extensions stop when the work or the process ends, and when the event loop has hung for
+longer than any task may take.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.sqs.transport.inflight import InFlightMessage, InFlightMessages
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-#: Unless the transport options say otherwise.
+#: Default of the transport option.
 DEFAULT_VISIBILITY_TIMEOUT_S = 90
 DEFAULT_STALLED_AFTER_S = 600
 #: SQS hides a message for at most this long after it was received, extensions included.
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 class VisibilityExtender:
     """A thread that extends the visibility time-out of each message in flight when half of it is over.
 
-    ``is_alive`` tells whether the process still does its work; while it doesn't, nothing is extended. The thread lives
-    while there are messages in flight: ``watch`` starts it, to be called after messages were added.
+    ``is_alive``: whether the process still does its work; while it doesn't, nothing is extended. The thread runs while
+    there are messages in flight. Call ``watch`` after adding messages: it starts the thread.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class VisibilityExtender:
             try:
                 self._extend(batch)
             except Exception as exc:
-                # If the failure is short, the next round comes before these time out.
+                # After a short failure, the next round comes before these time out.
                 logger.warning(
                     "The visibility of %d messages of %s could not be extended: %s: %s",
                     len(batch),
@@ -126,13 +126,13 @@ class VisibilityExtender:
 
 
 def _batches(messages: Sequence[InFlightMessage]) -> Iterator[list[InFlightMessage]]:
-    """Of one queue each, at most as many as a batch call takes."""
+    """Splits the messages into batches of one queue each, as large as a batch call allows."""
     for url in {message.url for message in messages}:
         yield from batches((message for message in messages if message.url == url), MAX_ENTRIES)
 
 
 class Pulse:
-    """Checks whether an event loop still turns: asks it to call back, and measures how long that takes.
+    """Checks whether an event loop still runs: asks it to call back, and measures how long that takes.
 
     ``call_soon`` must be thread-safe.
     """

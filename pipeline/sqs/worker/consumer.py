@@ -1,7 +1,7 @@
 """Celery's consumer. It dead-letters malformed messages with the reason, and reconnects with a back-off.
 
 A malformed message fails in the same way each time: it is not a Celery message, names an unknown task, or has arguments
-that the task does not take. Celery rejects some of these, deletes others, and runs the last.
+that the task does not take. Without this consumer, Celery would reject some of these, delete others, and run the last.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.worker import in_place
 from pipeline.sqs.worker.request import Request
 
-#: The request class that a task names unless it has one of its own.
+#: The default request class of a task.
 STOCK_REQUEST = "celery.worker.request:Request"
-#: What the names of Celery's own tasks begin with.
+#: Prefix of the names of Celery's own tasks.
 BUILTIN = "celery."
-#: Before connecting anew, but for the first loss.
+#: Seconds before reconnecting; after the first loss, 0.
 BACKOFF = Backoff(1, 15)
-#: The time without a loss after which the next one is the first again.
+#: After so many seconds without a loss, the next loss counts as the first.
 STABLE_S = 60.0
 
 logger = logging.getLogger(__name__)
-#: What Celery's consumer logs and is told better here: that a message was deleted, which it is not, with all of its
-#: text (where it went is said by ``settlement``); and that a connection is lost.
+#: Log lines of Celery's consumer that this module replaces: that a message was deleted, with its whole text, though it
+#: was not (``settlement`` logs where it went); and that a connection was lost.
 _TOLD_BETTER = (INVALID_TASK_ERROR, UNKNOWN_FORMAT, UNKNOWN_TASK_ERROR, CONNECTION_RETRY)
 
 
@@ -57,8 +57,10 @@ class Consumer(consumer.Consumer):
             self.on_task_request = partial(in_place.begin, self.controller)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Also called if a worker can't reach SQS when it starts, since connecting makes no request. Celery alone would
-        try again at once, some ten times a second."""
+        """Reconnects with a back-off; Celery alone would retry at once, some ten times a second.
+
+        Also called if a starting worker can't reach SQS, since connecting makes no request.
+        """
         with warnings.catch_warnings():
             # Running tasks are deliberately not cancelled.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
@@ -81,9 +83,9 @@ class Consumer(consumer.Consumer):
         for task in self.app.tasks.values():
             if task.Request == STOCK_REQUEST:
                 task.Request = Request
-            task.acks_late = True  # that a task has begun proves nothing
+            task.acks_late = True  # a message must not be acknowledged when its task has only begun
         super().update_strategies()
-        # A forged `celery.chord_unlock` would publish itself anew for ever.
+        # A forged `celery.chord_unlock` would publish itself again for ever.
         for name in set(self.strategies) - set(self.app.sqs.settings.builtin_tasks or ()):
             if name.startswith(BUILTIN):
                 del self.strategies[name]
@@ -114,7 +116,7 @@ class Consumer(consumer.Consumer):
         super().on_invalid_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Celery would acknowledge the message, which deletes it."""
+        """Dead-letters the message. Celery would acknowledge it, which deletes it."""
         _dead_letter(message, f"the body can't be decoded: {exc}")
 
 
@@ -125,11 +127,11 @@ def _is_malformed(message: Any) -> bool:
     try:
         return not isinstance(message.payload, (list, tuple, dict))
     except Exception:
-        return False  # can't be decoded: that, Celery does say
+        return False  # it can't be decoded, for which Celery has an error of its own
 
 
 def _dead_letter(message: Any, reason: str) -> None:
-    """Before Celery rejects it, without a reason."""
+    """Dead-letters the message with the reason, before Celery rejects it without one."""
     parts: Parts = message.channel.parts
     found = parts.in_flight.find(message.delivery_tag)
     if found is not None:

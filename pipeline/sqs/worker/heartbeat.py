@@ -14,14 +14,14 @@ from pipeline.sqs.transport.polling import BACKOFF, PollState
 from pipeline.sqs.transport.pool import requests_in_pool
 
 TOUCH_EVERY_S = 2.0
-#: How much later than planned something may happen in a busy loop.
+#: Seconds by which a callback may be late in a busy event loop.
 LATE_S = 5.0
-#: Of a healthy worker, while its gate is closed.
+#: The note of a healthy worker while its gate is closed.
 WAITING = "it starts no work while a service fails for everybody"
 
 
 class HeartbeatStep(bootsteps.StartStopStep):
-    """Touches the heartbeat file for as long as the worker consumes."""
+    """Touches the heartbeat file while the worker consumes."""
 
     requires = ("celery.worker.components:Hub",)
 
@@ -58,11 +58,11 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
 
 def is_consuming(channel: Any, stale_s: float) -> bool:
-    """Whether a message, or the passing of time, will end the state of each of the channel's queues.
+    """Whether polling works for each of the channel's queues, or will work again without help.
 
-    An outage is such a state: of SQS, and of a service that the tasks need, while the gate is closed. It is none that
-    receiving alone has failed for ``stale_s`` seconds, while SQS answers other requests about the queue: somebody has
-    to see to it.
+    An outage of SQS ends without help, and so does one of a service that the tasks need, while the gate is closed. But
+    if only receives have failed for ``stale_s`` seconds, while SQS answers other requests about the queue, somebody has
+    to help.
     """
     most_s = {
         PollState.OPEN: channel.reply_timeout_s + LATE_S,

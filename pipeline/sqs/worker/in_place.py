@@ -33,15 +33,15 @@ from celery.concurrency.prefork import TaskPool
 
 from pipeline.sqs.transport.publishing import PublishEntry, kept_by
 
-#: What makes a task part of more than its chain.
+#: Options of a task that belongs to a group or chord, not only to its chain.
 _OF_A_GROUP = ("chord", "group_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """A task's result, as it is shown, and the message of the next task, which is not published.
+    """A task's result, as text for logs and events, and the next task's message, which is not published.
 
-    It is not a string, so code that does not know it finds no result, and the message is delivered again.
+    It is not a string, so code that does not know this class finds no result, and the message is delivered again.
     """
 
     shown: str
@@ -50,14 +50,14 @@ class Successor:
 
 @dataclass(slots=True)
 class _Run:
-    """One task that a process runs."""
+    """The task that a process runs."""
 
     task_id: str
     queue: str = ""  # that its message came from
     body: str | None = None
 
     def keep(self, queue: str, entry: PublishEntry) -> bool:
-        """Whether a message is kept instead of sent: it is plain, and for the same queue."""
+        """Whether to keep a message instead of sending it: it is plain, and for the same queue."""
         if self.body is not None or queue != self.queue or set(entry.message) != {"MessageBody"}:
             return False
         self.body = entry.message["MessageBody"]
@@ -68,7 +68,7 @@ _run: ContextVar[_Run | None] = ContextVar("pipeline_in_place", default=None)
 
 
 def trace(traced: Callable[..., tuple[int, Any, float]], *args: Any, **options: Any) -> tuple[int, Any, float]:
-    """Runs Celery's ``traced`` in a pool's process; a ``Successor`` is the result where the chain can go on."""
+    """Runs Celery's ``traced`` in a pool process; the result is a ``Successor`` if the chain can go on in place."""
     with _running(str(args[1])) as run:
         failed, result, runtime = traced(*args, **options)
     if failed or run.body is None:
@@ -87,7 +87,7 @@ def _running(task_id: str) -> Iterator[_Run]:
 
 
 class Next(Signature):
-    """The next task of a chain, which Celery applies when the one before has returned."""
+    """The next task of a chain. Celery calls ``apply_async`` when the previous task has returned."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, route_name: Any = None, **options: Any) -> Any:
         run = _run.get()
@@ -98,7 +98,7 @@ class Next(Signature):
 
 
 def prepare(sender: Any = None, task_id: str = "", **_: Any) -> None:
-    """Celery's ``task_prerun``: the next task of the chain is one that may go on in place, if the worker has it."""
+    """Handles Celery's ``task_prerun``: marks the chain's next task as one that may run in place, if possible."""
     run, request = _run.get(), sender.request
     if run is None or run.task_id != task_id or not request.chain or request.chord or request.group:
         return
@@ -112,18 +112,18 @@ def prepare(sender: Any = None, task_id: str = "", **_: Any) -> None:
 
 
 def may_go_on(task_id: str) -> bool:
-    """Whether the running task has a next one that may go on in place."""
+    """Whether the running task has a next task that may run in place."""
     run = _run.get()
     return run is not None and run.task_id == task_id and bool(run.queue)
 
 
 def connect() -> None:
-    """Call it in a worker before the worker forks its processes."""
+    """Call this in a worker before it forks its processes."""
     signals.task_prerun.connect(prepare, weak=False)
 
 
 class Pool:
-    """A pool whose processes run ``trace`` around Celery's own, for Celery's request to be executed by."""
+    """Wraps a pool for Celery's request, so that its processes run ``trace`` around Celery's own function."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -133,16 +133,16 @@ class Pool:
 
 
 def is_on(app: Any, pool: Any) -> bool:
-    """Only for the pool of processes, whose results come back to an event loop."""
+    """Whether chains run in place: only in the prefork pool, whose results come back to an event loop."""
     return isinstance(pool, TaskPool) and bool(app.conf.broker_transport_options.get("go_on_in_place", True))
 
 
 def begin(worker: Any, request: Any) -> None:
-    """Hands a request to the pool: the next task of a chain before those that wait, in the process that is free.
+    """Passes a request to the pool. The next task of a chain overtakes waiting requests, and runs in the free process.
 
-    That is the one which has done the task before, and may still have what the next one needs. When a task ends, its
-    place is given to the first that waits before anybody hears of it; so a task that goes on in place takes the next
-    place that is given, and that other task, which no process has begun, the one after.
+    That process ran the previous task, and may still hold what the next one needs. When a task ends, its slot goes to
+    the first waiting request before the worker gets the task's result. So the next task is put before that request,
+    which no process has begun yet, and the request runs in the next free process.
     """
     semaphore = getattr(worker, "semaphore", None)
     outbound = getattr(getattr(worker.pool, "_pool", None), "outbound_buffer", None)

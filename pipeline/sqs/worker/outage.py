@@ -1,8 +1,8 @@
-"""The worker's gate in its event loop: made once, given to each connection's channel, and asked for probes.
+"""The worker's gate in its event loop: created once, given to each connection's channel, and checked for probes.
 
-The worker has it because the worker sees how the tasks of all its processes end. While the gate is closed, only running
-tasks are in flight: waiting messages go back to the queue as new, so that it uses up no receives, other workers may
-have it, and this one may be scaled in.
+The gate belongs to the worker, which sees how the tasks of all its processes end. While the gate is closed, only tasks
+that run are in flight. Waiting messages go back to the queue as new: that uses up no receives, other workers may get
+them, and this worker may be scaled in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.sqs.outage.gate import Gate, GateState
 from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.pool import waiting_requests
 
-#: How often a closed gate is looked at.
+#: Seconds between checks of a closed gate.
 LOOK_EVERY_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -41,21 +41,21 @@ class GateStep(bootsteps.StartStopStep):
         hub.call_repeatedly(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:
-        """Starts the receive that brings a probe; nothing else does."""
+        """Starts the receive for a probe; nothing else does."""
         if self._worker.gate.state is not GateState.CLOSED:
             consumer = getattr(self._worker.consumer, "task_consumer", None)
             if consumer is not None:
                 consumer.channel.poller.resume()
 
     def _on_closed(self) -> None:
-        """With a pool of threads, one of them calls it."""
+        """With a thread pool, any of its threads may call it."""
         self._worker.hub.call_soon(self._put_back_waiting)
 
     def _put_back_waiting(self) -> None:
         semaphore = getattr(self._worker, "semaphore", None)
         waiting = waiting_requests(self._worker.consumer)
         if semaphore is not None:
-            semaphore._waiting.clear()  # or a process that gets free would begin one
+            semaphore._waiting.clear()  # otherwise the next free process would begin one
         for bucket in self._worker.consumer.task_buckets.values():
             if bucket is not None:
                 bucket.clear_pending()
@@ -69,7 +69,7 @@ class GateStep(bootsteps.StartStopStep):
 
 
 class GateOfChannel(bootsteps.StartStopStep):
-    """A step of the consumer: what it receives goes through the worker's gate."""
+    """A step of the consumer: its messages go through the worker's gate."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 

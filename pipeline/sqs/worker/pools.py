@@ -1,15 +1,15 @@
-"""Which of Celery's pools a worker supports."""
+"""The pools of Celery that a worker supports."""
 
 from __future__ import annotations
 
 from pipeline.aws.plain_errors import ConfigError
 
-#: Celery's pools whose workers have an event loop, by their modules.
+#: Modules of the Celery pools whose workers have an event loop.
 POOLS = ("prefork", "solo", "thread")
 
 
 def check_pool(pool: type, *, has_loop: bool = True) -> None:
-    """``pool``: its class. Raises ``ConfigError`` if long tasks would run twice in it."""
+    """``pool``: the class. Raises ``ConfigError`` if long tasks would run twice in it."""
     name = pool.__module__.rsplit(".", 1)[-1]
     if name not in POOLS or not has_loop:
         raise ConfigError(

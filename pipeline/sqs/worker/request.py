@@ -1,4 +1,4 @@
-"""Celery's request, which settles its message by the task's ending: ``pipeline.sqs.settled`` has the table.
+"""Celery's request: settles its message by how the task ended. ``pipeline.sqs.settled`` has the table.
 
 It settles the message first. Celery's own code runs after that, finds the message acknowledged, and only sends events.
 """
@@ -25,18 +25,18 @@ from pipeline.sqs.transport.parts import Parts
 from pipeline.sqs.transport.settlement import Settlement
 from pipeline.sqs.worker import in_place
 
-#: What Celery's request raises for a body that is not built as its protocol says.
+#: Raised by Celery's request for a body that does not follow Celery's protocol.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
-#: Celery's line, with a traceback, about what a pool process rejects or defers: the worker says what becomes of it.
+#: Drops Celery's line, with a traceback, about a rejected or deferred task: the worker logs what its message becomes.
 logging.getLogger("celery.app.trace").addFilter(lambda record: record.msg != LOG_REJECTED.strip())
 
 
 class Request(request.Request):
     """Also checks the task's arguments before a process gets them."""
 
-    acknowledged: bool  # Celery's: whether it may still acknowledge or reject
+    acknowledged: bool  # Celery's: once true, it can no longer acknowledge or reject
 
     def __init__(self, message: Any, **options: Any) -> None:
         try:
@@ -50,7 +50,7 @@ class Request(request.Request):
                 raise InvalidTaskError(f"{self.task.name} does not take these arguments: {exc}") from exc
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Celery makes a subclass for each task, whose own ``on_success`` acknowledges what it has not looked at."""
+        """Celery makes a subclass for each task. Its own ``on_success`` would acknowledge any result, unchecked."""
         super().__init_subclass__(**kwargs)
         cls.on_success = Request.on_success  # type: ignore[method-assign]
         cls.execute_using_pool = Request.execute_using_pool  # type: ignore[method-assign]
@@ -60,7 +60,7 @@ class Request(request.Request):
             pool = in_place.Pool(pool)
         return super().execute_using_pool(pool, **kwargs)
 
-    # The endings of a task, as Celery reports them.
+    # Celery calls these methods when a task ends.
 
     def on_success(self, failed__retval__runtime: tuple[Any, Any, float], **_kwargs: Any) -> None:
         failed, result, runtime = failed__retval__runtime
@@ -77,13 +77,13 @@ class Request(request.Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         effect = self._settle(on_raise, exc_info)
         if isinstance(raised(exc_info), MemoryError):
-            task_ready(self)  # of the process that ran it; Celery would take it for the worker's own, and stop
+            task_ready(self)  # the pool process ran out of memory; Celery would think the worker did, and stop it
             return
         is_told = send_failed_event and effect in (Effect.DELETE, Effect.DEAD_LETTER)
         super().on_failure(exc_info, send_failed_event=is_told, return_ok=return_ok)
 
     def on_retry(self, exc_info: Any) -> None:
-        """The message is settled by now: ``on_failure`` comes first. Celery's event does not say when it is due."""
+        """Sends the event with the time of the retry, which Celery's lacks. ``on_failure`` has settled the message."""
         retry: Any = raised(exc_info)
         self.send_event(
             "task-retried",
@@ -114,16 +114,15 @@ class Request(request.Request):
             self.send_event("task-succeeded", result=successor.shown, runtime=runtime)
             channel.delivery.go_on(self.delivery_info["routing_key"], message)
         except BaseException:
-            parts.in_flight.take(message)  # nobody has it: SQS delivers it again when its time-out is over
+            parts.in_flight.take(message)  # SQS delivers it again after its visibility time-out
             raise
 
-    # What happens to the message.
+    # What happens to the message then.
 
     def _settle(self, decide: Callable[..., Decision], *ending: Any) -> Effect | None:
         """Returns what happened to the message; None if it was settled before.
 
-        Whatever happens here, the message is not in flight afterwards: one that could not be settled is visible again
-        when its time-out is over.
+        Afterwards the message is never in flight: if it could not be settled, it is visible again after its time-out.
         """
         parts: Parts = self.message.channel.parts
         message = parts.in_flight.find(self.message.delivery_tag)
@@ -172,7 +171,7 @@ class Request(request.Request):
         return decision.effect
 
     def _after_failure(self) -> dict[str, Any]:
-        """Headers of the next try, after a service failed. It costs a try if others succeed where this one fails."""
+        """The headers of the next try, after a service failed. It costs a try if others have succeeded meanwhile."""
         patience = self._patience
         gate: Gate = self.message.channel.gate
         last = patience.failed_at
@@ -196,7 +195,7 @@ class Request(request.Request):
 
 
 def _due(when: Any) -> str | None:
-    """In ISO 8601, of the seconds or the time that a retry says; None where it says neither."""
+    """When a retry is due, in ISO 8601, from its seconds or its time; None if it has neither."""
     if isinstance(when, (int, float)):
         when = datetime.now(UTC) + timedelta(seconds=when)
     return when.isoformat(timespec="seconds") if isinstance(when, datetime) else None

@@ -1,8 +1,8 @@
 """ECS task scale-in protection: ECS doesn't stop a container while it works.
 
-The container agent's endpoint is called when work begins, when the last of it has been done for a while,
-and again before a protection expires. It doesn't guard against Spot interruptions and failed health
-checks: those end in a graceful stop. Its errors are logged and cost nothing but the protection.
+The worker calls the container agent's endpoint when work begins, when it has been idle for a while, and before a
+protection expires. The protection does not prevent Spot interruptions or failed health checks: those end in a graceful
+stop. Errors are logged, and cost only the protection.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection-endpoint.html
 """
@@ -21,7 +21,7 @@ from typing import Any
 from celery import bootsteps
 
 LOOK_EVERY_S = 1.0
-#: Work within this time of the last keeps the protection, so that a trickle doesn't call for each task.
+#: Seconds of idleness that keep the protection, so that a slow stream of tasks does not cause a call for each.
 LINGER_S = 10.0
 RETRY_S = 30.0
 TIMEOUT_S = 5.0
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScaleInProtection:
-    """Decides when to call. ``put(protected)`` calls the endpoint and says whether that worked."""
+    """Decides when to call. ``put(protected)`` calls the endpoint and returns whether that succeeded."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ScaleInProtection:
         self._refresh_s = expires_min * 60 / 3
         self._linger_s = linger_s
         self._clock = clock
-        self._protected: bool | None = None  # unknown: a container may have been restarted in its task
+        self._protected: bool | None = None  # None: unknown, since the container may have been restarted in its task
         self._called_at = float("-inf")
         self._failed_at = float("-inf")
         self._busy_at = float("-inf")
@@ -66,7 +66,7 @@ class ScaleInProtection:
             self._failed_at = now
 
     def release(self) -> None:
-        """Ends the protection at the end of the worker, even if there was work a moment ago."""
+        """Ends the protection when the worker ends, even if there was work a moment ago."""
         if self._protected:
             self._put(False)
             self._protected = False
@@ -98,7 +98,7 @@ class AgentEndpoint:
         return True
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - ECS tells the address
+        request = urllib.request.Request(  # noqa: S310 - ECS provides the address
             self._url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="PUT"
         )
         try:
@@ -112,7 +112,7 @@ class AgentEndpoint:
         return answer
 
     def _failed(self, protected: bool, reason: str) -> bool:
-        # DEPLOYMENT_BLOCKED among others: a deployment waits for this container already.
+        # For example DEPLOYMENT_BLOCKED: a deployment waits for this container already.
         logger.warning(
             "ECS scale-in protection could not be switched %s: %s",
             "on" if protected else "off",

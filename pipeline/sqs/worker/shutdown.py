@@ -3,8 +3,8 @@
     running ──SIGTERM──▶ draining ──nothing runs, or it timed out, or a second signal──▶ Celery's shutdown
 
 The worker drains in its event loop, with the pool in its normal state. It starts no new polls and releases waiting
-messages at once. Running tasks get their time, and are released after it. Messages of an open poll are released as
-they arrive. Celery's own warm shutdown then has nothing to wait for.
+messages at once. Running tasks get some time to finish; after it, their messages are released. Messages of an open poll
+are released as they arrive. Celery's own warm shutdown then has nothing to wait for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         self._deadline: float | None = None
         self._requests = 0
         self._pid = os.getpid()
-        # A signal handler may only do what is safe at any point of the program: it writes a byte here.
+        # A signal handler may only do what is safe at any point of the program: it writes a byte to this socket.
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -59,7 +59,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         return self._deadline is not None
 
     def start(self, worker: Any) -> None:
-        """Takes the signals over; Celery has set its own handlers before the steps start."""
+        """Replaces Celery's signal handlers, which are set before the steps start."""
         if threading.current_thread() is threading.main_thread() and hasattr(worker, "install_platform_tweaks"):
             for name in STOP_SIGNALS:
                 signal.signal(getattr(signal, name), self._on_signal)
@@ -81,7 +81,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         self._requests += 1
         consumer = getattr(self._worker, "consumer", None)
         if getattr(consumer, "connection", None) is None:
-            state.should_stop = EX_OK  # nothing is in flight, and no loop runs that could notice
+            state.should_stop = EX_OK  # nothing is in flight, and no event loop runs that would drain
             return
         with suppress(BlockingIOError):
             self._waker.send(b"\0")
@@ -89,7 +89,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
     def _on_signal(self, number: int, _frame: Any) -> None:
         if os.getpid() == self._pid:
             self.begin()
-        else:  # a pool process that was forked just now, and has not set its own handlers yet
+        else:  # a pool process that was just forked, and has not set its own handlers yet
             os._exit(EX_OK)
 
     def _on_woken(self) -> None:
@@ -116,7 +116,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         self._check()
 
     def _release_waiting(self) -> int:
-        """Stops polling, and releases the messages that no process has started."""
+        """Stops polling, and releases the messages that no process has begun; returns their number."""
         consumer = self._worker.consumer
         task_consumer = getattr(consumer, "task_consumer", None)
         if task_consumer is None:
@@ -125,7 +125,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         waiting = waiting_requests(consumer)
         semaphore = getattr(self._worker, "semaphore", None)
         if semaphore is not None:
-            semaphore.clear()  # or a process that gets free would begin one
+            semaphore.clear()  # otherwise the next free process would begin one
         for bucket in consumer.task_buckets.values():
             if bucket is not None:
                 bucket.clear_pending()
@@ -142,10 +142,10 @@ class GracefulShutdown(bootsteps.StartStopStep):
         if running and (time.monotonic() < self._deadline or self._has_threads()):
             return
         self._release_running(running)
-        state.should_stop = EX_OK  # Celery's loop looks at it in each turn
+        state.should_stop = EX_OK  # Celery's event loop checks it in each turn
 
     def _has_threads(self) -> bool:
-        """A thread can't be ended: its message stays hidden until its task is done, or the process is killed."""
+        """Whether the pool has threads. A thread can't be ended: its message stays hidden until its task is done."""
         module: str = self._worker.pool_cls.__module__
         return module == "celery.concurrency.thread"
 
@@ -165,7 +165,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
 
 
 def _release(request: Any) -> bool:
-    """Returns False if it is settled already."""
+    """Releases the request's message; returns False if it was settled before."""
     parts: Parts = request.message.channel.parts
     message = parts.in_flight.find(request.message.delivery_tag)
     return message is not None and parts.settlement.release(message)

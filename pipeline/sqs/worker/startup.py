@@ -1,4 +1,4 @@
-"""Checks and preparations of a worker before it consumes."""
+"""A worker's checks and preparations before it consumes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class Proofs(bootsteps.StartStopStep):
-    """Before the pool's processes are forked: what they report of a task carries the proof that it is settled, or
-    the next task of its chain.
+    """Before the pool's processes are forked, prepares their results to carry the proof that a task is settled, or the
+    next task of its chain.
 
-    Also loads the remote control commands of this layer.
+    Also loads this layer's remote control commands.
     """
 
     def __init__(self, parent: Any, **options: Any) -> None:

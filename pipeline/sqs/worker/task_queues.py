@@ -1,4 +1,4 @@
-"""Which queues a worker may consume: only queues of tasks, by option or by remote control."""
+"""Checks that a worker consumes only task queues, whether by option or by remote control."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.sqs.settings import DEAD_LETTERS
 
 
 def check_task_queue(queue: str, installed: Installation) -> None:
-    """``queue``: its name without the prefix. Raises ``ConfigError`` where its messages are no tasks."""
+    """``queue``: the name without the prefix. Raises ``ConfigError`` if it is not for tasks."""
     if queue in installed.other_queues:
         why = installed.other_queues[queue].why
     elif queue.endswith(DEAD_LETTERS):
@@ -25,7 +25,7 @@ def check_task_queue(queue: str, installed: Installation) -> None:
 
 
 def check_chosen_queues(app: Any, chosen: Iterable[str]) -> None:
-    """``chosen``: what ``-Q`` names. Raises ``ConfigError``, also where the app does not know one of them."""
+    """``chosen``: the queues of ``-Q``. Raises ``ConfigError`` for one that is unknown to the app or not for tasks."""
     chosen, known = list(chosen), app.amqp.queues
     for queue in chosen:
         try:
