@@ -1,6 +1,6 @@
-"""Rules for the content, each for a bounded time: one that hangs holds up its own object, and no other.
+"""Calls rules for the content for a bounded time: a rule that hangs delays its own object, and no other.
 
-While the service that they read from fails for everybody, the rules are asked about one object now and then.
+While the service that the rules read from fails for everybody, they are called only for an occasional probe.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pipeline.sqs.outage.gate import Gate
 
 T = TypeVar("T")
 
-#: Seconds that the bridge waits for the rules of one object. A worker, which is asked then, has SOFT_TIME_LIMIT_S.
+#: Seconds that the bridge waits for the rules of one object. Then a worker decides, which has SOFT_TIME_LIMIT_S.
 RULE_S = 10.0
-#: Rules left running, of which each has cost so much; while there are as many, a worker is asked at once.
+#: Maximum number of hanging rules, each of which has cost ``RULE_S``. While so many hang, a worker decides at once.
 MOST_LEFT = 4
 
 
 class RuleHangs(TransientError):
-    """A rule for the content has not answered in time, or earlier ones have not."""
+    """A rule for the content has not returned in time, or too many earlier ones still hang."""
 
 
 class RulesWait(TransientError):
@@ -29,9 +29,9 @@ class RulesWait(TransientError):
 
 
 class BoundedCalls:
-    """Calls a function in a thread of its own, and leaves it behind when it takes too long: nothing can end it.
+    """Calls a function in a thread of its own, and abandons the thread if it takes too long: nothing can end it.
 
-    ``wait`` returns when the thread has ended, or its time is over. ``gate``: whether rules are asked now.
+    ``wait`` returns when the thread has ended, or its time is up. ``gate``: whether rules may be called now.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class BoundedCalls:
         self._left: list[threading.Thread] = []
 
     def __call__(self, function: Callable[[], T], about: str) -> T:
-        """What the function returns or raises; ``about``: the object's URI.
+        """Returns or raises what the function does. ``about``: the object's URI.
 
-        Raises ``RuleHangs`` where that isn't known in time, ``RulesWait`` where rules are not asked now.
+        Raises ``RuleHangs`` if the function takes too long, ``RulesWait`` if rules must not be called now.
         """
         if not self._gate.admit([about]):
             raise RulesWait("the service that rules read from fails for everybody")

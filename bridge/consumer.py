@@ -1,4 +1,4 @@
-"""The loop: receive ten, decide, publish, settle."""
+"""The bridge's loop: receive ten messages, decide, publish, settle."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Between polls while SQS fails, and between retries while publishing fails.
+#: Seconds between polls while SQS fails, and between retries while publishing fails.
 OUTAGE_BACKOFF = Backoff(first_s=1, most_s=30)
-#: Until SQS delivers a message with a problem of its own again, by its number of receives.
+#: Seconds until SQS delivers a message with a problem of its own again, by its number of receives.
 MESSAGE_BACKOFF = Backoff(first_s=10, most_s=900)
 #: What publishing raises when the service fails, as opposed to a bad message.
 _OUTAGES = (TransientError, ClientError, BotoCoreError, OSError)
@@ -62,7 +62,7 @@ class EventMessage:
         ]
 
     def give_up(self, unsent: Mapping[Source, str]) -> None:
-        """Leaves what is unpublished to the message's next delivery."""
+        """Leaves unpublished tasks to the message's next delivery."""
         self.dispositions = [
             each
             if each.assignment is None

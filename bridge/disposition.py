@@ -1,4 +1,4 @@
-"""Decides what becomes of an event: text in, a disposition for each object out. Sends and deletes nothing."""
+"""Decides what happens to an event: text in, a disposition for each object out. Sends and deletes nothing."""
 
 from __future__ import annotations
 
@@ -35,16 +35,14 @@ class EventOutcome(Enum):
 class MessageEffect:
     """What happens to the SQS message, and the level at which it is logged."""
 
-    dead_letter: bool  # first copy it to the dead-letter queue, with the reason
+    dead_letter: bool  # whether to copy it to the dead-letter queue first, with the reason
     delete: bool
     level: int
 
 
 EFFECTS = {
     EventOutcome.SKIPPED: MessageEffect(dead_letter=False, delete=True, level=logging.INFO),
-    EventOutcome.DISPATCHED: MessageEffect(
-        dead_letter=False, delete=True, level=logging.DEBUG
-    ),  # its worker tells more
+    EventOutcome.DISPATCHED: MessageEffect(dead_letter=False, delete=True, level=logging.DEBUG),  # the worker logs more
     EventOutcome.REJECTED: MessageEffect(dead_letter=True, delete=True, level=logging.ERROR),
     EventOutcome.RETRY: MessageEffect(dead_letter=False, delete=False, level=logging.WARNING),
 }
@@ -56,9 +54,9 @@ class Disposition:
 
     outcome: EventOutcome
     reason: str
-    source: Source | None = None  # None where the message names no object
+    source: Source | None = None  # None: the message names no object
     assignment: Assignment | None = None
-    level: int | None = None  # at which it is logged, where that is not its outcome's
+    level: int | None = None  # of its log line; None: the outcome's level
 
     @property
     def effect(self) -> MessageEffect:

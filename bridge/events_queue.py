@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class EventsQueue:
-    """Raises ``ConfigError`` when one of the queues does not exist, ``TransientError`` when it can't be asked for."""
+    """Raises ``ConfigError`` if one of the queues does not exist, ``TransientError`` if it can't be looked up."""
 
     def __init__(self, settings: Settings, sqs: SQSClient) -> None:
         self._sqs = sqs
@@ -88,7 +88,7 @@ class EventsQueue:
             failures = {failed.get("Message", failed["Code"]) for failed in answer.get("Failed", [])}
         if failures:
             logger.warning(
-                "bridge: messages come again at their visibility time-out: %s",
+                "bridge: the visibility of messages was not changed, so their visibility time-out applies: %s",
                 "; ".join(sorted(failures)),
                 extra={"action": "visibility_change_failed"},
             )
@@ -106,7 +106,7 @@ class EventsQueue:
         )
         for failed in answer.get("Failed", []):
             logger.warning(
-                "bridge: message %s was not deleted and will come again: %s",
+                "bridge: message %s was not deleted and will be delivered again: %s",
                 messages[int(failed["Id"])].get("MessageId"),
                 failed.get("Message", failed["Code"]),
                 extra={"action": "delete_failed"},

@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Between reads of the queue's depth when no task is known to wait: other programs may publish tasks too.
+#: Seconds between reads of the queue's depth when no task is known to wait: other programs may publish tasks too.
 IDLE_S = 60.0
-#: From publishing tasks to reading the depth: a running worker takes them sooner.
+#: Seconds from publishing tasks to reading the depth: a running worker takes them sooner.
 SETTLE_S = 2.0
-#: To the next reads, when the first finds no tasks: SQS's counts are approximate, and sometimes late.
+#: Seconds to the next reads, if the first finds no tasks: SQS's counts are approximate, and sometimes late.
 LATE_S = (5.0, 15.0)
-#: Between reads while tasks wait. The second read that finds no worker wakes some.
+#: Seconds between reads while tasks wait. The second read that finds no worker wakes some.
 WAITING_S = 3.0
-#: Until the same workers are requested again: the policy's cooldown, within which they count as running.
+#: Seconds until the same workers are requested again: the policy's cooldown, within which they count as running.
 AGAIN_S = 180.0
 #: Start of the reason in the alarm's history; ``live-check`` searches for it.
 REASON = "The bridge"
@@ -72,14 +72,14 @@ class WakePolicy:
         self._asked = 0  # workers requested since then
 
     def published(self, now: float) -> float | None:
-        """Tasks have been published: seconds until the depth must be read, None if it need not be."""
+        """Call this after publishing tasks. Returns the seconds until the depth must be read; None: no need."""
         if now < self._awake_until or self._is_waiting or self._is_published:
             return None
         self._is_published, self._late = True, list(LATE_S)
         return SETTLE_S
 
     def decide(self, now: float, waiting: int, held: int) -> Wake:
-        """After a read of the depth. ``waiting``: visible tasks; ``held``: tasks in flight."""
+        """Call this after reading the depth. ``waiting``: visible tasks; ``held``: tasks in flight."""
         if waiting and not held:
             return self._wake(now, waiting)
         self._is_waiting = False
@@ -89,7 +89,7 @@ class WakePolicy:
         self._asked = 0
         if held == 0 and self._late:
             return Wake(0, self._late.pop(0))
-        if held or self._is_published:  # or what was published has gone: a worker took it
+        if held or self._is_published:  # the published tasks are in flight, or gone: a worker took them
             self._awake_until = now + IDLE_S
         self._is_published = False
         return Wake(0, IDLE_S)

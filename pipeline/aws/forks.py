@@ -1,4 +1,4 @@
-"""Makes a fork wait for other threads' work whose locks would stay locked in the child for ever.
+"""Makes a fork wait for other threads' work whose locks would otherwise stay locked in the child for ever.
 
 A child can't replace these locks: those of modules that are being imported, and OpenSSL's, which are held while a
 client is created.

@@ -50,7 +50,7 @@ class DamagedImage(PermanentError):
     """The file is complete, but its data is corrupt."""
 
     reason = "damaged"
-    advice = "If the file opens in an image program, save it anew there and upload that; else look for a better copy."
+    advice = "If an image program opens the file, save it again there and upload that; else look for a better copy."
 
 
 class UnsupportedImage(PermanentError):

@@ -13,7 +13,7 @@ from pipeline.core.errors import PipelineError
 #: Loggers whose INFO lines don't help an operator. The last one logs received tasks; their ends are logged anyway.
 _QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "celery.worker.strategy")
 
-#: Loggers that tell each step of an object at DEBUG, where one line tells its end at INFO.
+#: Loggers that log each step of an object at DEBUG; one line at INFO logs its end.
 _STEPS = ("bridge", "pipeline", "tasks", "celery.app.trace")
 
 
@@ -36,7 +36,7 @@ def quiet() -> None:
 
 
 def show_steps() -> None:
-    """Every step of each object, also where libraries log at INFO: LOG_LEVEL=DEBUG."""
+    """Logs every step of each object, for LOG_LEVEL=DEBUG, while libraries stay at INFO."""
     for name in _STEPS:
         logging.getLogger(name).setLevel(logging.DEBUG)
 
@@ -44,7 +44,7 @@ def show_steps() -> None:
 def _without_needless_traceback(record: logging.LogRecord) -> bool:
     """Drops the traceback of errors raised on purpose: their messages say what happened and what to do."""
     exc = record.exc_info[1] if record.exc_info else None
-    celery = sys.modules.get("celery.exceptions")  # not imported here: if nobody has, nobody raised its errors
+    celery = sys.modules.get("celery.exceptions")  # if it is not imported, nothing has raised its errors
     if isinstance(exc, PipelineError) or (celery is not None and isinstance(exc, celery.Reject)):
         record.exc_info = record.exc_text = None
         if isinstance(record.args, tuple):

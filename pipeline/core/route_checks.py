@@ -35,7 +35,7 @@ def check(routes: Sequence[Route]) -> None:
             _check_output(output, where, folders)
             if output.made_from is not None and folders.get(output.made_from) != where:
                 raise ConfigError(
-                    f"{where}: {output.folder!r} is made from {output.made_from!r}, which is no output before it"
+                    f"{where}: {output.folder!r} is made from {output.made_from!r}, which is not an output before it"
                 )
             folders[output.folder] = where
 

@@ -1,6 +1,6 @@
-"""The settings: read once from the environment, checked, and frozen. The broker layer's are its own, and here too.
+"""The settings: read once from the environment, checked, and frozen. They include those of the broker layer.
 
-Each field carries its variable's unit, bounds, default and help; ``settings_table`` makes the README's table from them.
+Each field has its variable's unit, bounds, default and help; ``settings_table`` makes the README's table from them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Suffixes = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=
 OutputFormat = Annotated[Literal["jpeg", "png", "webp", "avif"], BeforeValidator(_lower)]
 
 
-#: Old names of variables, which work for one version more.
+#: Old names of variables, which still work in this version.
 RENAMED = {
     "RESERVE_S": "PREFETCH_S",
     "STOP_BUDGET_S": "SHUTDOWN_TIMEOUT_S",
@@ -68,7 +68,7 @@ def renamed_in_use(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 class Settings(BrokerSettings):
-    """What the environment says. A field ``abc_s`` is read from the variable ``ABC_S``."""
+    """The settings from the environment. The field ``abc_s`` is read from the variable ``ABC_S``."""
 
     input_bucket: str | None = Field(
         None,
@@ -287,24 +287,24 @@ class Settings(BrokerSettings):
 
     @property
     def failed_folder(self) -> str:
-        """Where the failure records of all routes are, in the output bucket."""
+        """The folder of all routes' failure records in the output bucket."""
         return self.output_prefix + FAILED_PREFIX
 
     def one_input_bucket(self) -> str:
-        """For a command that was not told which. Raises ``ConfigError`` where there is none, or more than one."""
+        """The only input bucket, for a command that names none. Raises ``ConfigError`` if there is not exactly one."""
         self.required("input_bucket")
         if len(self.input_buckets) > 1:
             raise ConfigError(f"INPUT_BUCKET={self.input_bucket} names several buckets: name one, as s3://bucket")
         return self.input_buckets[0]
 
     def foreign_reason(self, bucket: str) -> str | None:
-        """Why no object of a bucket is this pipeline's, in words; None where it may be."""
+        """Why the pipeline does not process objects of this bucket; None if it may."""
         if self.input_buckets:
             return None if bucket in self.input_buckets else f"bucket {bucket} is not INPUT_BUCKET={self.input_bucket}"
         return f"bucket {bucket} is OUTPUT_BUCKET, and no INPUT_BUCKET" if bucket == self.output_bucket else None
 
     def required(self, name: str) -> str:
-        """The value of a setting that this command can't do without. Raises ``ConfigError``."""
+        """The value of a setting that the command needs. Raises ``ConfigError`` if it is not set."""
         value: str | None = getattr(self, name)
         if value is None:
             raise ConfigError(f"{name.upper()} is not set: {type(self).model_fields[name].description}")
@@ -317,7 +317,7 @@ def _sentence(error: Any, entries: Mapping[str, ListedSetting]) -> str:
 
 
 def as_variable(value: Any) -> str:
-    """A value as one would write it in the environment."""
+    """Formats a value as it is written in the environment."""
     if value is None or value == "":
         return ""
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""What the pipeline's tasks return, and what of it is shown to a person and counted by metrics."""
+"""The result of the pipeline's tasks, and the parts of it that people see and metrics count."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TaskResult(UserDict[str, Any]):
 
 
 def facts(result: dict[str, Any]) -> dict[str, Any]:
-    """The outcome, the size of the rendition, and the numbers of ``FACTS``, as far as they are known."""
+    """The outcome, the size of the rendition, and the numbers of ``FACTS``, if they are known."""
     read, rendition = result.get("read", {}), result.get("rendition", {})
     found = {
         "outcome": result.get("outcome"),
@@ -40,10 +40,10 @@ def facts(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(known: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an event, by the facts of its task's result."""
+    """The fields of a task's event, from the facts of its result."""
     fields = {name: value for name, value in known.items() if name == "outcome" or name in FACTS.numbers}
     if known["outcome"] != "done":
-        fields.pop("bytes_out", None)  # of a rendition that was there already
+        fields.pop("bytes_out", None)  # the rendition was stored before, so the metrics have counted its bytes
     return fields | {"result": _sentence(known)}
 
 

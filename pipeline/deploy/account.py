@@ -87,8 +87,8 @@ def default_network() -> Network:
         found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         if not found:
             raise PipelineError(
-                "this account has no default VPC: give --vpc and --subnets, or deploy cloudformation/network.yaml "
-                "and give its stack's name with --network"
+                "this account has no default VPC: pass --vpc and --subnets, or deploy cloudformation/network.yaml "
+                "and pass its stack's name with --network"
             )
         vpc = found[0]["VpcId"]
         filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "default-for-az", "Values": ["true"]}]
@@ -103,7 +103,7 @@ def network_of(stack: str) -> Network:
         subnets = tuple(outputs["SubnetIds"].split(","))
         return Network(outputs["VpcId"], subnets, public_ip=outputs["AssignPublicIp"] == "ENABLED")
     except KeyError as exc:
-        raise PipelineError(f"stack {stack} is no network: it does not exist, or has no output {exc}") from exc
+        raise PipelineError(f"stack {stack} is not a network: it does not exist, or has no output {exc}") from exc
 
 
 def describe(stack: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: The form in which the templates give a bucket's name: the parameter, or else a name made of the stack's.
+#: How the templates name a bucket: by a parameter, or else after the stack.
 _YAML = re.compile(r'BucketName: !If \[\w+, !Ref (\w+), !Sub "([^"]*)"\]')
 _JSON = re.compile(
     r'"BucketName":\s*\{\s*"Fn::If":\s*\[\s*"\w+",\s*\{\s*"Ref":\s*"(\w+)"\s*\},'
@@ -21,21 +21,21 @@ _JSON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """``buckets``: the names that were rendered, by the parameter that may give each."""
+    """A template with literal bucket names. ``buckets``: these names, each by the parameter that may set it."""
 
     text: str
     buckets: Mapping[str, str]
 
 
 def rendered(template: str, values: Mapping[str, str], *, stack: str, account: str, region: str) -> Rendered:
-    """A template, YAML or JSON, with each bucket's name as a literal. ``values``: of its parameters."""
+    """A template, YAML or JSON, with each bucket's name as a literal. ``values``: the template's parameters."""
     pseudo = {"AWS::StackName": stack, "AWS::AccountId": account, "AWS::Region": region}
     buckets: dict[str, str] = {}
 
     def name(match: re.Match[str]) -> str:
         parameter, text = match[1], match[2]
         made = re.sub(r"\$\{([\w:]+)\}", lambda found: pseudo[found[1]], text)
-        buckets[parameter] = values.get(parameter) or made  # the templates take an empty name for none
+        buckets[parameter] = values.get(parameter) or made  # in the templates, an empty name means none
         return json.dumps(buckets[parameter])
 
     text = _YAML.sub(lambda match: f"BucketName: {name(match)}", template)

@@ -23,8 +23,8 @@ TRIES = 3
 #: Source: Amazon SQS API Reference, CreateQueue (QueueDeletedRecently).
 NAME_FREE_S = 60
 _GOES_ON = (
-    "The deployment goes on in AWS. When it has ended, `python -m pipeline deploy` with the same options tells how, "
-    "and does what is left."
+    "The deployment goes on in AWS. When it has ended, `python -m pipeline deploy` with the same options shows the "
+    "result, and does what is left."
 )
 #: S3's message for a queue that it may not send to.
 _TOO_EARLY = "Unable to validate the following destination configurations"
@@ -36,7 +36,7 @@ def remove_failed(wanted: Wanted, console: Console) -> None:
     if found is None or found["StackStatus"] != states.ROLLED_BACK:
         return
     console.print(f"An earlier creation of {wanted.stack} failed, and was rolled back: there is nothing in it.")
-    if wanted.yes or click.confirm("Remove it, and begin anew?"):
+    if wanted.yes or click.confirm("Remove it, and start again?"):
         _remove(wanted.stack, found["StackId"], console)
 
 
@@ -52,7 +52,7 @@ def carry_out(
 ) -> None:
     """Executes it and follows it to the end, watching the containers. Raises ``PipelineError``.
 
-    If S3 tests the queue before its policy applies, which is no mistake of the user, it proposes the same changes and
+    If S3 tests the queue before its policy applies, which is not the user's mistake, proposes the same changes and
     executes them again.
     """
     for left in reversed(range(TRIES)):
@@ -88,10 +88,10 @@ def _again(
     """Proposes the same changes again; None if the stack can't be changed."""
     if failure.status not in (states.ROLLED_BACK, "UPDATE_ROLLBACK_COMPLETE"):
         return None
-    console.print("S3 tried the queue before its new policy held, which takes SQS up to a minute: once more.")
+    console.print("S3 tested the queue before SQS had applied its policy, which takes up to a minute: trying again.")
     if failure.status == states.ROLLED_BACK:
         _remove(proposal.stack, failed.stack_id, console)
-        with console.status("Waiting until SQS takes the queues' names again ..."):
+        with console.status("Waiting until SQS allows the queues' names again ..."):
             sleep(NAME_FREE_S)
     with console.status("Working out the changes ..."):
         return changes.propose(proposal)
@@ -105,7 +105,7 @@ def failure_text(stack: str, failure: StackFailed, witness: Witness) -> str:
         lines += [f"  {line}" for finding in witness.found for line in finding.lines()]
     if _TOO_EARLY in str(failure):
         lines.append(
-            f"S3 could not try the queue, {TRIES} times in a row, though SQS needs a minute at most for a new policy: "
+            f"S3 could not test the queue, {TRIES} times in a row, though SQS needs at most a minute for a new policy: "
             "look at the policy of the events queue, and at what your organisation's policies forbid."
         )
     elif advice := states.after_failure(stack, failure.status):

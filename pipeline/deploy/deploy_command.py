@@ -21,14 +21,14 @@ from pipeline.deploy.proof import prove_worker
 from pipeline.deploy.wanted import TEMPLATE, Wanted, check_name, existing_stack, parameter_values, read_template
 from pipeline.operations.check_results import Level, lines, show
 
-#: Where a bucket is there already, none is made under the name that the other parameter would give.
+#: Parameters that name a new bucket, and those that name an existing one instead, so that no new one is created.
 _INSTEAD = {"InputBucketName": "ExistingInputBuckets", "OutputBucketName": "ExistingOutputBucket"}
 
 
 def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
-    """Returns the places, as ``s3://bucket/prefix``, whose uploads from before now wait to be adopted.
+    """Deploys the stack. Raises ``PipelineError``.
 
-    Raises ``PipelineError``.
+    Returns the places, as ``s3://bucket/prefix``, whose earlier uploads are not processed until they are adopted.
     """
     console = Console(highlight=False) if console is None else console
     stack = wanted.stack
@@ -90,7 +90,7 @@ def deploy(wanted: Wanted, console: Console | None = None) -> list[str]:
 def _is_agreed(
     wanted: Wanted, proposal: Proposal, proposed: changes.ChangeSet | None, due: Sequence[inputs.ExistingBucket]
 ) -> bool:
-    """Whether to go on; a change set that is not agreed to is removed, also where nobody answers (Ctrl-C)."""
+    """Whether to go on. If not, removes the change set, even after Ctrl-C at the question."""
     agreed = False
     try:
         nothing = proposed is None and not due
@@ -104,7 +104,7 @@ def _is_agreed(
 def _taken_over(
     made: Mapping[str, str], existing: Mapping[str, Any] | None, stack: str, console: Console
 ) -> frozenset[str]:
-    """Of the buckets that the template makes, by their parameter, those that are there already and were the stack's."""
+    """Those of the template's buckets, ``made``, that exist already and that an earlier stack of this name has left."""
     own = () if existing is None else buckets.made_by(existing["StackId"])
     kept = buckets.to_take_over({parameter: name for parameter, name in made.items() if name not in own}, stack)
     for bucket in sorted(kept):
@@ -115,7 +115,7 @@ def _taken_over(
 def _split(
     wanted: Wanted, declared: Mapping[str, str | None], of_alarms: alarms.Alarms | None
 ) -> tuple[Wanted, dict[str, str]]:
-    """What was asked for without the values that only the alarms know; and theirs."""
+    """Splits the request: the parameters of the pipeline's template, and those of the alarms' template."""
     if of_alarms is None:
         return wanted, {}
     given, own = of_alarms.split(wanted.given, declared)
@@ -125,7 +125,7 @@ def _split(
 def _bucket(
     bucket: str, stack: str, values: Mapping[str, str], here: account.Account, console: Console, *, is_input: bool
 ) -> inputs.ExistingBucket:
-    """One that was there before, and what is said of it. Raises ``PipelineError``."""
+    """Looks at an existing bucket, and prints what a deployment changes on it. Raises ``PipelineError``."""
     accounts = re.findall(r"\d{12}", values.get("BucketAccounts", ""))
     if accounts:
         wanted = foreign.Policies(bucket, stack, here, values, is_input=is_input)
@@ -144,7 +144,7 @@ def _bucket(
 def _inputs(
     stack: str, values: dict[str, str], declared: Mapping[str, str | None], here: account.Account, console: Console
 ) -> list[inputs.ExistingBucket]:
-    """The buckets that it takes uploads from and did not make; completes what follows from them in ``values``."""
+    """The existing buckets with uploads. Adds to ``values`` the parameters that follow from the existing buckets."""
     found = [
         _bucket(bucket, stack, values, here, console, is_input=True)
         for bucket in inputs.listed(values.get("ExistingInputBuckets", ""))
@@ -157,7 +157,7 @@ def _inputs(
         if key is not None and "OutputKmsKeyArn" in declared and not values.get("OutputKmsKeyArn"):
             values["OutputKmsKeyArn"] = key
             console.print(
-                f"Bucket {output} is encrypted with {key}, which the workers get leave to use.", soft_wrap=True
+                f"Bucket {output} is encrypted with {key}, which the workers will be allowed to use.", soft_wrap=True
             )
     if found and "EventBridgeSwitchedOn" in declared:
         values["EventBridgeSwitchedOn"] = inputs.recorded(values.get("EventBridgeSwitchedOn", ""), found)
@@ -165,14 +165,17 @@ def _inputs(
 
 
 def _switch(due: list[inputs.ExistingBucket], values: Mapping[str, str], stack: str, console: Console) -> list[str]:
-    """Last, so that a deployment that fails has changed nothing of the buckets. Raises ``PipelineError``."""
+    """Switches EventBridge on; returns the places to adopt. Raises ``PipelineError``.
+
+    Called last, so that a failed deployment has changed no bucket.
+    """
     places = []
     for found in due:
         inputs.switch_on(found.bucket)
         places.append(f"s3://{found.bucket}/{values.get('KeyPrefix', '')}")
         console.print(f"Switched EventBridge on for {found.bucket}; it takes S3 some minutes.")
         console.print(
-            "What is in it already is not processed by itself. What it would be, take and cost:\n"
+            "Objects that are in it already are not processed automatically. To see what adopting them costs:\n"
             f"  python -m pipeline adopt {places[-1]} --stack {stack}",
             soft_wrap=True,
         )
@@ -180,7 +183,7 @@ def _switch(due: list[inputs.ExistingBucket], values: Mapping[str, str], stack: 
 
 
 def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account, console: Console) -> None:
-    """Says what is not well. Raises ``PipelineError`` for what the deployment would fail by."""
+    """Prints warnings and problems. Raises ``PipelineError`` for problems that would make the deployment fail."""
     results = preflight.on_paper(values)
     if not preflight.wrong(results):
         with console.status("Looking for what could go wrong ..."):
@@ -194,7 +197,7 @@ def _preflight(wanted: Wanted, values: Mapping[str, str], here: account.Account,
 
 
 def doctor(wanted: Wanted, *, as_json: bool, console: Console | None = None) -> int:
-    """The preflight alone, for a stack that is there or is to be; returns the exit status. Raises ``PipelineError``."""
+    """Only the preflight, for an existing or a new stack; returns the exit status. Raises ``PipelineError``."""
     console = Console(stderr=True, highlight=False) if console is None else console
     check_name(wanted.stack)
     text = read_template(wanted.template)

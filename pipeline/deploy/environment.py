@@ -24,7 +24,7 @@ def of_stack(stack: str) -> dict[str, str]:
     outputs = account.outputs_of(found)
     if "ClusterName" not in outputs:
         raise PipelineError(
-            f"stack {stack} is {found['StackStatus']} and has no output ClusterName: it is no pipeline, or not complete"
+            f"stack {stack} is {found['StackStatus']} and has no output ClusterName: it is not a complete pipeline"
         )
     names = {role: outputs.get(f"{role.capitalize()}ServiceName", role) for role in ROLES}
     with translate_errors(f"reading the settings of stack {stack} from its task definitions"):
@@ -37,12 +37,12 @@ def of_stack(stack: str) -> dict[str, str]:
 
 
 def worker_vcpus(stack: str) -> float:
-    """The vCPUs of all workers that it may have at once. Raises ``PipelineError``."""
+    """The vCPUs of the maximum number of workers. Raises ``PipelineError``."""
     values = account.parameters_of(account.describe(stack))
     try:
         return int(values["MaxWorkers"]) * int(values["WorkerCpu"]) / 1024
     except KeyError as exc:
-        raise PipelineError(f"stack {stack} has no parameter {exc}: it is no pipeline; give --vcpus") from exc
+        raise PipelineError(f"stack {stack} has no parameter {exc}: it is not a pipeline; pass --vcpus") from exc
 
 
 def _environs(cluster: str, names: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""Buckets of other accounts: what their owner has to set, printed; nothing of them is changed from here.
+"""Buckets of other accounts: prints what their owner has to set, and changes nothing of them.
 
 Sources: Amazon S3 User Guide, "Bucket owner granting cross-account bucket permissions" (both sides must allow); AWS KMS
 Developer Guide, "Allowing users in other accounts to use a KMS key"; Amazon EventBridge User Guide, "Sending and
@@ -19,16 +19,16 @@ from pipeline.core.errors import PipelineError
 from pipeline.deploy import written
 from pipeline.deploy.account import Account
 
-#: The owner of a bucket that may not be looked at.
+#: The owner of a bucket to which access is denied.
 UNKNOWN = "unknown"
-#: Folders below OutputPrefix that workers keep, beside OwnFolder and further renditions'.
+#: Folders below OutputPrefix that workers write, in addition to OwnFolder and those of other renditions.
 FOLDERS = ("resized/", "thumbs/", "failed/")
 
 
 def owner(bucket: str, here: Account, accounts: Sequence[str]) -> str | None:
-    """Which of ``accounts`` a bucket is of; None: this one's; ``UNKNOWN``: it may not be looked at.
+    """The account of ``accounts`` that owns a bucket; None: this account, or no such bucket; ``UNKNOWN``: no access.
 
-    S3 is told whose it is expected to be, so that a stranger's bucket of that name is not taken for theirs.
+    Requests name the expected owner, so that a stranger's bucket of that name is not mistaken for theirs.
     """
     s3 = clients.client("s3")
     with translate_errors(f"looking at bucket {bucket}"):
@@ -38,7 +38,7 @@ def owner(bucket: str, here: Account, accounts: Sequence[str]) -> str | None:
             except ClientError as exc:
                 if not is_denied(exc):
                     if status(exc) == 404:
-                        return None  # said where it is looked at as this account's
+                        return None  # ``inputs.look`` reports it
                     raise
             else:
                 if account == here.id:
@@ -50,15 +50,15 @@ def owner(bucket: str, here: Account, accounts: Sequence[str]) -> str | None:
 
 
 def closed(bucket: str, wanted: Policies) -> PipelineError:
-    """For one that nobody may look at yet. Whose it is must be known first: names of buckets are everybody's."""
+    """The error for a bucket to which access is denied. Its owner must be known: anybody may own a bucket's name."""
     return PipelineError(
-        f"bucket {bucket} can't be looked at, so whose it is is not known. Its owner has to set this first; "
+        f"access to bucket {bucket} is denied, so its owner is not known. The owner has to set this first; "
         f"then deploy again:\n{wanted.text()}"
     )
 
 
 class Policies:
-    """What the owner of a bucket has to allow this stack. ``values``: of the template's parameters."""
+    """What the owner of a bucket has to allow this stack. ``values``: the template's parameters."""
 
     def __init__(self, bucket: str, stack: str, here: Account, values: Mapping[str, str], *, is_input: bool) -> None:
         self._bucket, self._stack, self._here, self._is_input = bucket, stack, here, is_input
@@ -66,15 +66,15 @@ class Policies:
         self._partition = here.partition
 
     def text(self) -> str:
-        """All of it, as lines for the owner."""
-        lines = [f"The policy of bucket {self._bucket}, beside what it has:", _json(self.of_bucket())]
-        lines += ["If it is encrypted with a key of KMS, that key's policy, beside what it has:", _json(self.of_key())]
+        """Everything, as lines for the owner."""
+        lines = [f"Add this to the policy of bucket {self._bucket}:", _json(self.of_bucket())]
+        lines += ["If it is encrypted with a KMS key, add this to the key's policy:", _json(self.of_key())]
         parameter = "InputKmsKeyArns" if self._is_input else "OutputKmsKeyArn"
         lines += [f"(and its ARN here: -p {parameter}=arn:…)"]
         return "\n".join([*lines, *(self._events() if self._is_input else ())])
 
     def of_bucket(self) -> list[dict[str, Any]]:
-        """Statements. They name this account under a condition, since a role can be named only once it exists."""
+        """Statements. They name this account and a condition, since a policy can name a role only once that exists."""
         arn = f"arn:{self._partition}:s3:::{self._bucket}"
         prefix = self._values.get("OutputPrefix", "")
         if self._is_input:
@@ -122,10 +122,10 @@ class Policies:
 
 
 def describe(bucket: str, account: str, wanted: Policies) -> str:
-    """Of one that may be looked at: the rest can't be seen from here."""
+    """The text for a bucket that can be accessed; this account can't see the owner's other settings."""
     return (
         f"Bucket {bucket} is of account {account}: nothing of it is changed. Whether its owner has set all of this "
-        f"can't be seen from here:\n{wanted.text()}"
+        f"can't be checked from here:\n{wanted.text()}"
     )
 
 

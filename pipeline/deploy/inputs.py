@@ -1,8 +1,8 @@
-"""Input buckets that were there before the stack: only EventBridge is switched on there, and off again at the end.
+"""Input buckets from before the stack: a deployment only switches EventBridge on, and a teardown switches it off again.
 
 Source: Amazon S3 User Guide, "Enabling Amazon EventBridge": PutBucketNotificationConfiguration replaces the whole
-configuration, so all that is there is sent again, with the destinations unchecked, since they are others' business
-(a check sends each of them a test message).
+configuration, so the existing one is sent again. S3 is asked not to check its destinations, since they are not the
+stack's, and a check sends each of them a test message.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _EVENT_BRIDGE = "EventBridgeConfiguration"
 
 @dataclass(frozen=True, slots=True)
 class ExistingBucket:
-    """A bucket as it is. ``key``: the customer's KMS key that it encrypts with, if any."""
+    """An existing bucket. ``key``: the customer's KMS key that it encrypts with, if any."""
 
     bucket: str
     notifications: Mapping[str, Any]
     key: str | None = None
-    account: str | None = None  # that it is of, if not of this one; then nothing of it is changed
+    account: str | None = None  # the owner, if it is another account; then nothing of the bucket is changed
 
     @property
     def is_on(self) -> bool:
-        """Whether nothing is to be switched on by a deployment."""
+        """Whether a deployment has nothing to switch on."""
         return self.account is not None or _EVENT_BRIDGE in self.notifications
 
     @property
     def others(self) -> int:
-        """Notifications of its own."""
+        """The number of its other notifications."""
         return sum(len(each) for name, each in self.notifications.items() if name != _EVENT_BRIDGE)
 
 
 def look(bucket: str, here: Account, *, is_input: bool = True) -> ExistingBucket:
-    """Raises ``PipelineError`` for a bucket that the stack can't take events from, or write to."""
+    """Looks at a bucket. Raises ``PipelineError`` if the stack can't receive its events, or can't write to it."""
     s3 = clients.client("s3")
     with translate_errors(f"looking at bucket {bucket}"):
         try:
@@ -92,7 +92,7 @@ def describe(found: ExistingBucket) -> Iterator[str]:
     else:
         yield f"Bucket {found.bucket}: EventBridge will be switched on; nothing else of it is changed{kept}."
     if found.key is not None:
-        yield f"Bucket {found.bucket} is encrypted with {found.key}, which the containers get leave to decrypt with."
+        yield f"Bucket {found.bucket} is encrypted with {found.key}, which the containers will be allowed to use."
 
 
 def switch_on(bucket: str) -> None:
@@ -107,7 +107,7 @@ def switch_off(bucket: str) -> None:
 
 def _change(bucket: str, *, on: bool) -> None:
     with translate_errors(f"switching EventBridge {'on' if on else 'off'} for bucket {bucket}"):
-        wanted = _notifications(bucket)  # as it is now, not as it was before somebody was asked
+        wanted = _notifications(bucket)  # read again: it may have changed while the person was asked
         if (_EVENT_BRIDGE in wanted) == on:
             return
         if on:
@@ -120,7 +120,7 @@ def _change(bucket: str, *, on: bool) -> None:
 
 
 def used_by_others(bucket: str, stack: str) -> list[str]:
-    """Rules of EventBridge that may take this bucket's events, but for the stack's own. Raises ``PipelineError``."""
+    """EventBridge rules that may need this bucket's events, except the stack's own. Raises ``PipelineError``."""
     with translate_errors("looking at the rules of EventBridge"):
         pages = clients.client("events").get_paginator("list_rules").paginate()
         rules = [rule for page in pages for rule in page["Rules"]]
@@ -134,10 +134,10 @@ def used_by_others(bucket: str, stack: str) -> list[str]:
 
 
 def listed(text: str) -> list[str]:
-    """The names of buckets in a parameter, however they are separated."""
+    """The bucket names in a parameter, with any separators."""
     return re.findall(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text)
 
 
 def recorded(before: str, inputs: Iterable[ExistingBucket]) -> str:
-    """The parameter EventBridgeSwitchedOn: where it was, or will be, switched on by a deployment."""
+    """The parameter EventBridgeSwitchedOn: the buckets for which a deployment has switched it on, or will."""
     return ",".join(dict.fromkeys([*listed(before), *(found.bucket for found in inputs if not found.is_on)]))

@@ -1,6 +1,6 @@
-"""``python -m pipeline live-check``: a deployed stack, checked on AWS as no emulator can.
+"""``python -m pipeline live-check``: checks a deployed stack on AWS, which no emulator can do.
 
-Images in, workers out of nothing, renditions, back to rest.
+It uploads images, and checks that workers start from zero, make all renditions, and stop again.
 """
 
 from __future__ import annotations

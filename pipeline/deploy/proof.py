@@ -1,4 +1,4 @@
-"""Proves that workers start when an update finds none running: with MinWorkers=0, ECS starts none without work.
+"""Proves that a worker can start, if none runs after an update: with MinWorkers=0, ECS starts none without work.
 
 Runs one task of the new definition outside of the service, whose scaling would stop it at once, until its health check
 reports progress, and then stops it. It processes or releases any messages that it receives meanwhile.
@@ -34,7 +34,7 @@ def prove_worker(stack: str, console: Console, sleep: Callable[[float], None] = 
     with translate_errors("looking at the workers"):
         found = ecs.describe_services(cluster=cluster, services=[outputs["WorkerServiceName"]])["services"]
     if not found or found[0]["desiredCount"] > 0:
-        return  # the deployment has waited for them
+        return  # the deployment has waited for the running workers
     try:
         with console.status("No worker runs, so one is started to see whether it can ..."):
             task = _run(ecs, cluster, found[0])
@@ -51,7 +51,7 @@ def prove_worker(stack: str, console: Console, sleep: Callable[[float], None] = 
         )
         return
     if task.get("healthStatus") == "HEALTHY":
-        console.print("A worker was started, got healthy, and was stopped again: none is needed now.")
+        console.print("A worker was started, became healthy, and was stopped again: none is needed now.")
         return
     problem = Witness(stack, cluster).problem("worker", task)
     lines = "\n".join(problem.lines())

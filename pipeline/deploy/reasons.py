@@ -83,7 +83,7 @@ REASONS = (
     Reason(
         ("health check",),
         "the container did not get healthy: it runs, but makes no progress",
-        "its last lines of the log say what it waits for; mostly a queue that it can't reach from its subnets",
+        "its last log lines say what it waits for: usually a queue that it can't reach from its subnets",
     ),
     Reason(
         ("spot", "terminationnotice"),
@@ -93,7 +93,7 @@ REASONS = (
     Reason(
         ("essential container in task exited", "essentialcontainerexited"),
         "the program in the container ended",
-        "its last lines of the log say why",
+        "its last log lines say why",
     ),
 )
 

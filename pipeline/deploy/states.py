@@ -41,7 +41,7 @@ _STUCK = {
     ),
     "UPDATE_ROLLBACK_FAILED": (
         "an update failed, and so did going back; what ran before still runs. Correct what the stack's events name "
-        "(mostly a resource that was changed or deleted by hand, or a service that does not get steady), then "
+        "(usually a resource that was changed or deleted by hand, or a service that does not become steady), then "
         "`aws cloudformation continue-update-rollback --stack-name {stack}`; a resource that can't be helped is left "
         "out with `--resources-to-skip ITS-LOGICAL-ID`. Then deploy again. Do not tear it down"
     ),

@@ -20,7 +20,7 @@ _TASKS = 100
 LOG_LINES = 8
 #: Minimum seconds between requests to ECS.
 PAUSE_S = 10.0
-#: Service events that are no problem.
+#: Service events that are not problems.
 _FINE = ("has reached a steady state", "has started", "deployment completed", "registered", "has stopped")
 
 
@@ -145,7 +145,7 @@ class Witness:
 
 
 def _expected(task: dict[str, Any]) -> bool:
-    """Whether an update or scaling stopped it, which is no problem."""
+    """Whether an update or scaling stopped it, which is not a problem."""
     if task.get("stopCode") not in ("ServiceSchedulerInitiated", "UserInitiated"):
         return False
     return "health check" not in task.get("stoppedReason", "").lower()

@@ -1,7 +1,7 @@
-"""Which folders of the output bucket the workers need for what RENDITIONS says.
+"""The folders of the output bucket that the workers must be allowed to write for RENDITIONS.
 
-The template names ``resized/``, ``thumbs/`` and ``failed/`` itself. It can't make ARNs of a list of other folders (the
-delimiter of ``Fn::Join`` is a literal, and so can't have the bucket's name in it), so it takes them ready made.
+The template itself allows ``resized/``, ``thumbs/`` and ``failed/``. It can't build ARNs from a list of other folders
+(the delimiter of ``Fn::Join`` is a literal, and can't contain the bucket's name), so a parameter contains the ARNs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pipeline.core.settings import Settings
 from pipeline.images.renditions import declared
 
-#: The parameter that has the ARNs.
+#: The parameter for the ARNs.
 PARAMETER = "RenditionArns"
 #: Folders of renditions that the workers may always write to.
 _ALWAYS = frozenset({"resized/", "thumbs/"})
-#: The settings that the template's own parameters become.
+#: The settings that the template's own parameters set.
 _SETTINGS = {
     "ResizeBox": "RESIZE_BOX",
     "ThumbBox": "THUMB_BOX",
@@ -28,17 +28,17 @@ _SETTINGS = {
 
 
 def environ(values: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the containers get by these parameters, as far as a check needs them."""
+    """The variables that these parameters set in the containers, as far as a check needs them."""
     return {variable: values[name] for name, variable in _SETTINGS.items() if values.get(name)}
 
 
 def folders(values: Mapping[str, str]) -> list[str]:
-    """Folders of all renditions, below OutputPrefix: ``medium/``. Raises ``ConfigError``."""
+    """The folders of all renditions, such as ``medium/``, below OutputPrefix. Raises ``ConfigError``."""
     return [each.folder for each in declared(Settings.from_env(environ(values)))]
 
 
 def other_folders(values: Mapping[str, str]) -> list[str]:
-    """Those that neither the template names nor OwnFolder covers. Raises ``ConfigError``."""
+    """The folders that neither the template nor OwnFolder allows. Raises ``ConfigError``."""
     own = values.get("OwnFolder", "")
     return sorted(each for each in folders(values) if each not in _ALWAYS and not (own and each.startswith(own)))
 

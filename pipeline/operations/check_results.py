@@ -74,7 +74,7 @@ def show(results: Sequence[CheckResult], *, as_json: bool = False) -> int:
         click.echo(
             f"{console.pluralize(len(results), 'check')}: "
             + ("nothing is wrong" if not count else f"{console.pluralize(count, 'thing')} to be corrected")
-            + (f"; {left} could not be asked" if left else "")
+            + (f"; {left} could not be checked" if left else "")
             + "."
         )
     return status(results)

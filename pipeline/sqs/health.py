@@ -88,6 +88,6 @@ def check(folder: Path, role: str, stale_s: float | None = None) -> float:
     if age_s > stale_s:
         raise Unhealthy(
             f"the {role} has made no progress for {age_s:.0f} s (HEALTH_STALE_S={stale_s:g}): "
-            "it hangs, or has stopped consuming; end it so that it is started anew"
+            "it hangs, or has stopped consuming; end it so that it is restarted"
         )
     return age_s

@@ -40,7 +40,7 @@ class Settled:
 class Defer(Reject):
     """A task raises it when its work should be tried later, and the message is fine.
 
-    The worker replaces the message by a new one that is delivered after ``delay_s`` seconds, so no receive is used up.
+    The worker replaces the message with a new one that is delivered after ``delay_s`` seconds, which uses no receive.
     """
 
     def __init__(self, reason: str, delay_s: float) -> None:

@@ -108,7 +108,7 @@ def test_dry_run_shows_and_changes_nothing(run: Run, cloud: Emulator) -> None:
         (("--yes", "--image", "registry/image:1", "-p", "MaxWorker=3"), "no parameter MaxWorker"),
         (("--image", "registry/image:1", "-p", "MaxWorkers"), "is not NAME=VALUE"),
         (("--image", "registry/image:1", "--vpc", "vpc-1"), "belong together"),
-        (("--yes", "--image", "registry/image:1", "--network", "nowhere"), "stack nowhere is no network"),
+        (("--yes", "--image", "registry/image:1", "--network", "nowhere"), "stack nowhere is not a network"),
         (("--yes", "--image", "registry/image:1", "--stack", "Photos"), "lower-case"),
         (("--yes", "--image", "registry/image:1", "--stack", "p" * 29), "at most 28"),
         (("--image", "x", "--dry-run"), "names no registry"),
@@ -149,7 +149,7 @@ def test_doctor_tells_the_same_and_changes_nothing(run: Run, cloud: Emulator) ->
     result = run("doctor", "--image", "registry/image:1")
     assert result.exit_code == 0, result.output
     assert "ok       routes: subnet-" in result.stdout
-    assert "nothing is wrong; 1 could not be asked." in result.stdout  # the registry
+    assert "nothing is wrong; 1 could not be checked." in result.stdout  # the registry
     result = run("doctor", "--image", "x", "-p", "MinWorkers=30", "--json")
     assert result.exit_code == 1
     wrong = {each["what"] for each in json.loads(result.stdout) if each["level"] == "bad"}

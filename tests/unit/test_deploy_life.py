@@ -151,7 +151,7 @@ def test_where_s3_comes_before_the_policy_holds_it_is_done_again_without_asking(
 ) -> None:
     account.failures = [TOO_EARLY, TOO_EARLY]
     text = run(template)
-    assert text.count("S3 tried the queue before its new policy held") == 2
+    assert text.count("S3 tested the queue before SQS had applied its policy") == 2
     assert "Done." in text
     assert [stack.status for stack in account.stacks.values()] == ["DELETE_COMPLETE"] * 2 + ["CREATE_COMPLETE"]
 
@@ -403,7 +403,7 @@ def test_an_update_at_zero_workers_starts_one_before_it_is_done(account: Account
         {"lastStatus": "RUNNING", "healthStatus": "HEALTHY"},
     )
     text = run(template)
-    assert text.index("A worker was started, got healthy, and was stopped again") < text.index("Done.")
+    assert text.index("A worker was started, became healthy, and was stopped again") < text.index("Done.")
     (asked,) = account.aws.made("ecs.RunTask")
     assert asked["taskDefinition"].endswith("/photos-worker:1")
     assert asked["networkConfiguration"] == {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}

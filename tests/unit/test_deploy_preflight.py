@@ -88,7 +88,7 @@ def manifest(*platforms: tuple[str, str]) -> dict[str, Any]:
             Level.BAD,
             "no repository photos/batch in account 123456789012",
         ),
-        (Refused("AccessDeniedException"), "X86_64", Level.UNKNOWN, "could not be asked"),
+        (Refused("AccessDeniedException"), "X86_64", Level.UNKNOWN, "can't be queried"),
     ],
 )
 def test_the_image_is_there_and_of_the_right_cpu(aws: Answers, answer: Any, cpu: str, level: Level, words: str) -> None:

@@ -208,7 +208,7 @@ def test_a_queue_whose_policy_never_holds_is_told_as_that() -> None:
     text = failure_text(
         "photos", StackFailed("ROLLBACK_COMPLETE", f"{cause}following destination configurations"), Witness("photos")
     )
-    assert "S3 could not try the queue, 3 times in a row" in text
+    assert "S3 could not test the queue, 3 times in a row" in text
     assert "teardown" not in text
 
 

@@ -223,7 +223,7 @@ def test_lists_and_rules_that_can_not_be_hashed_are_fine() -> None:
         ({"content": "yes"}, "its content a function"),
         ({"outputs": (Output(folder="a/", append_suffix=".a", replace_suffix=".b"),)}, "take one of them"),
         ({"outputs": (Output(folder="a/", replace_suffix="b"),)}, "replace_suffix 'b' must begin with a dot"),
-        ({"outputs": (Output(folder="a/", made_from="b/"),)}, "'b/', which is no output before it"),
+        ({"outputs": (Output(folder="a/", made_from="b/"),)}, "'b/', which is not an output before it"),
     ],
 )
 def test_a_declaration_of_the_wrong_kind_is_one_clear_line(wrong: dict[str, Any], says: str) -> None:

@@ -32,7 +32,7 @@ def check(image: str, cpu: str) -> CheckResult:
     """``cpu``: the parameter CpuArchitecture."""
     found = _ECR.fullmatch(image)
     if found is None:
-        return unknown("image", f"{image} is in another registry than ECR, which is not asked")
+        return unknown("image", f"{image} is not in ECR, and other registries are not checked")
     try:
         return _architecture(image, cpu, _built_for(found))
     except _Missing:
@@ -40,7 +40,7 @@ def check(image: str, cpu: str) -> CheckResult:
     except ClientError as exc:
         return _refused(found, exc)
     except (BotoCoreError, urllib.error.URLError, OSError, ValueError) as exc:
-        return unknown("image", f"ECR could not be asked: {describe_error(exc)}")
+        return unknown("image", f"ECR can't be queried: {describe_error(exc)}")
 
 
 def _refused(image: re.Match[str], exc: ClientError) -> CheckResult:
@@ -51,7 +51,7 @@ def _refused(image: re.Match[str], exc: ClientError) -> CheckResult:
             "make it with cloudformation/ecr.yaml, or correct the image's name",
         )
     advice = "ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on it would allow that" if is_denied(exc) else ""
-    return unknown("image", f"ECR could not be asked: {describe_error(exc)}", advice)
+    return unknown("image", f"ECR can't be queried: {describe_error(exc)}", advice)
 
 
 class _Missing(Exception):

@@ -59,7 +59,7 @@ def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[
         yield bad(
             "routes",
             f"{', '.join(wrong)} leave by an internet gateway, which needs public addresses",
-            "deploy with -p AssignPublicIp=ENABLED, or give private subnets",
+            "deploy with -p AssignPublicIp=ENABLED, or pass private subnets",
         )
     else:
         yield ok("routes", ", ".join(f"{subnet}: {way or 'no way out'}" for subnet, way in ways.items()))
@@ -71,7 +71,7 @@ def _check(vpc: str, subnets: list[str], values: Mapping[str, str]) -> Iterator[
 def _subnets(vpc: str, found: list[dict[str, Any]], workers: int) -> Iterator[CheckResult]:
     foreign = [subnet["SubnetId"] for subnet in found if subnet["VpcId"] != vpc]
     if foreign:
-        yield bad("subnets", f"{', '.join(foreign)} are not in {vpc}", "give subnets of that VPC, or the VPC of these")
+        yield bad("subnets", f"{', '.join(foreign)} are not in {vpc}", "pass subnets of that VPC, or the VPC of these")
         return
     free = sum(subnet["AvailableIpAddressCount"] for subnet in found)
     zones = {subnet["AvailabilityZone"] for subnet in found}

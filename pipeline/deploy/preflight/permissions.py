@@ -42,7 +42,7 @@ def check(here: Account, stack: str, folder: Path, *, service_role: str | None) 
         denied = [action for statement in statements for action in _denied(who, statement, here, stack)]
     except (ClientError, BotoCoreError, ResponseParserError) as exc:  # ResponseParserError: an endpoint without IAM
         return unknown(
-            _WHAT, f"IAM could not be asked: {describe_error(exc)}", "iam:SimulatePrincipalPolicy on yourself allows it"
+            _WHAT, f"IAM can't be queried: {describe_error(exc)}", "iam:SimulatePrincipalPolicy on yourself allows it"
         )
     except OSError as exc:
         return unknown(_WHAT, f"{exc.filename}: cannot be read: {exc.strerror}")

@@ -33,7 +33,7 @@ def check(values: Mapping[str, str]) -> Iterator[CheckResult]:
                 yield _compared(name, quota, needed[quota], _value(quota))
     except (ClientError, BotoCoreError) as exc:
         advice = "servicequotas:GetServiceQuota allows that" if isinstance(exc, ClientError) and is_denied(exc) else ""
-        yield unknown("Fargate vCPUs", f"the quota could not be asked: {describe_error(exc)}", advice)
+        yield unknown("Fargate vCPUs", f"the quota could not be read: {describe_error(exc)}", advice)
 
 
 def _compared(name: str, quota: str, needed: float, allowed: float) -> CheckResult:

@@ -48,13 +48,13 @@ def _image(image: str) -> CheckResult:
     found = _IMAGE.fullmatch(image)
     if found is None:
         return bad(
-            "image name", f"{image!r} is no name of an image", "write registry/name:tag, or registry/name@sha256:…"
+            "image name", f"{image!r} is not an image's name", "write registry/name:tag, or registry/name@sha256:…"
         )
     if "/" not in image:
         return bad(
             "image name",
             f"{image!r} names no registry, so ECS would look for it among Docker Hub's official images",
-            "push your image to a registry (cloudformation/ecr.yaml makes one) and give its whole name",
+            "push your image to a registry (cloudformation/ecr.yaml makes one) and pass its whole name",
         )
     if found["digest"] is None and found["tag"] in (None, "latest"):
         return warning(

@@ -26,11 +26,11 @@ _EXPLAINED = {
     Status.DONE: "renditions of the current version, by the current recipe",
     Status.FAILED: "a failure record says why",
     Status.MISSING: "no renditions, and no record of a failure",
-    Status.STALE: "renditions that should be made anew",
+    Status.STALE: "renditions that should be made again",
     Status.ORPHANED: "renditions or a record of an object that does not exist",
-    Status.LEFTOVER: "renditions or a record beside those that count",
+    Status.LEFTOVER: "renditions or a record besides the current ones",
     Status.SKIPPED: "not selected for processing",
-    Status.UNREADABLE: "it, or what is stored of it, could not be looked at",
+    Status.UNREADABLE: "the object or its outputs could not be read",
 }
 
 

@@ -105,7 +105,7 @@ class Classifier:
         #: An output made from one of these records both recipes, so its metadata answers for both.
         self._spoken_for = {output.made_from for output in routes.outputs} - {None}
         self._on_request = on_request
-        #: Of objects of several buckets, names don't tell whose an output is.
+        #: With several input buckets, an output's name does not show which bucket's object it belongs to.
         self._is_shared = len(routes.settings.input_buckets) > 1
         self._full = full or self._is_shared
         self._timelines: defaultdict[str, RecipeTimeline] = defaultdict(RecipeTimeline)  # by the output's folder

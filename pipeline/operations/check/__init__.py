@@ -1,1 +1,1 @@
-"""``python -m pipeline check``: whether an endpoint gives what the pipeline relies on."""
+"""``python -m pipeline check``: checks that an endpoint behaves as the pipeline needs."""

@@ -1,4 +1,4 @@
-"""Checks a bucket's notifications: there is an event for each upload and removal, with the right key."""
+"""Checks a bucket's notifications: each upload and removal sends an event with the right key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.operations.check.guarantee import Broken, Guarantee
 from pipeline.operations.check.messages import awaited
 from pipeline.operations.check.place import Place
 
-#: What S3 encodes in events: blanks as "+", so "+" itself too, and whatever is not ASCII.
+#: A key with the characters that S3 encodes in events: blanks as "+", and so "+" itself, and everything but ASCII.
 AWKWARD = "a b+c/100% \u00e9 & \U0001f600.jpg"
 
 
@@ -25,18 +25,18 @@ def round_trip(place: Place) -> str:
     etag = s3.put_object(Bucket=bucket, Key=AWKWARD, Body=b"x")["ETag"].strip('"')
     created = _event(url, EventKind.CREATED, place.patience_s)
     if created.source.key != AWKWARD:
-        raise Broken(f"the key comes back as {created.source.key!r}")
+        raise Broken(f"the event of an upload has the key {created.source.key!r}")
     if created.source.etag != etag:
-        raise Broken("the event has another ETag than the upload")
+        raise Broken("the event of an upload has another ETag than the object")
     s3.delete_object(Bucket=bucket, Key=AWKWARD)
     try:
         removed = _event(url, EventKind.REMOVED, place.patience_s)
     except Broken as exc:
-        raise Broken(f"uploads are told, removals are not: {exc}") from exc
+        raise Broken(f"an upload sends an event, but its removal does not: {exc}") from exc
     if removed.source.key != AWKWARD:
-        raise Broken(f"of a removal the key comes back as {removed.source.key!r}")
+        raise Broken(f"the event of a removal has the key {removed.source.key!r}")
     sequencer = "with" if created.source.sequencer else "without"
-    return f"an upload and its removal were told, with an awkward key, {sequencer} a sequencer"
+    return f"an upload and its removal sent events, with an awkward key, {sequencer} a sequencer"
 
 
 def _notify(s3: Any, bucket: str, queue: str, patience_s: float) -> None:
@@ -59,7 +59,7 @@ def _event(url: str, kind: EventKind, within_s: float) -> ObjectEvent:
         try:
             return any(event.kind is kind for event in parse(message["Body"]).events)
         except MessageError as exc:
-            raise Broken(f"an event is not understood: {exc}") from exc
+            raise Broken(f"an event can't be parsed: {exc}") from exc
 
     message = awaited(url, within_s, is_wanted)
     return next(event for event in parse(message["Body"]).events if event.kind is kind)

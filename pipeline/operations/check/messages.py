@@ -59,7 +59,7 @@ def long_poll(place: Place) -> str:
         clients.sqs().send_message(QueueUrl=url, MessageBody="for who waits")
     if not brought and not received(url, wait_s=1):
         raise Broken("a message that was sent during a poll was lost")
-    return "waits on an empty queue, and brings what is sent meanwhile"
+    return "waits on an empty queue, and receives what is sent meanwhile"
 
 
 def visibility(place: Place) -> str:
@@ -69,12 +69,12 @@ def visibility(place: Place) -> str:
     held = awaited(url, 10)
     sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=held["ReceiptHandle"], VisibilityTimeout=60)
     if received(url, wait_s=3):
-        raise Broken("a message comes again though its visibility time-out was extended")
+        raise Broken("a message is delivered again although its visibility time-out was extended")
     sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=held["ReceiptHandle"], VisibilityTimeout=0)
     again = awaited(url, 10)
     count = int(again.get("Attributes", {}).get("ApproximateReceiveCount", "0"))
     if count < 2:
-        raise Broken(f"the second receive counts as {count}")
+        raise Broken(f"at the second receive, ApproximateReceiveCount is {count}")
     sqs.delete_message(QueueUrl=url, ReceiptHandle=again["ReceiptHandle"])
     return "extended, ended at once, and each receive counted"
 
@@ -98,9 +98,9 @@ def delay(place: Place) -> str:
     url, _ = place.queue("delay")
     clients.sqs().send_message(QueueUrl=url, MessageBody="x", DelaySeconds=3)
     if received(url):
-        raise Broken("a delayed message comes at once")
+        raise Broken("a delayed message is delivered at once")
     awaited(url, 10)
-    return "a delayed message comes later"
+    return "a delayed message is delivered later"
 
 
 def batch(place: Place) -> str:
@@ -108,7 +108,7 @@ def batch(place: Place) -> str:
     entries: Any = [{"Id": str(number), "MessageBody": f"{number} \u00e9 \U0001f600"} for number in range(10)]
     answer = clients.sqs().send_message_batch(QueueUrl=url, Entries=entries)
     if len(answer.get("Successful", [])) != len(entries):
-        raise Broken(f"of ten messages sent at once {len(answer.get('Successful', []))} were taken")
+        raise Broken(f"of ten messages sent at once, {len(answer.get('Successful', []))} were accepted")
     sent = {entry["MessageBody"] for entry in entries}
     body = awaited(url, 10)["Body"]
     if body not in sent:

@@ -70,9 +70,9 @@ def exact_read(place: Place) -> str:
         if status(exc) != 412:
             raise
     else:
-        raise Broken("an object that was overwritten is read by the ETag that it had before")
+        raise Broken("an overwritten object can still be read by its earlier ETag")
     if s3.get_object(Bucket=bucket, Key=key, IfMatch=new)["Body"].read() != b"new":
-        raise Broken("the bytes of the version before are read after a new one was written")
+        raise Broken("after a write, a read still returns the bytes of the earlier version")
     return "an older version is refused, the newest is read at once"
 
 
@@ -89,7 +89,7 @@ def listing(place: Place) -> str:
         raise Broken(f"keys are not listed in the order of their UTF-8 bytes, but so: {', '.join(found)}")
     after = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=f"{prefix}a b.jpg").get("Contents", [])
     if [entry["Key"].removeprefix(prefix) for entry in after] != found[found.index("a b.jpg") + 1 :]:
-        raise Broken("a listing that is to start after a key starts elsewhere")
+        raise Broken("a listing with StartAfter starts at another key")
     return f"{len(found)} awkward keys in the order of their bytes, across pages"
 
 

@@ -1,1 +1,1 @@
-"""``python -m pipeline deadletters``: what could not be processed at all, seen, sent again, exported, purged."""
+"""``python -m pipeline deadletters``: shows, redrives, exports and purges messages that could not be processed."""

@@ -1,4 +1,4 @@
-"""``python -m pipeline deadletters …``: what the person sees."""
+"""``python -m pipeline deadletters …``: its output and its questions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import DeadLetterQueue
 from pipeline.operations.deadletters.redrive import Unsupported, move, send_each
 
-#: Exit status when dead letters are left that were not read: the command has done what it says, on the others.
+#: Exit status if some dead letters were not read; the command has handled all others.
 NOT_ALL = 3
 
 
 @dataclass(slots=True)
 class LetterGroup:
-    """Dead letters that died alike."""
+    """Dead letters with the same queue, task and kind of reason. ``example``: an object of the oldest one."""
 
     queue: str
     task: str
@@ -41,12 +41,14 @@ class LetterGroup:
 
 
 class LetterReader:
-    """Iterates over the dead letters of some queues, up to ``limit`` of each, with their queue. A context manager:
-    in the end all of them are released, whatever happens."""
+    """Iterates over the dead letters of some queues, up to ``limit`` of each, with their queue.
+
+    A context manager, which releases all of them at the end.
+    """
 
     def __init__(self, settings: Settings, names: Sequence[str], limit: int) -> None:
         self.count = 0
-        self.unseen: dict[str, int] = {}  # about how many are in a queue that were not read; by its full name
+        self.unseen: dict[str, int] = {}  # approximate number of unread letters, by the queue's full name
         self._limit = limit
         self._exits = ExitStack()
         self._queues = [self._exits.enter_context(DeadLetterQueue(settings, name)) for name in names]
@@ -66,7 +68,7 @@ class LetterReader:
 
 
 def report_unseen(unseen: Mapping[str, int]) -> int:
-    """Says of each queue (by its full name) how many letters were not read, about; returns the exit status."""
+    """Prints about how many letters of each queue (by its full name) were not read; returns the exit status."""
     for queue, count in unseen.items():
         if count:
             console.echo_err(
@@ -77,7 +79,7 @@ def report_unseen(unseen: Mapping[str, int]) -> int:
 
 
 def chosen(only: str | None) -> Callable[[DeadLetter], bool]:
-    """Whether a letter's reason has this in it, in any case of letters."""
+    """A filter of letters: those whose reason contains ``only``, ignoring case; None: all."""
     if only is None:
         return lambda _: True
     text = only.lower()
@@ -85,7 +87,7 @@ def chosen(only: str | None) -> Callable[[DeadLetter], bool]:
 
 
 def groups(letters: Iterator[DeadLetter]) -> list[LetterGroup]:
-    """The largest first."""
+    """Groups the letters; the largest group comes first."""
     found: dict[tuple[str, str, str], LetterGroup] = {}
     for letter in letters:
         key = (letter.queue, letter.task, letter.kind_of_reason)
@@ -141,7 +143,7 @@ def _followed(letters: LetterReader, bar: console.Bar) -> Iterator[tuple[DeadLet
 
 
 def show(ids: Sequence[str], names: Sequence[str], *, only: str | None, limit: int) -> int:
-    """Prints whole messages; returns 1 when none was found among all there are."""
+    """Prints whole messages; returns 1 if all letters were read and none was found."""
     wanted, found = chosen(only), 0
     with LetterReader(Settings.from_env(), names, limit) as letters:
         for _, letter in letters:
@@ -188,7 +190,7 @@ def _redrive(
 
 
 def export(names: Sequence[str], *, only: str | None, limit: int, to: Path | None) -> int:
-    """JSON lines, to standard output or a new file."""
+    """Writes JSON lines to standard output or a new file; returns the exit status."""
     wanted, count = chosen(only), 0
     with LetterReader(Settings.from_env(), names, limit) as letters, _lines(to) as write:
         for _, letter in letters:
@@ -200,7 +202,7 @@ def export(names: Sequence[str], *, only: str | None, limit: int, to: Path | Non
 
 
 def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None, yes: bool) -> int:
-    """Exports, asks, and deletes exactly what was exported."""
+    """Exports the letters, asks, and deletes exactly what was exported; returns the exit status."""
     wanted = chosen(only)
     path = Path(f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl") if to is None else to
     doomed: list[tuple[DeadLetterQueue, DeadLetter]] = []
@@ -226,7 +228,7 @@ def purge(names: Sequence[str], *, only: str | None, limit: int, to: Path | None
 
 @contextmanager
 def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Writes lines to standard output, or to a new file, which is safe on disk at the end."""
+    """A function that writes a line to standard output, or to a new file, which is synced to disk at the end."""
     if path is None:
         yield click.echo
         return

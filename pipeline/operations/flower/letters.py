@@ -17,9 +17,9 @@ from pipeline.operations.deadletters.letter import DeadLetter
 from pipeline.operations.deadletters.queue import DeadLetterQueue
 from pipeline.operations.deadletters.redrive import send_each
 
-#: Letters that a page reads of a queue: ten a request.
+#: Maximum number of letters that a page reads of a queue, ten a request.
 LIMIT = 1000
-#: Letters that the page of a queue shows.
+#: Maximum number of letters that the page of a queue shows.
 SHOWN = 100
 #: Reading hides letters from other readers, so that two pages at once would each see a part.
 READING = threading.Lock()
@@ -27,7 +27,7 @@ READING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """Those that were read of a queue, and about how many were not."""
+    """The letters that were read of a queue, and about how many were not."""
 
     found: Sequence[DeadLetter]
     unseen: int
@@ -43,8 +43,10 @@ def read(settings: Settings, name: str) -> Letters:
 
 
 def with_letters(settings: Settings) -> list[str]:
-    """The queues that have dead letters by SQS's count, which is up to a minute late: an empty one takes two seconds
-    to read. Raises ``PipelineError``."""
+    """The queues that have dead letters by SQS's count, which may be a minute old. Raises ``PipelineError``.
+
+    Only these are read, since reading an empty queue takes two seconds.
+    """
     return [name for name in QUEUES if queues.depth(own_queues.url_of(settings, name + DEAD_LETTERS))]
 
 
@@ -54,7 +56,7 @@ def redrive(settings: Settings, name: str, wanted: Callable[[DeadLetter], bool])
     with READING, DeadLetterQueue(settings, name) as dead:
         moved = send_each(dead, destination, wanted, LIMIT, None, lambda _: None)
     if not moved:
-        return "No such dead letter: it was sent back or deleted meanwhile, or somebody else reads it just now."
+        return "No such dead letter: it was sent back or deleted meanwhile, or somebody else is reading it."
     return f"{pluralize(moved, 'dead letter')} sent back to queue {name}."
 
 

@@ -1,4 +1,4 @@
-"""Flower's page of an object: what ``python -m pipeline explain`` knows of it, and buttons that process it again."""
+"""Flower's page of an object: the report of ``python -m pipeline explain``, and buttons that process it again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipeline.operations.flower import letters
 from pipeline.operations.flower.parts import PageHandler
 
 TEMPLATE = Path(__file__).with_name("object_page.html")
-#: States of an object that another run changes.
+#: The states in which processing the object again may help.
 AGAIN = ("missing", "stale", "failed")
-#: Tasks of the object that are listed, the latest first.
+#: Maximum number of the object's tasks that are listed, the latest first.
 TASKS = 20
 
 
@@ -81,7 +81,7 @@ class ObjectView(PageHandler):
         return letters.redrive_object(self.capp.settings, source_of(text, self.capp.settings))
 
     def _tasks(self, uri: str) -> Iterator[Any]:
-        """Tasks that Flower knows of the object, by what their arguments are shown as."""
+        """The object's tasks that Flower knows, found by the text of their arguments."""
         shown = uri.removeprefix("s3://")
         found = [task for task in self.application.events.state.tasks.values() if task.args == shown]
         found.sort(key=lambda task: -(task.received or task.timestamp or 0))

@@ -1,4 +1,4 @@
-"""What the pages have in common: who may press a button, how an action ends, and how links are made."""
+"""Common parts of the pages: who may press a button, how an action ends, and how links are made."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: Names of the routes.
 OBJECT, LETTERS = "object", "dead-letters"
-#: The cookie that carries what an action did to the page that follows it.
+#: The cookie that carries an action's result to the page that it redirects to.
 NOTICE = "notice"
-#: The template of that sentence, and of a page's own error.
+#: The template for that result, and for a page's own error.
 MESSAGES = Path(__file__).with_name("messages.html")
 
 Value = TypeVar("Value")
@@ -32,7 +32,7 @@ class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
     """A page with buttons. A form's POST does the work and redirects to the page, so that reloading repeats nothing."""
 
     def check_xsrf_cookie(self) -> None:
-        """Flower's, and never a request from another site: Flower does not look where no login is configured."""
+        """Flower's check, and refuses requests from other sites: Flower checks nothing if no login is configured."""
         site, origin = self.request.headers.get("Sec-Fetch-Site"), self.request.headers.get("Origin")
         if site is not None and site != "same-origin":
             raise HTTPError(403, "Cross-site request forbidden")
@@ -49,9 +49,9 @@ class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
             raise HTTPError(403, "Read only mode is enabled")
 
     def literal(self, name: str, found: dict[str, list[bytes]]) -> str:
-        """A text of the query or the form exactly as it was sent: tornado replaces control characters in keys.
+        """A text of the query or the form, exactly as sent: tornado would replace control characters in keys.
 
-        Empty where it is missing; an HTTP error where it is not UTF-8.
+        Empty if it is missing; raises ``HTTPError`` if it is not UTF-8.
         """
         values = found.get(name, [b""])
         try:
@@ -60,15 +60,15 @@ class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
             raise HTTPError(400, f"{name} is not UTF-8") from None
 
     def show(self, template: Path, **values: Any) -> None:
-        """Renders a page, with what all of them have: the sentence of the action before, and ``printable``."""
+        """Renders a page. Adds what all templates need: the result of the previous action, and ``printable``."""
         self.render(str(template), messages=str(MESSAGES), said=self.notice(), printable=printable, **values)
 
     async def in_thread(self, work: Callable[[], Value]) -> Value:
-        """What a blocking function returns. Flower's loop goes on meanwhile."""
+        """Runs a blocking function in a thread, so that Flower's event loop goes on; returns its result."""
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def act(self, work: Callable[[], str], then: str) -> None:
-        """Does what a button asks for, then goes to the page ``then``; that one shows the sentence of ``work``."""
+        """Runs a button's action, then redirects to the page ``then``, which shows the sentence from ``work``."""
         try:
             notice, failed = await self.in_thread(work), False
         except PipelineError as exc:
@@ -78,7 +78,7 @@ class PageHandler(BaseHandler):  # type: ignore[misc, unused-ignore]
         self.redirect(then, status=303)
 
     def notice(self) -> tuple[str, bool] | None:
-        """The sentence of the action before, once, and whether that failed."""
+        """The sentence of the previous action, shown once, and whether that action failed; else None."""
         said = self.get_secure_cookie(NOTICE)
         if said is None:
             return None

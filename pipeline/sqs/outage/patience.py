@@ -24,7 +24,7 @@ class Patience:
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Self:
-        """Reads a message's headers, or a task's request. Anybody may have sent them: what is no number is ignored."""
+        """Reads a message's headers, or a task's request. Anybody may have sent them, so it ignores invalid values."""
         return cls(
             retries=int(_number(headers.get("retries")) or 0),
             deferrals=int(_number(headers.get(DEFERRALS)) or 0),

@@ -19,7 +19,7 @@ MAX_TRIES = 7
 BACKOFF = Backoff(0.5, 8)
 #: Maximum seconds that the end of a process waits for unsent items.
 CLOSE_S = 5.0
-#: A thread ends after so many seconds without an item; the next item starts another. So no owner has to end it.
+#: Seconds without an item after which a thread ends; the next item starts another. So no owner has to end it.
 IDLE_S = 5.0
 
 Item = TypeVar("Item")

@@ -51,7 +51,7 @@ class MissingQueue(ConfigError, UndefinedQueueException):
 
 
 class Channel(SQS.Channel):
-    """For tasks, events and remote control. Transport options beside kombu's: ``visibility_timeout_s``,
+    """For tasks, events and remote control. Transport options in addition to kombu's: ``visibility_timeout_s``,
     ``prefetch_s``, ``reply_margin_s``, ``max_delay_s``, ``control_queue_ttl_s``, and ``stalled_after_s``, which must be
     above the longest time that the event loop may be busy (with the solo pool that is the longest task)."""
 

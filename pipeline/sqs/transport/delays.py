@@ -14,7 +14,7 @@ from typing import Any
 MAX_DELAY_S = 900
 #: Default of the transport option: maximum seconds until a message's ETA.
 DEFAULT_MAX_DELAY_S = 7 * 86400
-#: A message with at most so many seconds left counts as due: SQS counts whole seconds, and clocks differ.
+#: A message that is due within this many seconds counts as due: SQS counts whole seconds, and clocks differ.
 DUE_WITHIN_S = 1.0
 
 

@@ -49,7 +49,7 @@ class PublishEntry:
 
 
 class PublishError(TransientError):
-    """Some tasks of a batch are not in the queue: ``unsent`` names them. All others are."""
+    """Some tasks were not published: ``unsent`` names them. All others of the batch are in the queue."""
 
     def __init__(self, failures: Sequence[BatchFailure[PublishEntry]]) -> None:
         self._failures = tuple(failures)
@@ -73,7 +73,7 @@ class PublishError(TransientError):
 
 
 class BatchEnded(PlainError):
-    """A publish after the end of the ``with batched(app)`` in which its asyncio task or context began."""
+    """Something was published after its ``with batched(app)`` had ended, such as by an asyncio task begun inside."""
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ class Settlement:
         was_begun: bool = False,
         headers: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Replaces it by a copy that is delivered after ``delay_s`` seconds and has used up no receives."""
+        """Replaces it with a copy that is delivered after ``delay_s`` seconds and has used up no receives."""
         return self._settle(message, self.moves, Move(message, "", delay_s, was_begun, headers or {}))
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ STOCK_REQUEST = "celery.worker.request:Request"
 BUILTIN = "celery."
 #: Seconds before reconnecting; after the first loss, 0.
 BACKOFF = Backoff(1, 15)
-#: After so many seconds without a loss, the next loss counts as the first.
+#: Seconds without a loss after which the next loss counts as the first.
 STABLE_S = 60.0
 
 logger = logging.getLogger(__name__)
