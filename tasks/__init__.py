@@ -1,6 +1,6 @@
 """The Celery tasks, ``from tasks import resize, thumbnail``, and the building blocks of your own tasks.
 
-Each is loaded on first use, so that ``tasks.images`` can be imported without Celery.
+Each name is loaded on first use, so that ``tasks.images`` can be imported without Celery.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How every task about one object ends.
 
 Deleting a message needs a proof (``pipeline.sqs.settled``): the task returned an outcome, its failure record is in
-place, or its retry is published. Nothing here catches errors of the ending itself: any such error leaves the message,
-and SQS delivers it again.
+place, or its retry is published. Nothing here catches errors that occur while a task ends: they leave the message, and
+SQS delivers it again.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 #: SQS's limit for DelaySeconds.
 MAX_DELAY_S = 900
-#: The longest that a message waits for a service to recover, from its first failure: two and a half days. The stack's
-#: queues keep a message for seven, and each try is a new message.
+#: Maximum seconds that a message waits for a service to recover, from its first failure: two and a half days. The
+#: stack's queues keep a message for seven, and each try is a new message.
 MAX_WAIT_S = 2.5 * 86400
-#: The errors that mean that there is nothing left to make, and their outcomes.
+#: The errors which mean that there is nothing to make, and their outcomes.
 _NO_WORK: dict[type[PipelineError], Outcome] = {
     ObjectGone: Outcome.GONE,
     ObjectChanged: Outcome.SUPERSEDED,
@@ -63,7 +63,7 @@ def now() -> float:
 class Failure:
     """What an exception means for the object, and whether another try may help."""
 
-    error: Exception  # that its record tells of
+    error: Exception  # the error for the failure record
     try_again: bool
     retryable: bool  # by a person, later
 
@@ -74,7 +74,7 @@ class Failure:
                 return cls(exc, try_again=False, retryable=False)
             case TransientError():
                 return cls(exc, try_again=True, retryable=True)
-            case MemoryError():  # Celery would take it for the worker's own, and stop it
+            case MemoryError():  # Celery would think that the worker ran out of memory, and stop it
                 return cls(TransientError(f"{source.uri}: out of memory"), try_again=True, retryable=True)
             case SoftTimeLimitExceeded():
                 error = TransientError(f"{source.uri} took longer than SOFT_TIME_LIMIT_S={soft_time_limit_s}")
@@ -87,8 +87,8 @@ class ObjectTask(Task):
     """A task about one object. Its body calls ``run_with_policy`` with its work."""
 
     output: Output | None = None  # its output, if that is known without running it
-    logs_its_end = True  # at INFO, so Celery's line is for DEBUG
-    throws = (PipelineError,)  # ``run_with_policy`` logs them; Celery need not print their tracebacks
+    logs_its_end = True  # at INFO, so Celery's own line is logged at DEBUG
+    throws = (PipelineError,)  # ``run_with_policy`` logs these errors; Celery must not print their tracebacks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises ``TypeError`` for a result without an outcome: it does not prove that the work is done."""
@@ -97,17 +97,17 @@ class ObjectTask(Task):
         result = self.run(*args, **kwargs)
         if not isinstance(result, dict) or result.get("outcome") not in _OUTCOMES:
             raise TypeError(f"{self.name} returned {type(result).__name__} without an outcome: return derive's result")
-        # A worker shows the result in logs and events: there it has a short repr.
+        # A worker's logs and events contain the result's repr, so it is a short one.
         return result if self.request.is_eager else TaskResult(result)
 
     @property
     def is_repeated(self) -> bool:
-        """Whether an earlier try of this message, or of the one that it retries, may have done part of the work."""
+        """Whether an earlier delivery of this message, or the message it retries, may have done part of the work."""
         delivery = self.request.delivery_info or {}
         return self.request.retries > 0 or bool(delivery.get("redelivered"))
 
     def parse(self, argument: Any, *, check_existing: bool = False) -> Job:
-        """The job that the task's argument asks for; a malformed argument goes to the dead-letter queue."""
+        """The job from the task's argument; a malformed argument sends the message to the dead-letter queue."""
         try:
             return Job.parse(self, argument, check_existing=check_existing)
         except MessageError as exc:
@@ -118,15 +118,15 @@ class ObjectTask(Task):
     ) -> dict[str, Any]:
         """Does the work, ends it by this policy, and returns the task's result.
 
-        - Object gone or overwritten: a result that says so, and the chain ends.
-        - Transient error: another try later, with back-off and jitter; after the last one, a failure record.
+        - Object gone or overwritten: returns a result with that outcome, and the chain ends.
+        - Transient error: a retry, with back-off and jitter; after the last one, a failure record.
         - A service that may be down for everybody: the same, but an outage uses up no tries, for up to ``MAX_WAIT_S``.
-          The worker sees all endings, and tells whether there is an outage.
-        - A service that keeps the record from being written too: the message waits as long for it, and then goes to the
+          The worker, which sees how all tasks end, decides whether there is an outage.
+        - If the service also prevents writing the record: the message waits just as long, and then goes to the
           dead-letter queue.
-        - Permanent or unexpected error: a failure record at once. Tasks without records send permanent errors to the
-          dead-letter queue.
-        - Any error of the ending itself: the message stays in SQS.
+        - Permanent or unexpected error: a failure record at once. Tasks without records send messages with permanent
+          errors to the dead-letter queue.
+        - Any error while the task ends: the message stays in SQS.
         """
         try:
             check_bucket(self.app.settings, source)
@@ -138,7 +138,7 @@ class ObjectTask(Task):
             return self._end(source, exc, record=record)
 
     def _end(self, source: Source, exc: Exception, *, record: bool) -> dict[str, Any]:
-        """Carries out the ending; raises while the work is not done."""
+        """Ends the task after an error: returns its result, or raises if the work must be tried again."""
         if type(exc) in _NO_WORK:
             return self._nothing_to_make(source, exc)
         if isinstance(exc, MessageError):
@@ -156,7 +156,7 @@ class ObjectTask(Task):
             raise Reject(str(failure.error), requeue=False) from exc
         try:
             written = failures.record(self, source, failure.error, retryable=failure.retryable)
-        except (ObjectGone, ObjectChanged) as changed:  # nobody needs a record of an old version
+        except (ObjectGone, ObjectChanged) as changed:  # an old version needs no record
             return self._nothing_to_make(source, changed)
         except ServiceUnavailable as unwritten:
             text = f"{failure.error} Its failure record could not be written: {unwritten}"
@@ -183,11 +183,11 @@ class ObjectTask(Task):
         return {"outcome": outcome.value, "source": source.to_json()}
 
     def _try_again(self, error: Exception) -> NoReturn:
-        """Publishes the retry; the exception that Celery then raises proves it."""
+        """Publishes the retry. The exception that Celery then raises proves that it is published."""
         raise self.retry(exc=error, countdown=self._backoff_s(), max_retries=self.app.settings.max_retries)
 
     def _wait_for_service(self, error: Exception, source: Source) -> NoReturn:
-        """Delays the message in SQS. That uses up no receives, and a try only if other tasks succeed meanwhile."""
+        """Delays the message in SQS. That uses up no receive, and a try only if other tasks succeed meanwhile."""
         raise Unavailable(str(error), self._backoff_s(), subject=source.uri) from error
 
     @property

@@ -1,4 +1,4 @@
-"""Compares what is stored of an object with the object as it is now, and removes what should not be there."""
+"""Compares an object's stored outputs with its current version, and removes what should not be stored."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class Reconciled:
     """What ``reconcile`` found and left."""
 
     current: Found | None  # the source
-    is_complete: bool  # all outputs of its route are there, of the current version
-    has_failed: bool  # a failure record of the current version is there
+    is_complete: bool  # all outputs of its route are stored, made from the current version
+    has_failed: bool  # a failure record of the current version is stored
     removed: tuple[str, ...]
 
     @property
     def needs_work(self) -> bool:
-        """Whether nothing is stored of the current version, so that it must be processed, perhaps again."""
+        """Whether nothing is stored of the current version, so that it must be processed, maybe again."""
         return self.current is not None and not (self.is_complete or self.has_failed)
 
 
 def reconcile(source: Source, routes: Routes, *, thorough: bool = False) -> Reconciled:
-    """Removes what the output bucket should not hold of an object.
+    """Removes outputs of an object that should not be in the output bucket. Raises ``TransientError``.
 
-    ``thorough``: also under names from other settings or routes, and also where the object is gone and
-    DELETE_RENDITIONS is off. Raises ``TransientError``.
+    ``thorough``: also those with names from other settings or routes, and those of a deleted object even if
+    DELETE_RENDITIONS is off.
     """
     settings = routes.settings
     bucket = settings.required("output_bucket")
@@ -89,32 +89,32 @@ def classify(
     *,
     remove_orphans: bool,
 ) -> tuple[list[str], bool, bool]:
-    """Which of the held outputs are wrong, whether those of one possible route are complete, and whether the current
-    version has failed. ``record``: the name of a failure record."""
+    """Returns the names to remove, whether the outputs of a possible route are complete, and whether the current
+    version has failed. ``held``: the stored outputs, by name. ``record``: the name of the failure record."""
     records = [name for name in held if name == record]
     if current is None:
         return (list(held) if remove_orphans else records), False, False
     right = {name for name, made in held.items() if name not in records and made.etag == current.etag}
     complete = frozenset().union(*(route.complete(key, right) for route in possible))
     if complete:
-        # Also renditions of earlier versions with other names, and the record of a failure that was repaired since.
+        # The rest: renditions of earlier versions with other names, and the record of a failure that has been repaired.
         return [name for name in held if name not in complete], True, False
-    # A failure of an unknown version counts as the current one's, until that one is done.
+    # A failure of an unknown version counts as the current version's, until that version is done.
     failed = [name for name in records if held[name].etag in (None, current.etag)]
     if failed:
         return [name for name in held if name not in right and name not in failed], False, True
-    # Outputs of an earlier version stay until those of the current one replace them.
+    # Outputs of an earlier version stay until those of the current version replace them.
     return records, False, False
 
 
 def reconcile_now(
     app: PipelineApp, source: Source, *, again: bool = False, always: bool = False, thorough: bool = False
 ) -> Reconciled:
-    """Reconciles what is stored with the object as it is now, and enqueues what follows.
+    """Reconciles the stored outputs with the object's current version, and enqueues what follows.
 
-    ``again``: take a second look later, even if this one removed nothing. ``always``: enqueue the object if nothing is
-    stored of its current version, even if an event of that version must be on its way. ``thorough``: see ``reconcile``.
-    Raises ``TransientError``.
+    ``again``: enqueue a second look even if nothing was removed. ``always``: enqueue the object if nothing is stored of
+    its current version, even if an event of that version must be on its way. ``thorough``: see ``reconcile``. Raises
+    ``TransientError``.
     """
     state = reconcile(source, app.routes, thorough=thorough)
     if state.current is not None and state.needs_work and (always or state.removed):
@@ -137,7 +137,7 @@ def look_later(app: PipelineApp, source: Source) -> None:
 
 
 def remove_outdated(job: Job, source: Source, stored: StoredName) -> None:
-    """Removes, at the end of a chain, what an earlier version or failure may have left beside the new outputs."""
+    """At the end of a chain, removes what an earlier version or failure may have left besides the new outputs."""
     bucket = job.app.settings.required("output_bucket")
     mine = {stored.name, *(each.key for each in job.stored)}
     others = []

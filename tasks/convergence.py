@@ -1,15 +1,15 @@
 """Makes the output bucket converge to the newest version of each object, in any order of work.
 
-The common case costs nothing extra: a first write succeeds at once, on the condition that nothing is stored there.
-Other cases are rare, and cost requests:
+The common case costs nothing extra: the first write succeeds, on the condition that no object has its name. Other cases
+are rare, and cost requests:
 
-- A write that finds an object there looks at it, decides again, and then checks the source again.
-- A write that lands too long after the source was last seen checks it again, too.
-- Whenever something was removed, failed, or proved outdated, a second look follows after ``FOLLOW_UP_S``. It sees every
-  write that landed in time, and what was removed or replaced wrongly because the source changed meanwhile, or by a try
-  that was lost.
+- A write that finds a stored object reads its metadata, decides again, and then checks the source again.
+- A write that is stored too long after the last check of the source checks it again, too.
+- Whenever something was removed, failed, or was outdated, a second look follows after ``FOLLOW_UP_S``. It sees every
+  write that was stored in time. It also repairs what was removed or replaced by mistake, because the source changed
+  meanwhile, or by a try that was lost.
 
-``tasks.cleanup.reconcile`` is such a look: it compares what is stored with the object as it is now.
+``tasks.cleanup.reconcile`` is that second look: it compares the stored outputs with the object's current version.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pipeline.s3 import storage
 from pipeline.s3.shortcut import Shortcut
 from tasks.outcome import Outcome
 
-#: A write that lands within this many seconds of a look at the source needs no check.
+#: A write that is stored within this many seconds after a check of the source needs no other check.
 LANDS_WITHIN_S = 60.0
 #: Seconds from a removal or a failure record to the second look; above LANDS_WITHIN_S, with room for clock differences.
 FOLLOW_UP_S = 90
-#: How many times a write decides again while others write at the same time, before it is tried again later.
+#: How often a write decides again because of concurrent writes, before the task is retried later.
 MAX_TURNS = 8
 
 
@@ -42,7 +42,7 @@ def clock() -> float:
 
 @dataclass(slots=True)
 class FreshnessCheck:
-    """When the source was last seen to be the version in work (``clock()``)."""
+    """When the source was last seen to be the version that is processed (in the time of ``clock()``)."""
 
     is_current: Callable[[], bool]  # looks again
     seen_at: float = field(default_factory=clock)
@@ -94,8 +94,8 @@ def write_newest(
         except storage.Conflict:
             pass
         else:
-            # The replaced object had the ETag that was looked at, but may be another one: an ETag identifies bytes, and
-            # a newer version may have the same bytes as an older one.
+            # The replaced object had the expected ETag, but may be another version's: an ETag identifies bytes, and a
+            # newer version may have the same bytes as an older one.
             if (replaces is not None or freshness.is_too_old) and not freshness.look_again():
                 raise ObjectChanged(f"{source.uri} was overwritten while it was being processed")
             return Outcome.DONE, etag
@@ -116,7 +116,7 @@ def write_newest(
 
 
 def resolve_current(source: Source) -> Source:
-    """The object's newest version, if ``source`` names that.
+    """The object's newest version, if that is the version in ``source``.
 
     Raises ``ObjectGone``, ``ObjectChanged`` and ``TransientError``.
     """

@@ -1,7 +1,7 @@
 """Failure records: ``failed/<key>.json`` in the output bucket, one per object that could not be processed.
 
-docs/failure-record.schema.json is their schema. A record's metadata names the version that failed, and the reason in
-one word, so that nobody has to download records to count them.
+docs/failure-record.schema.json is their schema. A record's metadata contains the version that failed and the reason, in
+one word, so that counting records by reason needs no downloads.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Written:
 
 
 def record(task: Task, source: Source, exc: BaseException, *, retryable: bool) -> Written:
-    """Writes what went wrong with one object, and what to do about it.
+    """Writes a failure record: what went wrong with an object, and what to do about it.
 
-    Raises ``ObjectGone`` or ``ObjectChanged`` if the version is not the newest any more: nobody needs its record.
-    Raises ``TransientError`` if it could not be written: then the message must not be acknowledged. Raises ``Reject``
-    if another bucket's object has a record of that name, which will not change.
+    Raises ``ObjectGone`` or ``ObjectChanged`` if the version is no longer the newest, and needs no record. Raises
+    ``TransientError`` if the record could not be written: then the message must not be acknowledged. Raises ``Reject``
+    if another bucket's object has a record of that name, since a retry would not help.
     """
-    with suppress(TransientError):  # an unreachable store may be the failure
+    with suppress(TransientError):  # the store may be unreachable, and that may be the failure
         source = resolve_current(source)
     reason, advice = _explained(task.name, exc, retryable)
     body = {

@@ -1,6 +1,7 @@
-"""Keeps what a task has just stored in memory, so that the chain's next task in this process need not read it.
+"""Keeps a task's stored output in memory, so that the chain's next task in this process need not read it.
 
-It holds what a read would return: the same bytes, ETag and metadata. A next task elsewhere reads the stored object.
+It keeps what a read would return: the same bytes, ETag and metadata. In another process, the next task reads the stored
+object.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Handover:
     bucket: str
     stored: Stored
-    seen_at: float  # when the object was last seen to be the version that this was made from (``convergence.clock()``)
+    seen_at: float  # when the version that this was made from was last seen to be current (``convergence.clock()``)
 
     def is_of(self, wanted: Source) -> bool:
         found = self.stored.found

@@ -1,4 +1,4 @@
-"""The first stage: parses a task's message, once. No later stage sees raw arguments."""
+"""The first stage of a task: parses its argument, once. Later stages get only the parsed ``Job``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.base import ObjectTask
 
 
-#: In a task's result: the outputs that the chain has stored so far, for the tasks that follow.
+#: The key of a task's result with the outputs that the chain has stored so far, for the following tasks.
 STORED = "stored"
 
 
@@ -33,26 +33,26 @@ class Job:
     task_name: str
     source: Source  # the object, and its version if known
     stored: tuple[Source, ...]  # the outputs of the chain's earlier tasks, in their order
-    check_existing: bool  # check what is stored before working: this may not be the first try
-    is_repeated: bool  # an earlier try of this very message may have written
-    is_last: bool  # the chain's
+    check_existing: bool  # check what is stored before working, since this may not be the first try
+    is_repeated: bool  # an earlier try of this same message may have written
+    is_last: bool  # whether this is the chain's last task
     handover: Handover | None  # the previous task's output, if that ran in this process
     began_at: float  # ``time.monotonic()``
     leave: Callable[..., None]  # passes the new output to the next task: see ``tasks.handover``
 
     @property
     def end_level(self) -> int:
-        """At which a task logs that its output is stored: INFO for the last of the chain, which tells of all."""
+        """The level at which the task logs that its output is stored: INFO only for the last task of a chain."""
         return logging.INFO if self.is_last else logging.DEBUG
 
     def ended(self, outcome: Outcome) -> dict[str, Any]:
-        """The searchable fields of that line."""
+        """The searchable fields of that log line."""
         runtime_s = round(monotonic() - self.began_at, 3)
         return {"action": outcome.value, "key": self.source.key, "task": self.task_name, "runtime_s": runtime_s}
 
     @classmethod
     def parse(cls, task: ObjectTask, argument: Any, *, check_existing: bool = False) -> Self:
-        """``argument``: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the task before in the chain.
+        """``argument``: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the chain's previous task.
 
         Raises ``MessageError``.
         """

@@ -1,6 +1,6 @@
 """Makes one output of an object: decide, read, make, write. Every task of a route does this.
 
-``produce`` follows a ``Plan``; ``tasks.own`` makes plans of functions.
+``produce`` follows a ``Plan``; ``tasks.own`` makes plans from functions.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The bytes or file that were read, and the object and version that they are of."""
+    """The bytes or the file that were read, with their object and version."""
 
     data: bytes  # empty if it was read into a file
-    found: Found  # the store's metadata of it
+    found: Found  # the metadata in the store
     metadata: Mapping[str, str]
     source: Source  # the object itself, even if a rendition of it was read
     provenance: Provenance
     freshness: FreshnessCheck
-    is_upload: bool  # rather than an earlier task's output
-    path: Path | None = None  # the file that it was read into
+    is_upload: bool  # False: an earlier task's output was read
+    path: Path | None = None  # the file that it was read into, if any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Plan:
     output: Output
     make: Callable[[Original], Artifact]  # may raise any error: see ``ObjectTask.run_with_policy``
     previous: Source | None = None  # an earlier task's output, to be read instead of the object
-    suffixes: tuple[str, ...] | None = None  # the only possible names, if the plan knows more than the output tells
-    on_disk: bool = False  # whether to read into a file, in a folder that lasts as long as the work
-    is_enough: Callable[[Original], bool] = _always_enough  # whether ``previous`` will do; else the object is read
+    suffixes: tuple[str, ...] | None = None  # the only possible suffixes, if the plan knows more than the output
+    on_disk: bool = False  # whether to read into a file, in a folder that is removed after the work
+    is_enough: Callable[[Original], bool] = _always_enough  # whether ``previous`` is good enough; else reads the object
 
     def names(self, key: str) -> tuple[StoredName, ...]:
         """The possible names of the output, the likeliest first."""
@@ -102,7 +102,7 @@ class Result:
 def produce(
     task: ObjectTask, argument: Any, plan: Callable[[Job], Plan], *, check_existing: bool = False
 ) -> dict[str, Any]:
-    """Takes a task from its argument to its result. Calls ``plan`` once, for the object at hand."""
+    """Does a task's work, from its argument to its result. Calls ``plan`` once, with the job."""
     job = task.parse(argument, check_existing=check_existing)
     return task.run_with_policy(job.source, lambda: _work(job, plan(job)))
 
@@ -129,13 +129,13 @@ def _stored_name(plan: Plan, result: Result) -> StoredName:
 def existing_result(job: Job, plan: Plan) -> Result | None:
     """The result if the output is stored already; None if it must be made.
 
-    A fresh upload's output is not looked for. Raises ``OwnOutput``, and what ``resolve_current`` raises.
+    Does not look for the output of a new upload. Raises ``OwnOutput``, and what ``resolve_current`` raises.
     """
     if job.app.routes.is_output(job.source.bucket, job.source.key):
         raise OwnOutput(f"{job.source.uri} was written by the pipeline")
     if not job.check_existing:
         return None
-    # Also because an earlier try may have written late, and ended before it could check.
+    # This check is needed also because an earlier try may have written late, and ended before it could check.
     source = resolve_current(job.source) if plan.previous is None else job.source
     bucket = job.app.settings.required("output_bucket")
     for name in plan.names(source.key):
@@ -157,7 +157,7 @@ def read(job: Job, plan: Plan, folder: Path | None = None) -> Original:
     Raises what ``storage.read`` raises, and ``ImageTooLarge``.
     """
     wanted = job.source if plan.previous is None else plan.previous
-    # The time before the read: a write is judged by how long ago the object was seen.
+    # Starts before the read: whether a write needs another check depends on when the object was last seen.
     freshness = FreshnessCheck(lambda: _is_current(wanted, stored.found.etag))
     path = None if folder is None else folder / f"object{_local_ending(job.source.key)}"
     check_bytes = partial(_check_bytes, job.app.settings, path is not None)
@@ -248,5 +248,5 @@ def _duplicate(bucket: str, source: Source, there: Found) -> Result:
 def _described(
     bucket: str, key: str, etag: str, facts: Mapping[str, Any], data_bytes: int, content_type: str
 ) -> dict[str, Any]:
-    """A stored output, as a task's result contains it and the chain's next task reads it."""
+    """A stored output in the form that a task's result contains, and that the chain's next task reads."""
     return {"bucket": bucket, "key": key, "etag": etag, **facts, "bytes": data_bytes, "content_type": content_type}

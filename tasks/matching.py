@@ -1,4 +1,4 @@
-"""Finds the route of an object in a worker, where a rule for the content may fail as it may in the bridge."""
+"""Finds the route of an object in a worker. As in the bridge, a rule for the content may fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def match(routes: Routes, source: Source) -> Route | None:
 
 
 def may_leave(routes: Routes, source: Source) -> Sequence[Route]:
-    """The routes that may have left outputs of the object: its own, or all if that one can't be found."""
+    """The routes that may have stored outputs of the object: its own, or all if that can't be found."""
     try:
         match(routes, source)
     except PipelineError:

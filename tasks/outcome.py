@@ -1,4 +1,4 @@
-"""The closed set of outcomes of a task about an object; its result names one."""
+"""The outcomes of a task about an object; each result names one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """The chain goes on after the first two; after the others nothing is left to make."""
+    """The chain goes on after the first two; after the others there is nothing left to do."""
 
     DONE = "done"  # stored
     DUPLICATE = "duplicate"  # already stored

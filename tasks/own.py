@@ -1,4 +1,4 @@
-"""Makes a task, an output and a route of a user's function."""
+"""Makes a task, an output and a route from a user's function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Gives = TypeVar("Gives")
 
 
 class Maker(Generic[Given, Gives]):
-    """A function, and what ``makes`` has made of it. A call calls the function.
+    """A function with the task, output and route that ``makes`` has made from it. Calling it calls the function.
 
     ``route`` is what ROUTES lists; ``task`` and ``output`` are for routes of several tasks.
     """
@@ -48,11 +48,11 @@ def makes(
     recipe: str = "1",
     name: str | None = None,
 ) -> Callable[[Callable[[bytes], bytes]], Maker[[bytes], bytes]]:
-    """Makes a task, an output and a route of a function that turns an object's bytes into an output.
+    """Makes a task, an output and a route from a function that turns an object's bytes into an output's bytes.
 
     ``match_suffixes``, ``prefix`` and ``content`` select the objects, as in ``Route``. The others describe the output,
-    as in ``Output``. ``name`` is the task's and the route's name; by default the function's, for the task with its
-    module. ``derive`` says what the function may raise.
+    as in ``Output``. ``name``: of the task and the route; by default the function's name, for the task with its module.
+    See ``derive`` for what the function may raise.
     """
     output = Output(
         folder=folder,
@@ -132,13 +132,13 @@ def derive(
     *,
     careful: bool = False,
 ) -> dict[str, Any]:
-    """Reads an object, gives its bytes to ``make``, and stores the result as ``output`` of the object.
+    """Reads an object, passes its bytes to ``make``, and stores the result as ``output`` of the object.
 
-    Everything around ``make`` is as for images: a duplicate or outdated message is harmless, the task tries a failing
-    service again, and a ``PermanentError`` from ``make`` becomes a failure record with its advice, like any other
-    exception. An object of more than MAX_BYTES is refused unread.
+    Everything around ``make`` is as for images: a duplicate or outdated message is harmless, and the task is retried if
+    a service fails. A ``PermanentError`` from ``make`` becomes a failure record with its advice; any other exception
+    becomes one, too. An object of more than MAX_BYTES bytes is refused unread.
 
-    ``source`` is the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the previous
+    ``source``: the task's own argument: ``s3://bucket/key``, the JSON of a ``Source``, or the result of the previous
     task in a chain. Returns the task's result. (``careful`` is for tasks that were written for version 0.1.)
     """
 
@@ -154,8 +154,8 @@ def derive_file(
 ) -> dict[str, Any]:
     """Like ``derive``, for objects too large for memory: ``make`` reads the object from one file and writes another.
 
-    Both are in an empty folder, which is removed afterwards with all its contents. Each may have MAX_FILE_BYTES; if the
-    disk is full, the task tries again later.
+    Both are in an empty folder, which is removed afterwards with all its contents. Each file may have MAX_FILE_BYTES
+    bytes. If the disk is full, the task is retried later.
     """
 
     def made(original: Original) -> Artifact:

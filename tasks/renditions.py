@@ -1,6 +1,6 @@
 """The image tasks: ``resize`` makes a rendition, ``thumbnail`` a smaller one from that, and ``rendition`` any other.
 
-``reconcile`` makes the stored outputs of an object agree with the object as it is now.
+``reconcile`` makes the stored outputs of an object agree with its current version.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def rendition(self: ObjectTask, source: str | dict[str, Any], name: str) -> dict
 def reconcile(
     self: ObjectTask, source: str | dict[str, Any], second_look: bool = False, thorough: bool = False
 ) -> dict[str, Any]:
-    """Makes the stored outputs of one object agree with the object as it is now.
+    """Makes the stored outputs of one object agree with its current version.
 
     Removes the renditions and the failure record of a deleted object (unless DELETE_RENDITIONS is off), and everything
-    else that is not of its current version; enqueues the object if nothing is stored of that. Takes a second look
-    later, unless this is the ``second_look`` and it found nothing to remove.
+    else that was not made from the current version. Enqueues the object if nothing is stored of that version. Takes a
+    second look later, unless this is the ``second_look`` and it found nothing to remove.
     ``thorough``: also removes what DELETE_RENDITIONS would keep, and what earlier settings have left.
     """
     wanted = self.parse(source).source
@@ -89,8 +89,8 @@ def reconcile(
 def make_rendition(
     task: ObjectTask, source: str | dict[str, Any], name: str, *, check_existing: bool = False
 ) -> dict[str, Any]:
-    """Makes the rendition of that name. If RENDITIONS has none, the message comes from other settings than this
-    worker's, and the task enqueues the object for the declared ones."""
+    """Makes the rendition of that name. If RENDITIONS has none, the message was published with other settings than this
+    worker's, and the task enqueues the object again for the declared renditions."""
     wanted = named(task.app.settings, name)
     if wanted is None:
         return _enqueue_anew(task, source, name)
@@ -152,7 +152,7 @@ def _plan(job: Job, wanted: Declared) -> Plan:
 def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | None]:
     """The parent that the chain has stored, and the suffix of its name.
 
-    Raises ``MessageError`` if the stored output is no rendition of the object.
+    Raises ``MessageError`` if the stored output is not a rendition of the object.
     """
     made = [(each, placed(job.app.settings, each)) for each in declared(job.app.settings)]
     for stored in job.stored:
@@ -161,7 +161,7 @@ def _previous(job: Job, parent: Declared | None) -> tuple[Source | None, str | N
                 names = output.names(job.source.key, ever=True)
                 name = next((name for name in names if name.name == stored.key), None)
                 if name is None:
-                    raise MessageError(f"{stored.uri} is no rendition of {job.source.uri}")
+                    raise MessageError(f"{stored.uri} is not a rendition of {job.source.uri}")
                 if each == parent:
                     return stored, name.suffix
     return None, None

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def find_route(self: ObjectTask, source: str | dict[str, Any]) -> dict[str, Any]:
     """Finds the route of one object and enqueues the object there.
 
-    The bridge does that, unless a rule for the content raises again and again. This task has more time for one object,
-    and ends as all tasks do, at the latest with a failure record.
+    Usually the bridge does this. If a rule for the content fails there repeatedly, this task has more time for the
+    object, and ends as all tasks do, in the end with a failure record.
     """
     wanted = self.parse(source).source
 

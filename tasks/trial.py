@@ -21,11 +21,11 @@ TRIED = frozenset({RENDITION, *(step.task for step in TASKS.values())})
 @dataclass(frozen=True, slots=True)
 class Trial:
     rendition: Rendition
-    setting: str  # the value of RENDITIONS that makes it so, and leaves the other renditions as they are
+    setting: str  # the value of RENDITIONS that makes this rendition so, and leaves the others unchanged
 
 
 def present(settings: Settings) -> list[dict[str, str]]:
-    """What is declared: of each rendition its name, box, fit, format and quality, as text; empty for the default."""
+    """The declared renditions: the name, box, fit, format and quality of each, as text; empty for a default."""
     return [
         {
             "name": each.name,
@@ -39,10 +39,10 @@ def present(settings: Settings) -> list[dict[str, str]]:
 
 
 def attempt(data: bytes, settings: Settings, asked: Mapping[str, str]) -> Trial:
-    """Renders an original by the changed settings of one rendition. ``asked``: the fields of ``present``.
+    """Renders an original with changed settings of one rendition. ``asked``: the fields of ``present``.
 
-    Decodes in a process of its own, within the limits of the settings. Raises ``ConfigError`` for settings that can't
-    be, and what ``tasks.images.apart.render`` raises.
+    Decodes in a process of its own, within the limits of the settings. Raises ``ConfigError`` for invalid settings, and
+    what ``tasks.images.apart.render`` raises.
     """
     options = [asked["fit"] if asked["fit"] == "cover" else "", asked["format"]]
     options.append(f"q{asked['quality']}" if asked["quality"] else "")
@@ -52,7 +52,7 @@ def attempt(data: bytes, settings: Settings, asked: Mapping[str, str]) -> Trial:
 
 
 def _render(data: bytes, settings: Settings, name: str, limits: Limits) -> Rendition:
-    """As a chain does: from the rendition that it is made from, unless that lost too much of a very long picture."""
+    """Renders as a chain does: from the parent rendition, unless that lost too much of a very long picture."""
     made = named(settings, name)
     if made is None:
         raise KeyError(name)

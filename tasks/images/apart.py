@@ -1,7 +1,7 @@
-"""``render`` in a child process, which goes on to the next image; a new child replaces one that was ended.
+"""Runs ``render`` in a child process, which is used for many images; a new child replaces one that has ended.
 
-A file that would use up a worker's memory, or block it for minutes, ends the child instead: the error is permanent at
-the first try, and nothing else in the worker is affected. docs/images.md has the costs.
+A file that would use up a worker's memory, or block it for minutes, ends the child instead. The first try then gives a
+permanent error, and nothing else in the worker is affected. docs/images.md has the costs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipeline.core.errors import DamagedImage, PermanentError, TooCostly, Transi
 from tasks.images.limits import Limits
 from tasks.images.render import Recipe, Rendition
 
-#: After so many images a new child replaces the old one, and frees the memory that libraries have leaked.
+#: Number of images after which a new child replaces the old one, which frees memory that libraries have leaked.
 _IMAGES_EACH = 1000
-#: The shared file keeps this much between images, so that the kernel need not allocate its pages for each photo.
+#: Bytes that the shared file keeps between images, so that the kernel need not allocate its pages for each photo.
 _KEPT_BYTES = 16_000_000
 #: The size of ``tasks.images.child.ANSWER``; only the child imports that module.
 _HEAD_BYTES = 8
@@ -63,7 +63,7 @@ class _Child:
             with tempfile.TemporaryFile() as file:
                 self._shared = os.dup(file.fileno())
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        # The process that decodes strangers' uploads gets no credentials.
+        # The process that decodes untrusted uploads gets no credentials.
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ECS_"))}
         try:
             self._process = subprocess.Popen(
@@ -90,7 +90,7 @@ class _Child:
             said, picture = self._ask(data, recipe, limits)
         except _Ended:
             raise self._why_it_ended(limits) from None
-        except BaseException:  # mostly the soft time limit: nobody waits for the answer any more
+        except BaseException:  # usually the soft time limit: the answer is no longer wanted
             self.close()
             raise
         if "rendition" in said:

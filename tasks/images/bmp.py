@@ -1,6 +1,6 @@
-"""Reads Windows bitmaps: Pillow reads only some kinds, and mistakes some of the others for those.
+"""Reads Windows bitmaps: Pillow reads only some kinds, and misreads others as those.
 
-Where the format defines nothing, this reader does what Chromium does, since people look at such files in browsers.
+If the format leaves something undefined, this reader does what Chromium does, since people view such files in browsers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RAW_MODES = {
 }
 _DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 24: (0xFF0000, 0xFF00, 0xFF, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 
-#: Python unpacks the runs, at about 4 million a second.
+#: Limit of run-length encoded data: Python unpacks about 4 million runs a second.
 _MAX_RLE_BYTES = 20_000_000
 #: Rows converted at a time, for samples that no Pillow mode describes.
 _STRIP_ROWS = 64
@@ -45,10 +45,10 @@ class Header:
     top_down: bool
     bits: int
     compression: int
-    masks: tuple[int, int, int, int]  # red, green, blue, alpha; of bits up to 8 they mean nothing
+    masks: tuple[int, int, int, int]  # red, green, blue, alpha; meaningless with up to 8 bits a pixel
     colours_at: int  # offset of the palette
-    colours: int  # its entries
-    colour_bytes: int  # of each entry
+    colours: int  # number of its entries
+    colour_bytes: int  # size of each entry
     pixels_at: int
 
     @property
@@ -145,7 +145,7 @@ def read_pixels(data: bytes, header: Header) -> Image.Image:
     else:
         image = _by_masks(header, pixels)
     if image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
-        return image.convert("RGB")  # an invisible picture is a mistake of the encoder: browsers show it
+        return image.convert("RGB")  # a fully transparent picture is an encoder's mistake: browsers show it
     return image
 
 
@@ -190,7 +190,7 @@ def _read_runs(data: bytes, header: Header) -> Image.Image:
 
 
 def _by_masks(header: Header, pixels: memoryview) -> Image.Image:
-    """Samples of any number of bits at any place."""
+    """Reads samples with any number of bits at any position."""
     bands = 4 if header.masks[3] else 3
     whole = Image.new("RGBA" if bands == 4 else "RGB", header.size)
     raw_mode = {16: "I;16", 32: "I;32"}.get(header.bits)
@@ -213,7 +213,7 @@ def _sample(words: Image.Image, mask: int, masks: tuple[int, ...]) -> Image.Imag
     white = mask >> shift
     if white & (white + 1):
         raise UnsupportedImage(f"The BMP file has the masks {_hex(masks)}: one has a gap.")
-    while white > 0xFF:  # more bits than are shown
+    while white > 0xFF:  # drop the bits beyond eight
         shift, white = shift + 1, white >> 1
     scaled: Image.Image = ImageMath.lambda_eval(
         lambda args: (((args["words"] >> shift) & white) * 255 + white // 2) / white, words=words

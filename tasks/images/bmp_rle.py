@@ -8,9 +8,9 @@ _END_OF_LINE, _END_OF_BITMAP, _DELTA = 0, 1, 2
 
 
 def unpack(runs: bytes, width: int, height: int, kind: int) -> tuple[bytes, bytes | None] | None:
-    """One index a pixel, in the file's order of rows; where runs leave pixels out, also a mask: 0 for those, else 255.
+    """One index a pixel, in the file's order of rows. If runs skip pixels, also a mask: 0 for those, 255 for others.
 
-    None: the data ends before the picture does.
+    Returns None if the data ends before the picture does.
     """
     indices, covered = bytearray(width * height), bytearray(width * height)
     at, x, y, size = 0, 0, 0, len(runs)

@@ -1,8 +1,8 @@
-"""The child process that decodes and renders strangers' uploads, so that its parent can end it.
+"""The child process that decodes and renders untrusted uploads, so that its parent can end it.
 
 It limits its memory once (RLIMIT_AS), and its CPU time for each image (RLIMIT_CPU). It reads requests from standard
-input, a line of JSON each, and the file from a descriptor that it shares with the parent; it writes answers to standard
-output. It ends when the parent does.
+input, one line of JSON each, and the file from a descriptor that it shares with the parent. It writes answers to
+standard output, and ends when the parent does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     shared = int(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries print to standard output too
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # the whole group gets them when the worker is to finish its tasks
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the whole process group gets them when the worker shuts down
         signal.signal(ignored, signal.SIG_IGN)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, _address_space() + int(sys.argv[2]) * 1_000_000)
@@ -47,7 +47,7 @@ def _rendered(request: dict[str, Any], shared: int) -> tuple[dict[str, Any], byt
         rendition = render(os.pread(shared, request["size"], 0), recipe, limits)
     except PermanentError as exc:
         return {"error": type(exc).__name__, "message": str(exc), "advice": exc.advice}, b""
-    except Exception as exc:  # a defect of ours: the parent raises it
+    except Exception as exc:  # a defect in this code: the parent raises it
         return {"error": None, "message": f"{type(exc).__name__}: {exc}"}, b""
     return {"rendition": asdict(rendition) | {"data": None}}, rendition.data
 
@@ -59,7 +59,7 @@ def _answer(answers: BinaryIO, said: dict[str, Any], picture: bytes) -> None:
 
 
 def _limit(what: int, value: int) -> None:
-    """Sets the soft limit, which can be raised again; does nothing where the system has no such limit."""
+    """Sets the soft limit, which can be raised again; does nothing if the system has no such limit."""
     with suppress(ValueError, OSError):
         _, hard = resource.getrlimit(what)
         resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

@@ -1,7 +1,7 @@
 """Makes ICC profiles for colours that numbers describe: CICP (AVIF, HEIC, PNG), and PNG's gAMA and cHRM.
 
-ITU-T H.273 numbers primaries and transfer functions. This module reads them as Chromium does, since people look at such
-files in browsers: it takes television's curves for sRGB's, and maps what is brighter than white (PQ, HLG) to white.
+ITU-T H.273 numbers primaries and transfer functions. This module interprets them as Chromium does, since people view
+such files in browsers: it treats television's curves as sRGB's, and compresses what is brighter than white (PQ, HLG).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _PRIMARIES: dict[int, Chromaticities] = {
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
-#: Diffuse white, and the brightest light that is told apart, in candela per square metre (ITU-R BT.2408).
+#: Diffuse white, and the brightest light that is distinguished, in candela per square metre (ITU-R BT.2408).
 _WHITE_NITS, _PEAK_NITS = 203.0, 1000.0
 #: How Chromium 150 shows highlights, as measured: multiples of diffuse white, and of the screen's white. Between the
 #: points the curve is a line in logarithms.
 _SHOWN = ((1.0, 0.5), (1.158, 0.565), (1.80, 0.716), (2.79, 0.847), (4.31, 0.965), (_PEAK_NITS / _WHITE_NITS, 1.0))
-#: libpng takes two gammas for the same within this.
+#: libpng considers two gammas equal if they differ by less.
 _SAME_GAMMA = 0.05
 #: The steps of a curve in a profile, of 16 bits each.
 _STEPS = 4096
@@ -96,7 +96,7 @@ def are_known(primaries: int, transfer: int) -> bool:
 
 @lru_cache(maxsize=8)
 def profile_of_numbers(primaries: int, transfer: int) -> bytes | None:
-    """An ICC profile of H.273's ``primaries`` and ``transfer``; None where they mean sRGB, or nothing."""
+    """An ICC profile of H.273's ``primaries`` and ``transfer``; None if they mean sRGB, or are undefined."""
     if _PRIMARIES.get(primaries, _PRIMARIES[1]) == _PRIMARIES[1] and transfer not in _TRANSFERS:
         return None
     return _profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), _TRANSFERS.get(transfer, _srgb))
@@ -104,7 +104,7 @@ def profile_of_numbers(primaries: int, transfer: int) -> bytes | None:
 
 @lru_cache(maxsize=8)
 def profile_of_png(gamma: bytes, chromaticities: bytes | None) -> bytes | None:
-    """An ICC profile of the contents of PNG's chunks ``gAMA`` and ``cHRM``; None where they mean sRGB, or nothing.
+    """An ICC profile from the contents of PNG's chunks ``gAMA`` and ``cHRM``; None if they mean sRGB, or are invalid.
 
     Many encoders write sRGB's gamma, or nearly that: without chromaticities, it means sRGB.
     """
@@ -178,7 +178,7 @@ def _times(left: Matrix, right: Matrix) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """Raises ``ZeroDivisionError`` where there is none."""
+    """Raises ``ZeroDivisionError`` if the matrix has no inverse."""
     (a, b, c), (d, e, f), (g, h, i) = matrix
     determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     return (

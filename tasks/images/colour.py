@@ -8,7 +8,7 @@ from typing import cast
 
 from PIL import Image, ImageChops, ImageCms
 
-#: ICC's name of what a profile describes, for each mode that a profile is applied to.
+#: ICC's name of a profile's colour space, for each mode that a profile is applied to.
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 
 #: Modes whose samples a browser shows unchanged.
@@ -19,8 +19,8 @@ _AS_SHOWN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
-#: A profile that moves no sample by more than this is sRGB under another name: skipping it saves most uploads time and
-#: a rounding.
+#: A profile that changes no sample by more than this is sRGB under another name. Skipping it saves time and a rounding
+#: for most uploads.
 _SAME_WITHIN = 2
 _MAX_PROFILE_BYTES = 4_000_000
 
@@ -59,7 +59,7 @@ def is_srgb(mode: str, profile: bytes | None) -> bool:
 
 @lru_cache(maxsize=4)  # building one takes about as long as applying it, and one camera's photos share theirs
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from the profile to sRGB; None where it would change nothing, or the profile is invalid."""
+    """The transform from the profile to sRGB; None if it would change nothing, or the profile is invalid."""
     if mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     elif profile is None or len(profile) > _MAX_PROFILE_BYTES:

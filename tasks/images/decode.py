@@ -1,4 +1,4 @@
-"""Decodes images: the bytes determine the format, and the header is judged before anything is decoded."""
+"""Decodes images: the bytes determine the format, and the header is checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tasks.images.limits import Limits
 
 __all__ = ["FITS", "READ", "Decoded", "cover", "cut_to", "decode", "draft_scale", "fit", "shown_size"]
 
-#: The errors of Pillow and its codecs for data that is damaged or ends early. Not `Exception`: Celery's time limit is
-#: one too, and says nothing about the image.
+#: The errors of Pillow and its codecs for data that is damaged or ends early. Not `Exception`, which includes the error
+#: of Celery's time limit, and that says nothing about the image.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -38,13 +38,13 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
-#: The scales at which libjpeg may decode, and how many times the target's size the draft must then have, so that
-#: LANCZOS loses no more than 0.3 dB against a full decode, on photos full of detail (docs/images.md).
+#: The scales at which libjpeg may decode, each with the minimum size of the draft as a multiple of the target's. So
+#: LANCZOS loses at most 0.3 dB against a full decode, on photos full of detail (docs/images.md).
 DRAFT_MARGINS = {8: 1.5, 4: 4 / 3, 2: 1.25}
 
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a worker has a process for each core
-# `Limits` judge sizes. Pillow's own guard would warn below our limit; it stays as a second one, at the largest size
+# `Limits` checks sizes. Pillow's own guard would warn below our limit; it stays as a second one, at the largest size
 # that the settings allow.
 MAX_EVER = 500_000_000
 Image.MAX_IMAGE_PIXELS = MAX_EVER
@@ -52,7 +52,7 @@ Image.MAX_IMAGE_PIXELS = MAX_EVER
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The pixels, perhaps drafted, and what the header says about the whole picture."""
+    """The pixels, maybe drafted, and what the header says about the whole picture."""
 
     image: Image.Image  # as stored: in the file's own mode (or YCbCr, if requested), orientation and colours
     format: str  # "JPEG"; one of READ
@@ -67,7 +67,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The whole picture in full size, and what is still to be done with it."""
+    """The whole picture in full size, and what must still be done with it."""
 
     image: Image.Image
     turn: int = 1
@@ -134,7 +134,7 @@ def draft_scale(size: tuple[int, int], target: tuple[int, int]) -> int:
 def decode(data: bytes, box: tuple[int, int], limits: Limits, *, ycbcr: bool = False, fit: str = "contain") -> Decoded:
     """Decodes an image at no higher resolution than it needs to fit in ``box``, or cover it (one of ``FITS``).
 
-    With ``ycbcr`` a colour JPEG that is to become smaller stays in its own YCbCr, unless it has chroma for every pixel
+    With ``ycbcr``, a colour JPEG that will be made smaller stays in its own YCbCr, unless it has chroma for every pixel
     and is decoded in full, such as a drawing with thin lines of colour.
     Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage`` or ``ImageTooLarge``.
     """
@@ -198,7 +198,7 @@ def _decode_jpeg(data: bytes, box: tuple[int, int], limits: Limits, ycbcr: bool,
 
 
 def _open_jpeg(data: bytes) -> tuple[ImageFile.ImageFile, bytes | None]:
-    """The opened file; and the data without metadata that was opened instead, where damaged metadata prevented it."""
+    """The opened file. If damaged metadata prevented opening it, also the data without metadata that was opened."""
     try:
         return _open("JPEG", data), None
     except _DECODER_ERRORS:

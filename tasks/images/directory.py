@@ -18,7 +18,7 @@ NEEDED = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339}
     | {347, 512, 513, 514, 519, 520, 521, 530, 34675}
 )
-#: The tags that tell what kind of picture it is: a reduced one, its sub-directories, DNG's version.
+#: With the tags that distinguish kinds of pictures: a reduced one, its sub-directories, DNG's version.
 WANTED = NEEDED | {254, 330, 50706}
 
 
@@ -28,7 +28,7 @@ class Directory:
     big: bool
     tags: Mapping[int, Sequence[int]]
     types: Mapping[int, int]
-    more_pages: bool = False  # than the limit
+    more_pages: bool = False  # whether there are more pages than the limit
 
     def one(self, tag: int, default: int) -> int:
         values = self.tags.get(tag, ())
@@ -45,7 +45,7 @@ def read(data: bytes, max_pages: int) -> Directory:
     except (struct.error, OverflowError) as exc:
         raise TruncatedImage("The TIFF file ends before or within its directory.") from exc
     pages = 1
-    while following and pages <= max_pages:  # a chain in a circle is too long as well
+    while following and pages <= max_pages:  # so a circular chain ends, too
         pages += 1
         try:
             following = _next(data, following, order, big)
@@ -55,7 +55,7 @@ def read(data: bytes, max_pages: int) -> Directory:
 
 
 def read_at(data: bytes, at: int, like: Directory) -> Directory | None:
-    """Another directory of the file, if there is one."""
+    """The directory at this offset of the file, or None."""
     try:
         tags, types, _ = _entries(data, at, like.order, like.big)
     except (struct.error, OverflowError, TruncatedImage, DamagedImage):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-#: The colours that a palette holds, and the greys that it holds with at most half as many bits as grey has.
+#: Maximum colours in a palette, and maximum greys in one with 4 bits a pixel, half of what a grey picture has.
 _FEW_COLOURS, _FEW_GREYS = 256, 16
 
 
@@ -23,10 +23,10 @@ class Format:
 
 
 #: The defaults are measured. JPEG 85 keeps 38 dB of a detailed photo's luma (benchmarks/results/images.md). WebP and
-#: AVIF have the quality at which their SSIM equals that of sharp's defaults (python -m benchmarks.image_ssim): nobody
-#: sees more, and it costs half as many bytes again. The effort is the least, since more takes 2 to 10 times as long and
-#: saves 1 to 16 % of the bytes; but WebP's 3 takes half as long again and saves 12 %. PNG's 3 takes half the time of 6,
-#: with 6 % more bytes on photos, and fewer on graphics.
+#: AVIF have the quality at which their SSIM equals that of sharp's defaults (python -m benchmarks.image_ssim): more is
+#: not visible, and would cost half as many bytes again. The effort is the minimum, since more takes 2 to 10 times as
+#: long and saves 1 to 16 % of the bytes. The exceptions: WebP's 3 takes half as long again and saves 12 %; PNG's 3
+#: takes half the time of 6, with 6 % more bytes on photos, and fewer on graphics.
 WRITTEN = {
     "JPEG": Format("JPEG", "image/jpeg", ".jpg", quality=85, effort=0),
     "PNG": Format("PNG", "image/png", ".png", quality=None, effort=3),
@@ -44,7 +44,7 @@ def encode(
     *,
     indexed: bool = False,
 ) -> bytes:
-    """Encodes the image without any metadata. ``image`` is L, LA, RGB, RGBA or YCbCr, in sRGB.
+    """Encodes the image without any metadata. ``image``: in mode L, LA, RGB, RGBA or YCbCr, in sRGB.
 
     ``indexed``: the source had a palette or one bit a pixel, so a palette may make the file smaller; no pixel changes.
     """
@@ -74,7 +74,7 @@ def encode(
 
 
 def exact_palette(image: Image.Image) -> Image.Image | None:
-    """The same picture with a palette, with as few bits a pixel as possible; None where it has too many colours."""
+    """The same picture with a palette, with as few bits a pixel as possible; None if it has too many colours."""
     most = {"L": _FEW_GREYS, "RGB": _FEW_COLOURS}.get(image.mode, 0)
     if most == 0 or image.getcolors(most) is None:
         return None
@@ -98,7 +98,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def palette_image(image: Image.Image) -> Image.Image:
-    """The image in at most 256 colours; with alpha, the last one is transparent, for alpha below one half.
+    """The image in at most 256 colours. If it has alpha, the last colour is transparent, for alpha below one half.
 
     Median cut comes closest to the original by far. It takes ten times as long as an octree, but few uploads are GIFs.
     """

@@ -1,4 +1,4 @@
-"""Finds what Pillow does not tell about a GIF: the number of frames, the first one's place, and whether it is whole."""
+"""Finds what Pillow does not report about a GIF: the number of frames, and the first one's place and completeness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class GifLayout:
     canvas: tuple[int, int]
     first: tuple[int, int, int, int] | None  # left, top, right and bottom of the first frame
     complete: bool  # the first frame's data ends where it says
-    more_frames: bool  # than the limit
+    more_frames: bool  # whether there are more frames than the limit
 
     @property
     def fills_canvas(self) -> bool:
@@ -21,7 +21,7 @@ class GifLayout:
 
 
 def read_layout(data: bytes, max_frames: int) -> GifLayout:
-    """Walks the blocks up to the limit of frames: a small file can claim millions of them."""
+    """Reads the blocks up to the limit of frames: a small file can claim to have millions."""
     canvas, first, frames, complete = (0, 0), None, 0, False
     try:
         canvas = struct.unpack_from("<HH", data, 6)
@@ -48,7 +48,7 @@ def read_layout(data: bytes, max_frames: int) -> GifLayout:
 
 
 def on_canvas(image: Image.Image, layout: GifLayout) -> Image.Image:
-    """The first frame in its place on a transparent canvas, as in browsers; Pillow fills the rest with a colour."""
+    """The first frame at its place on a transparent canvas, as in browsers; Pillow fills the rest with a colour."""
     if layout.first is None or layout.fills_canvas:
         return image
     box = (*layout.first[:2], min(layout.first[2], image.width), min(layout.first[3], image.height))

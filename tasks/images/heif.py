@@ -1,7 +1,7 @@
-"""Reads the boxes of HEIC and AVIF that describe the picture, and counts the pixels that decoding would take.
+"""Reads the boxes of HEIC and AVIF that describe the picture, and counts the pixels that must be decoded for it.
 
-A picture can be derived from others: a grid of tiles, a turned one, an overlay of layers. Each refers to its parts, so
-that a file of a few kilobytes can make a decoder decode one big picture hundreds of times.
+A picture can be derived from others: a grid of tiles, a turned picture, an overlay of layers. Since each refers to its
+parts, a file of a few kilobytes can make a decoder decode one big picture hundreds of times.
 (ISO/IEC 14496-12, 8.11, and 23008-12, 6.6.)
 """
 
@@ -18,16 +18,17 @@ from pipeline.core.errors import DamagedImage, ImageTooLarge, TruncatedImage, Un
 from tasks.images.limits import Limits
 
 _CONTAINERS = (b"iprp", b"ipco")
-#: What is done to a picture when it has been decoded, and the EXIF orientation of a rotation by quarters to the left.
+#: The transforms of a decoded picture, and the EXIF orientations of rotations to the left, by quarter turns.
 _TRANSFORMS, _TURNS = (b"clap", b"irot", b"imir"), (1, 8, 3, 6)
 _DERIVED = ("grid", "iden", "iovl", "tmap")
 #: A grid has at most 256 by 256 tiles; iPhones make 48 of 512 by 512 pixels for 12 megapixels.
 _MAX_TILES = 1024
 _MAX_DEPTH = 4
-#: What luma and chroma of 0 become, with the matrices of H.273 and either range.
+#: The range of green that luma and chroma of 0 become, with the matrices of H.273 and either range.
 _GREEN = 60, 200
 _MAX_BESIDE = 100
-#: Tiles may extend over the edge of the picture, and alpha and a gain map are pictures too.
+#: Maximum of pixels to decode, as a multiple of those shown: tiles may extend over the picture's edge, and alpha and a
+#: gain map are pictures, too.
 _MAX_EXCESS = 2.0
 
 #: CICP's numbers for primaries and transfer (ITU-T H.273).
@@ -42,9 +43,9 @@ class HeifFile:
     beside: list[int] = field(default_factory=list)  # alpha, depth and other pictures that belong to another item
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)  # item -> where its data ends
-    places: list[int] = field(default_factory=list)  # where the contents of each are in the file
+    places: list[int] = field(default_factory=list)  # offset of each property's contents
     has: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of its properties, from 1
-    described_in: tuple[int, int] = (0, 0)  # iprp: where its contents begin and end
+    described_in: tuple[int, int] = (0, 0)  # offsets of the beginning and end of iprp's contents
     associations: list[tuple[int, int]] = field(default_factory=list)  # the same of each ipma
     truncated: bool = False
 
@@ -53,7 +54,7 @@ class HeifFile:
         return struct.unpack_from(">II", found, 4) if found is not None and len(found) >= 12 else (0, 0)
 
     def nclx(self) -> Nclx | None:
-        """The numbers that describe the primary picture's colours, if it has any."""
+        """The numbers that describe the primary picture's colours, or None."""
         found = self._property(self.primary, b"colr", b"nclx")
         return struct.unpack_from(">HH", found, 4) if found is not None and len(found) >= 8 else None
 
@@ -67,7 +68,7 @@ class HeifFile:
         return b"auxiliary:alpha" in kind or b"hevc:2015:auxid:1\0" in kind
 
     def kind_of(self, index: int) -> bytes:
-        """The name of a property; indices begin with 1, and 0 is none."""
+        """The name of a property. Indices begin with 1; 0 means no property."""
         return self.properties[index - 1][0] if 0 < index <= len(self.properties) else b""
 
     def _property(self, item: int, kind: bytes, begins: bytes = b"") -> bytes | None:
@@ -95,11 +96,11 @@ def read(data: bytes) -> HeifFile:
 
 
 def with_one_association_box(data: bytes, file: HeifFile) -> bytes | None:
-    """The file with the lists of two or more ``ipma`` in one; None where that is not needed, or can't be done.
+    """The file with the lists of several ``ipma`` boxes in one; None if that is not needed, or not possible.
 
-    The format allows one of each version (ISO/IEC 23008-12, 9.3.1). Some encoders write one an item; libavif refuses
-    such a file, and browsers show it. Nothing moves: an empty box (``free``) behind ``iprp`` takes what the other
-    headers leave.
+    The format allows one ``ipma`` of each version (ISO/IEC 23008-12, 9.3.1). Some encoders write one for each item;
+    libavif refuses such a file, but browsers show it. No other data moves: an empty box (``free``) after ``iprp`` fills
+    the space of the removed headers.
     """
     spans, (begin, end) = file.associations, file.described_in
     heads = {data[start : start + 4] for start, _ in spans}
@@ -120,7 +121,7 @@ def with_one_association_box(data: bytes, file: HeifFile) -> bytes | None:
 def check_complete(name: str, file: HeifFile, size: int) -> None:
     """Raises ``TruncatedImage`` if the file ends before the picture does: libheif would fill the rest with green.
 
-    What is cut off may be a thumbnail, a depth map or metadata: then the picture is complete.
+    If only a thumbnail, a depth map or metadata is cut off, the picture is complete.
     """
     shown = {file.primary, *(item for item in file.beside if file.is_alpha(item))}
     if any(file.ends.get(item, 0) > size for item in shown | _parts(file, shown)):
@@ -128,9 +129,9 @@ def check_complete(name: str, file: HeifFile, size: int) -> None:
 
 
 def has_lost_a_tile(image: Image.Image, file: HeifFile) -> bool:
-    """Whether libheif left out a damaged tile of a grid: all of its samples are 0, a green that no camera makes.
+    """Whether libheif left out a damaged tile of a grid: all of its samples are 0, a green that no camera produces.
 
-    ``image`` as stored, without its rotation.
+    ``image``: as stored, without its rotation.
     """
     parts = file.made_of.get(file.primary, ())
     if file.kinds.get(file.primary) != "grid" or not parts or image.size != file.size(file.primary):
@@ -147,15 +148,15 @@ def has_lost_a_tile(image: Image.Image, file: HeifFile) -> bool:
 def _is_left_out(image: Image.Image, tile: tuple[int, int, int, int]) -> bool:
     pixel = image.getpixel(tile[:2])
     if not isinstance(pixel, tuple) or pixel[0] or pixel[2] or not _GREEN[0] <= pixel[1] <= _GREEN[1]:
-        return False  # nearly every tile: its first pixel says enough
+        return False  # for nearly every tile, the first pixel is enough to tell
     return all(low == high for low, high in image.crop(tile).convert("RGB").getextrema())  # type: ignore[misc]
 
 
 def turned_later(data: bytes, file: HeifFile) -> tuple[bytes, int]:
-    """The file without its rotation (``irot``), and the EXIF orientation in its place; 1: nothing was changed.
+    """The file without its rotation (``irot``), and the EXIF orientation that replaces it; 1: nothing was changed.
 
-    libheif would turn the whole picture, which takes as much memory again as a copy of it; turning the rendition takes
-    next to nothing. Only a rotation that comes last, and that no part of the picture shares, can wait that long.
+    libheif would turn the whole picture, which needs memory for a copy of it; turning the rendition needs almost none.
+    Only a rotation that comes last, and that no part of the picture shares, can be done so late.
     """
     transforms = [index for index in file.has.get(file.primary, ()) if file.kind_of(index) in _TRANSFORMS]
     if not transforms or file.kind_of(transforms[-1]) != b"irot":
@@ -173,7 +174,7 @@ def turned_later(data: bytes, file: HeifFile) -> tuple[bytes, int]:
 
 
 def _parts(file: HeifFile, items: set[int]) -> set[int]:
-    """All that these items are derived from."""
+    """All items that these are derived from."""
     found: set[int] = set()
     new = set(items)
     while new:
@@ -185,7 +186,7 @@ def _parts(file: HeifFile, items: set[int]) -> set[int]:
 def check(name: str, file: HeifFile, limits: Limits) -> None:
     """Raises ``UnsupportedImage`` or ``ImageTooLarge``."""
     if not file.kinds:
-        return  # a sequence without a still picture, or damage: the decoder tells which
+        return  # a sequence without a still picture, or damage: the decoder distinguishes them
     shown = file.size(file.primary)
     own = max(shown[0] * shown[1], 1)
     asked = {item: _coded_pixels(name, file, item, 0) for item in (file.primary, *file.beside[:_MAX_BESIDE])}
@@ -204,7 +205,7 @@ def cost(name: str, file: HeifFile) -> str:
 
 
 def _coded_pixels(name: str, file: HeifFile, item: int, depth: int) -> int:
-    """The pixels to decode for this item, each part as often as it is referred to."""
+    """The number of pixels to decode for this item, counting each part as often as it is referred to."""
     kind = file.kinds.get(item, "")
     if kind == "iovl":
         raise UnsupportedImage(f"The {name} is an overlay of layers (iovl), which is not read.")
@@ -223,7 +224,7 @@ def _coded_pixels(name: str, file: HeifFile, item: int, depth: int) -> int:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where the contents begin and end, which may be beyond the end of the file."""
+    """Name, and the offsets of the contents' beginning and end, which may be beyond the end of the file."""
     while at + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, at)
         start = at + 8
@@ -292,7 +293,7 @@ def _read_associations(data: bytes, start: int, file: HeifFile) -> None:
 
 
 def _ends(data: bytes, start: int) -> dict[int, int]:
-    """Where the data of each item ends that lies in the file itself (ISO/IEC 14496-12, 8.11.3)."""
+    """The offset of the end of each item's data, for items in the file itself (ISO/IEC 14496-12, 8.11.3)."""
     version = data[start]
     offset_bytes, length_bytes = data[start + 4] >> 4, data[start + 4] & 15
     base_bytes, index_bytes = data[start + 5] >> 4, data[start + 5] & 15 if version in (1, 2) else 0

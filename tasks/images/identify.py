@@ -1,4 +1,4 @@
-"""Tells a file's format by its first bytes, for the formats that are read and for others."""
+"""Identifies a file's format by its first bytes, for supported formats and for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READ_BEGINNINGS = {
     "BMP": rb"BM.{12}[\x0c-\x7f]\0\0\0",
 }
 
-#: Other picture formats: their message tells the person to export the picture.
+#: Unsupported picture formats: the message asks the person to export the picture.
 _OTHER_IMAGES = {
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
@@ -103,7 +103,7 @@ def identify(data: bytes) -> str:
 
 
 def _by_brand(data: bytes) -> str:
-    """By the first box of ISO's media format, which names the contents (ISO/IEC 14496-12, 4.3)."""
+    """Identifies a file of ISO's media format by its first box, which names the contents (ISO/IEC 14496-12, 4.3)."""
     end = min(int.from_bytes(data[:4], "big"), 1000)
     main, brands = data[8:12], {data[at : at + 4] for at in (8, *range(16, end, 4))}
     if main in _AVIF_BRANDS or (main in (b"mif1", b"msf1") and brands & _AVIF_BRANDS):
@@ -141,6 +141,6 @@ def _no_image(name: str) -> NotAnImage:
 
 
 def _quoted(data: bytes) -> str:
-    """As text if it is printable, else in hexadecimal digits."""
+    """The bytes as text if they are printable, else in hexadecimal digits."""
     text = data.decode("latin-1")
     return f"“{text}”" if text.isascii() and text.isprintable() else data.hex(" ").upper()

@@ -1,4 +1,4 @@
-"""Finds what Pillow does not tell about a JPEG: its kind, how much memory it needs, and whether its end is missing."""
+"""Finds what Pillow does not report about a JPEG: its kind, the memory it needs, and whether its end is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
 
-#: Progressive encoders write about ten scans. Thousands make a small file slow to decode.
+#: Progressive encoders write about ten scans. With thousands, even a small file is slow to decode.
 MAX_SCANS = 100
 
 _FRAME_HEADERS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # SOF: baseline, extended, progressive; Huffman or arithmetic
@@ -25,7 +25,7 @@ _END = b"\xff\xd9"
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 #: Films that phones append to a picture begin like this.
 _FILM = re.compile(rb"\0\0\0.ftyp", re.DOTALL)
-#: Stand-ins for data that may be missing: a complete picture decodes to the same pixels with either.
+#: Substitutes for data that may be missing: a complete picture decodes to the same pixels with each of them.
 _PADDINGS = (b"\0" * 64, b"\xff\0" * 32, b"\xa5\x3c" * 32)
 #: The APPn segments that a decoder needs, and how their contents begin.
 _NEEDED_SEGMENTS = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
@@ -33,7 +33,7 @@ _NEEDED_SEGMENTS = {0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    buffered: bool  # several scans make the picture: libjpeg keeps all its coefficients, whatever the draft
+    buffered: bool  # the picture has several scans: libjpeg keeps all its coefficients, whatever the draft
     ycbcr: bool  # its three components are certainly luma and chroma, and libjpeg agrees
     subsampled: bool  # 4:2:0: one sample of chroma for two by two pixels
     scan_at: int  # offset of the first scan's header
@@ -41,9 +41,9 @@ class JpegHeader:
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """Walks the segments up to the first scan.
+    """Reads the segments up to the first scan.
 
-    Raises ``TruncatedImage`` when there is none, ``UnsupportedImage``, and ``ImageTooLarge`` for too many scans.
+    Raises ``TruncatedImage`` if there is none, ``UnsupportedImage``, and ``ImageTooLarge`` for too many scans.
     """
     components, progressive, transformed = b"", False, True  # components: three bytes for each
     for marker, at in _segments(data):
@@ -76,7 +76,7 @@ def _segment_end(data: bytes, marker: int, at: int) -> int:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and offset of each segment, up to the first scan's and with it."""
+    """Marker and offset of each segment, up to and including the first scan's."""
     at = 2
     while at + 4 <= len(data):
         marker = data[at + 1]
@@ -92,7 +92,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The file without the segments that the decoder does not need; None where there are none.
+    """The file without the segments that the decoder does not need; None if there are none.
 
     Pillow can't open a file with a damaged segment, although the picture may be fine.
     """
@@ -112,9 +112,9 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def has_end(data: bytes, header: JpegHeader) -> bool:
-    """Whether an end marker follows the pixels, with anything after it. A marker in an appended film does not count."""
+    """Whether an end marker follows the pixels, whatever follows it. A marker in an appended film does not count."""
     if data.endswith(_END) and len(data) > header.scan_at + 4:
-        return True  # nearly every file: a search through all of it would take a tenth of the time of decoding it
+        return True  # true for nearly every file; searching all of it would take a tenth of its decoding time
     end = data.rfind(_END) if header.buffered else data.find(_END, header.scan_at)
     return end > header.scan_at and data.find(b"ftyp", header.scan_at, end) < 0
 
@@ -122,8 +122,8 @@ def has_end(data: bytes, header: JpegHeader) -> bool:
 def ends_early(data: bytes, header: JpegHeader, decoded: Image.Image) -> bool:
     """Whether the end of the picture is missing, although there is an end marker and libjpeg found no error.
 
-    An aborted download into a file of the final size leaves zeros, and some tools put an end marker after any data.
-    libjpeg then fills the rest with grey, and only warns, which Pillow does not pass on.
+    An aborted download into a file of the final size leaves zeros, and some tools add an end marker to any data.
+    libjpeg then fills the rest with grey and only warns, and Pillow does not report the warning.
     """
     return not header.buffered and _ends_in_grey(decoded) and _wants_more(data, header)
 
@@ -131,8 +131,8 @@ def ends_early(data: bytes, header: JpegHeader, decoded: Image.Image) -> bool:
 def completed(data: bytes, header: JpegHeader) -> bytes | None:
     """The file with an end marker, if the picture is proven to be complete without it; else None.
 
-    It is complete when different data after it makes no difference: a missing part would be decoded from that data.
-    A progressive picture must also have had its last refinement.
+    It is complete if different data after it makes no difference, since a missing part would be decoded from that data.
+    The scans of a progressive picture must also include the last refinement.
     """
     film = _FILM.search(data, header.scan_at)
     end = len(data) if film is None else film.start()
@@ -140,7 +140,7 @@ def completed(data: bytes, header: JpegHeader) -> bytes | None:
         if not _all_refined(data[:end], header):
             return None
     elif header.buffered:
-        return None  # separate scans: nothing says how many there should be
+        return None  # separate scans: their number is unknown
     elif (marker := _scan_end(data, header)) is not None and marker < end:
         end = marker
     stem = data[:end].rstrip(b"\xff")
@@ -151,7 +151,7 @@ def completed(data: bytes, header: JpegHeader) -> bytes | None:
             try:
                 image.load()
             except OSError:
-                return None  # it waits for more
+                return None  # the decoder waits for more data
             pixels = image.tobytes()
         if seen is not None and pixels != seen:
             return None
@@ -187,9 +187,9 @@ def _ends_in_grey(image: Image.Image) -> bool:
 
 
 def _wants_more(data: bytes, header: JpegHeader) -> bool:
-    """Decodes again, with a little padding in place of the end marker.
+    """Decodes again, with a little padding instead of the end marker.
 
-    A complete picture decodes as before; if it ends early, libjpeg waits for more data, and Pillow reports that.
+    A complete picture decodes as before; if it ends early, libjpeg waits for more data, which Pillow reports.
     """
     padded = data[: _scan_end(data, header)] + bytes(16)
     with Image.open(io.BytesIO(padded), formats=["JPEG"]) as image:

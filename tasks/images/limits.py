@@ -8,11 +8,11 @@ from typing import Self
 from pipeline.core.errors import ImageTooLarge
 from pipeline.core.settings import Settings
 
-#: The weight of a pixel against ``max_pixels``, in units of the 4 bytes that Pillow needs for one RGB pixel: the memory
-#: of decoding, as measured (benchmarks/results/images.md). WebP and AVIF hold a picture in several forms at once, HEIF
-#: in two, with 16 bits a sample where it has more than 8. libjpeg keeps all coefficients of a progressive JPEG (up to
-#: 8 bytes a pixel), whatever the draft; a drafted baseline JPEG takes almost no memory, but time.
-#: ``tasks.images.tiff`` weighs TIFFs.
+#: How many times each pixel counts towards ``max_pixels``: the memory that decoding needs, as measured
+#: (benchmarks/results/images.md), in units of the 4 bytes that Pillow needs for an RGB pixel. WebP and AVIF need
+#: several copies of a picture at once; HEIF needs two, with 16 bits a sample if it has more than 8. libjpeg keeps all
+#: coefficients of a progressive JPEG (up to 8 bytes a pixel), whatever the draft; a drafted baseline JPEG needs almost
+#: no memory, but time. ``tasks.images.tiff`` computes the weight of TIFFs.
 WEIGHTS = {
     "WEBP": 4.0,
     "AVIF": 3.0,
@@ -26,14 +26,14 @@ WEIGHTS = {
     "BMP with odd masks": 1.25,
 }
 
-#: JPEG and GIF can't have longer sides. Others can, but one column of a hundred million pixels takes six times the
-#: memory of a square with as many, and half a minute.
+#: JPEG and GIF can't have longer sides. Others can, but a single column of a hundred million pixels needs six times the
+#: memory of a square with as many pixels, and half a minute.
 MAX_SIDE = 65_535
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits do not change the bytes of a rendition. Each check raises ``ImageTooLarge``."""
+    """The limits, which never change a rendition's bytes. Each check raises ``ImageTooLarge``."""
 
     max_pixels: int = 100_000_000
     max_bytes: int = 100_000_000
@@ -52,12 +52,12 @@ class Limits:
         )
 
     def check_bytes(self, size: int) -> None:
-        """A caller that knows the size beforehand saves the download."""
+        """Call this before downloading, if the size is known."""
         if size > self.max_bytes:
             raise ImageTooLarge(f"The file has {size:,} bytes; the limit MAX_BYTES is {self.max_bytes:,}.")
 
     def check_pixels(self, size: tuple[int, int], kind: str, weight: float | None = None) -> None:
-        """``kind``: a format, or one of ``WEIGHTS``; any name if ``weight`` is given."""
+        """``size``: in pixels. ``kind``: a format, or a key of ``WEIGHTS``; any name if ``weight`` is given."""
         width, height = size
         weight = WEIGHTS.get(kind, 1.0) if weight is None else weight
         counted = int(width * height * weight)

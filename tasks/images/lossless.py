@@ -1,7 +1,7 @@
-"""Takes the compressed pixels out of an upload that is shown as it is: the same pixels, and never more bytes.
+"""Copies the compressed pixels of an upload that needs no change: the same pixels, and never more bytes.
 
 It keeps a fixed list of parts, and drops all others: metadata, profiles, previews, comments, other frames, and bytes
-after the end. Where a file has anything that makes this unsafe, the picture is encoded again instead.
+after the end. If a file contains anything that makes this unsafe, the picture is encoded again instead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AVIF_ITEMS = frozenset({b"av01", b"grid"})
 
 
 def stripped(data: bytes, format: str) -> bytes | None:
-    """The file with only its picture; None where that is uncertain. The file must have decoded without errors."""
+    """The file with only its picture; None if that is not certain. The file must have been decoded without errors."""
     read = _READERS.get(format)
     try:
         return None if read is None else read(data)
@@ -128,7 +128,7 @@ def _webp(data: bytes) -> bytes | None:
 
 
 def _avif(data: bytes) -> bytes | None:
-    """The file unchanged, if it has nothing but the picture: removing parts would break its offsets."""
+    """The file unchanged, if it contains only the picture: removing parts would break its offsets."""
     for name, start, end in _boxes(data, 0, len(data)):
         if name not in _AVIF_BOXES or end > len(data):
             return None
@@ -156,7 +156,7 @@ def _only_pictures(data: bytes, start: int, end: int) -> bool:
 
 
 def _boxes(data: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Name, and where the contents begin and end. Raises ``ValueError`` for data that is not a sequence of boxes."""
+    """Name, and the offsets of the contents' beginning and end. Raises ``ValueError`` if the data is not boxes."""
     found = []
     while at < end:
         size, name = struct.unpack_from(">I4s", data, at)

@@ -1,6 +1,6 @@
-"""Checks the chunks of a PNG, and gives the decoder only those that the picture needs.
+"""Checks the chunks of a PNG, and passes only those to the decoder that the picture needs.
 
-So a text that unpacks to gigabytes does no harm, nor does a damaged chunk that the pixels don't depend on.
+So neither a text that unpacks to gigabytes nor a damaged chunk that the pixels don't need does any harm.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pipeline.core.errors import DamagedImage, TruncatedImage, UnsupportedImage
 from tasks.images.cicp import are_known, profile_of_numbers, profile_of_png
 
 _MAX_PROFILE_BYTES = 4_000_000
-#: Pillow gets these besides the critical chunks.
+#: Chunks that Pillow gets in addition to the critical ones.
 _KEPT = (b"tRNS",)
-#: Read here, if they come before the pixels, as they must (PNG, third edition, 5.6). Not acTL: the frames of an
-#: animation are in chunks that the decoder does not get, so it decodes one picture, whatever the number of frames.
+#: Chunks that are read here, if they come before the pixels, as they must (PNG, third edition, 5.6). Not acTL: the
+#: decoder does not get the chunks with an animation's frames, so it decodes one picture, whatever the number of frames.
 _READ_HERE = (b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -41,7 +41,7 @@ class PngFile:
     def profile(self) -> bytes | None:
         """The description of the colours, as an ICC profile; None: sRGB (PNG, third edition, 4.3, table 1)."""
         primaries, transfer, *rest = self.facts.get(b"cICP", bytes(4)).ljust(4, b"\0")
-        if rest == [0, 1] and are_known(primaries, transfer):  # no matrix, full range: as every PNG has it
+        if rest == [0, 1] and are_known(primaries, transfer):  # no matrix, and full range, as PNG requires
             return profile_of_numbers(primaries, transfer)
         own, gamma = self.own_profile, self.facts.get(b"gAMA")
         if own is not None or b"sRGB" in self.facts or gamma is None:
@@ -93,7 +93,7 @@ def read(data: bytes) -> PngFile:
 
 @dataclass(slots=True)
 class _Found:
-    """What the walk through the chunks has found so far."""
+    """What has been found in the chunks so far."""
 
     kept: list[memoryview] = field(default_factory=list)  # whole chunks
     pixels: list[memoryview] = field(default_factory=list)  # contents of IDAT
@@ -130,7 +130,7 @@ def _check_first(name: bytes, body: bytes) -> None:
 
 
 def _repaired(data: bytes, found: _Found) -> list[bytes | memoryview]:
-    """The file with right checksums and an end, if zlib's own checksum proves that the pixels are complete."""
+    """The file with correct checksums and an end, if zlib's own checksum proves that the pixels are complete."""
     if not _all_there(data[16:29], found.pixels):
         if not found.ended:
             raise TruncatedImage("The PNG data ends early: the end of the picture is missing.")
@@ -163,7 +163,7 @@ def _check_header(header: bytes) -> None:
 
 
 def _all_there(header: bytes, pixels: list[memoryview]) -> bool:
-    """Whether the compressed pixels are complete: zlib's own checksum is right, and so is their number."""
+    """Whether the compressed pixels are complete: zlib's own checksum and their number are correct."""
     width, height, depth, colours, _, _, interlace = struct.unpack(">IIBBBBB", header)
     bits = depth * _CHANNELS[colours]
     passes = _PASSES if interlace else ((0, 0, 1, 1),)

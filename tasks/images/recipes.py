@@ -1,4 +1,4 @@
-"""The recipe of each rendition by the settings, and the digest of it that is stored and compared."""
+"""The recipe of each rendition, from the settings, and its digest, which is stored and compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.images.resample import simd_problem
 
 
 def recipe(settings: Settings, rendition: Declared) -> Recipe:
-    """Raises ``ConfigError`` when RESAMPLER=simd can't be used here."""
+    """The recipe of a declared rendition. Raises ``ConfigError`` if RESAMPLER=simd can't be used here."""
     problem = None if settings.resampler == "pillow" else simd_problem()
     if settings.resampler == "simd" and problem is not None:
         raise ConfigError(f"RESAMPLER=simd can't be used: {problem}")

@@ -2,7 +2,7 @@
 
 The order of the steps makes it fast:
 
-1. ``Limits`` judge the header before anything is decoded;
+1. ``Limits`` checks the header before anything is decoded;
 2. ``draft`` lets libjpeg decode a JPEG at 1/2, 1/4 or 1/8, no smaller than needed;
 3. LANCZOS resizes from the draft's exact box;
 4. orientation and colour come last, on the few pixels that are left.
@@ -47,7 +47,7 @@ class Recipe:
     """Everything that determines the bytes of a rendition."""
 
     box: tuple[int, int]  # pixels, width x height
-    format: str | None = None  # "JPEG", "WEBP", "AVIF"…; None: the source's where browsers show it
+    format: str | None = None  # "JPEG", "WEBP", "AVIF"…; None: the source's if browsers show it
     quality: int | None = None  # 1 to 100; None: the default of the format
     effort: int | None = None  # 0 (fastest) to 9 (smallest); None: the default of the format
     resampler: str = "pillow"  # or "simd": the same filter with other rounding, so the digest leaves it out
@@ -79,7 +79,7 @@ class Rendition:
     width: int  # pixels of the rendition
     height: int
     content_type: str  # "image/jpeg"
-    suffix: str  # to append to the key: "" where the format is the source's own, else ".jpg", ".png"…
+    suffix: str  # to append to the key: "" if the format is the source's, else ".jpg", ".png"…
     source_width: int  # pixels of the original as displayed, after its EXIF orientation
     source_height: int
     source_format: str  # "JPEG"
@@ -87,10 +87,10 @@ class Rendition:
 
 
 def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:  # noqa: B008 - frozen
-    """Makes one rendition of an image file, and shows the first frame or page of an animation or document.
+    """Makes one rendition of an image file; of an animation or document it shows the first frame or page.
 
-    Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage``, ``ImageTooLarge`` or
-    ``TooCostly``. Their messages do not name the object, which only the caller knows.
+    ``data``: the whole file. Raises ``NotAnImage``, ``TruncatedImage``, ``DamagedImage``, ``UnsupportedImage``,
+    ``ImageTooLarge`` or ``TooCostly``. Their messages do not name the object, which only the caller knows.
     """
     try:
         return _render(data, recipe, limits)
@@ -100,8 +100,8 @@ def render(data: bytes, recipe: Recipe, limits: Limits = Limits()) -> Rendition:
 
 def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of metadata, which renditions do not keep
-        ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # so a JPEG stays one
+        warnings.simplefilter("ignore")  # Pillow warns about metadata, which renditions do not keep
+        ycbcr = recipe.resampler == "pillow" and recipe.format in (None, "JPEG")  # a JPEG will be written as JPEG
         source = decode(data, recipe.box, limits, ycbcr=ycbcr, fit=recipe.fit)
         in_ycbcr = source.format == "JPEG" and source.image.mode == "YCbCr"
         resize = halve_chroma if in_ycbcr else RESAMPLERS[recipe.resampler]
@@ -130,8 +130,8 @@ def _render(data: bytes, recipe: Recipe, limits: Limits) -> Rendition:
 
 
 def _encoded(source: Decoded, image: Image.Image, recipe: Recipe) -> tuple[Format, bytes]:
-    """In the recipe's format, or the source's. Where browsers don't show the source's, in the smaller of JPEG and PNG:
-    drawings and faxes are smaller as PNG, and sharper."""
+    """Encodes in the recipe's format, or the source's. If browsers don't show the source's, takes the smaller of JPEG
+    and PNG: drawings and faxes are smaller as PNG, and sharper."""
     indexed = source.image.mode in ("1", "P")
     choice = [recipe.format or source.format]
     if choice[0] not in WRITTEN:
@@ -144,6 +144,6 @@ def _encoded(source: Decoded, image: Image.Image, recipe: Recipe) -> tuple[Forma
 
 
 def _is_untouched(source: Decoded, image: Image.Image) -> bool:
-    """Whether the rendition shows an undamaged upload as it is: neither resized, turned, cut nor converted."""
+    """Whether the rendition shows an undamaged upload unchanged: not resized, turned, cut or converted."""
     shown = source.target == source.size == image.size and source.turn == 1
     return shown and source.salvaged is None and is_srgb(source.image.mode, source.profile)

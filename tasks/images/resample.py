@@ -16,7 +16,8 @@ Resize = Callable[[Image.Image, Size, Box | None], Image.Image]
 #: Major versions of Pillow whose memory layout `cykooz-resizer` was checked to understand.
 _SIMD_PILLOW = ("13",)
 
-#: How far a sample may be from Pillow's: each of the two passes rounds, and LANCZOS may enlarge the first rounding.
+#: Maximum difference of a sample from Pillow's: each of the two passes rounds, and LANCZOS may enlarge the first
+#: rounding.
 _SIMD_ROUNDING = 2
 
 #: After averaging, chroma must still have this many times the wanted size, so that LANCZOS has enough to work on. That
@@ -57,7 +58,7 @@ def halve_chroma(image: Image.Image, size: Size, box: Box | None) -> Image.Image
     """
     right, bottom = image.size if box is None else box[2:]  # a draft's box begins at (0, 0)
     half = max(1, size[0] // 2), max(1, size[1] // 2)
-    # An odd last column or row is left out, so that every sample lies where the encoder expects it.
+    # An odd last column or row is left out, so that every sample is where the encoder expects it.
     right_even, bottom_even = right * min(1, 2 * half[0] / size[0]), bottom * min(1, 2 * half[1] / size[1])
     factor = max(2, int(min(right_even / half[0], bottom_even / half[1]) / _CHROMA_MARGIN))
     _, *chroma = image.reduce(factor).split()
@@ -115,11 +116,11 @@ def resample(
 ) -> Image.Image:
     """Resizes ``box`` of the image to the given size, with 8 bits a sample. Always returns a new image, never a file.
 
-    The image keeps its mode where samples can be averaged as they are (L, RGB, CMYK…), else becomes L, LA, RGB or RGBA:
+    The image keeps its mode if its samples can be averaged directly (L, RGB, CMYK…), else becomes L, LA, RGB or RGBA:
 
     - Palette indices and single bits become colours first: their averages mean nothing, so Pillow would
       take the nearest neighbour.
-    - Colours are multiplied by alpha first and divided last: the colour of transparent pixels must not show.
+    - Colours are multiplied by alpha first and divided last, so that the colour of transparent pixels does not show.
     - ``levels`` are the 16-bit samples that become black and white; Pillow's ``convert("L")`` would clip at 255.
     """
     mode, prepare = _preparation(image, levels)
@@ -142,7 +143,7 @@ def _preparation(image: Image.Image, levels: tuple[int, int]) -> tuple[str, Call
         case "LA" | "RGBA":
             mode = image.mode[:-1] + "a"
             return mode, lambda part: part.convert(mode)
-        case "1" | "L" | "RGB" if key is not None:  # one colour stands for transparency
+        case "1" | "L" | "RGB" if key is not None:  # one colour means transparency
             mode = "RGB" if image.mode == "RGB" else "L"
             return mode + "a", lambda part: part.convert(mode + "A").convert(mode + "a")
         case "1":
@@ -155,8 +156,8 @@ def _preparation(image: Image.Image, levels: tuple[int, int]) -> tuple[str, Call
 def _in_strips(
     image: Image.Image, size: Size, mode: str, prepare: Callable[[Image.Image], Image.Image], resize: Resize
 ) -> Image.Image:
-    """Resizes the widths strip by strip, then the heights. One resize does the same inside, so the pixels are the same,
-    but only one strip at a time exists in the other mode."""
+    """Resizes the widths strip by strip, then the heights, so that only one strip at a time exists in the other mode. A
+    single resize works in the same two passes, so the pixels are the same."""
     narrow = Image.new(mode, (size[0], image.height))
     for top in range(0, image.height, _STRIP_ROWS):
         strip = prepare(image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height))))

@@ -1,6 +1,6 @@
-"""Judges the tags of a TIFF before Pillow opens it, because Pillow confuses some kinds, and would show noise.
+"""Checks the tags of a TIFF before Pillow opens it, because Pillow confuses some kinds, and would show noise.
 
-Pillow gets such a kind in a form that it reads correctly; or it is refused with the tag and its value.
+Pillow gets such a file in a form that it reads correctly; or the file is refused, with the tag and its value.
 """
 
 from __future__ import annotations
@@ -134,11 +134,11 @@ def _way(data: bytes, found: Directory) -> Tiff:
 
 
 def _plain(tiff: Tiff) -> Tiff:
-    """The file unchanged; or with another header, where only the header keeps Pillow from reading it."""
+    """The file unchanged; or with another header, if only the header prevents Pillow from reading it."""
     found, tags = tiff.found, {tag: tiff.found.tags[tag] for tag in tiff.found.tags if tag in directory.NEEDED}
     odd = {tag: tags[tag] for tag in tags if tag != _FORMAT} if 4 in tags.get(_FORMAT, ()) else tags
     if found.one(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO and _bits(found) == (16,) and found.order == ">":
-        odd = {**odd, _PHOTOMETRIC: (_BLACK_IS_ZERO,)}  # `levels` turns it round
+        odd = {**odd, _PHOTOMETRIC: (_BLACK_IS_ZERO,)}  # `levels` inverts the picture
     if odd is tags and not (found.big and found.order == ">"):
         return tiff
     return replace(tiff, data=directory.rewritten(tiff.data, found, [odd]))
@@ -153,7 +153,7 @@ def _bits(found: Directory) -> tuple[int, ...]:
 
 
 def _planes(tiff: Tiff) -> list[Image.Image]:
-    """Each sample's plane as an 8-bit grey picture. The strips of one plane follow those of another."""
+    """Each sample's plane as an 8-bit grey picture. The strips of each plane follow those of the previous one."""
     found, bits = tiff.found, _bits(tiff.found)
     pages = []
     for band, depth in enumerate(bits):
@@ -189,7 +189,7 @@ def _from_planes(tiff: Tiff) -> Image.Image:
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
-    """The upper 8 of 16 bits, as Pillow takes them of 16-bit colours."""
+    """The upper 8 of 16 bits, as Pillow converts 16-bit colours."""
     high = 0 if image.mode == "I;16B" else 1
     return Image.frombytes("L", image.size, image.tobytes()[high::2])
 
@@ -216,8 +216,8 @@ def _grey_alpha_16(tiff: Tiff) -> Image.Image:
 
 
 def _opened(data: bytes, *, by_libtiff: bool = False) -> ImageFile.ImageFile:
-    """``by_libtiff``: for uncompressed pixels in blocks of several, which only libtiff unpacks."""
-    with _opening:  # a setting of the module; it is read when a file is opened
+    """``by_libtiff``: for uncompressed pixels in blocks of several pixels, which only libtiff unpacks."""
+    with _opening:  # READ_LIBTIFF is a module-wide setting, which is read when a file is opened
         TiffImagePlugin.READ_LIBTIFF = by_libtiff
         try:
             return Image.open(io.BytesIO(data), formats=["TIFF"])
@@ -252,7 +252,7 @@ def _weight(tiff: Tiff) -> tuple[str, float]:
 
 
 def _refuse_raw_photos(data: bytes, found: Directory) -> None:
-    """The first directory of a raw photo is often a small preview, which nobody wants as a rendition."""
+    """Raises ``UnsupportedImage`` for a raw photo. Its first directory is often only a small preview."""
     inner = [directory.read_at(data, at, found) for at in found.tags.get(_SUB, ())[:16]]
     sensors = [part for part in (found, *inner) if part is not None and part.one(_PHOTOMETRIC, 0) in _SENSOR]
     if _DNG in found.tags or sensors:
