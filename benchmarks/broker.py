@@ -4,8 +4,7 @@
 2. Publishing 1,000 chains: calls and CPU seconds, in ``batched(app)`` and with ``chain(…).delay()``.
 3. With ``prefetch`` as the argument, instead: what PREFETCH_S does to receives and to waiting.
 
-On the in-memory server, so that it is the clients that are measured. The figures are those of one machine;
-the ratios travel.
+Uses the in-memory server, so that only the clients are measured. The figures depend on the machine, the ratios hardly.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def stand() -> Iterator[tuple[AwsServer, Any]]:
 
 
 def throughput(tasks: int, *, stock: bool) -> float:
-    """Tasks a second."""
+    """Measured tasks a second."""
     with stand() as (server, app), tempfile.TemporaryDirectory() as folder:
         with batched(app):
             for _ in range(tasks + WARM_UP):
@@ -86,10 +85,10 @@ def plain_celery() -> Celery:
 
 
 def publishing(chains: int, *, stock: bool) -> tuple[int, float, float]:
-    """Calls, CPU seconds and seconds for so many chains of two tasks."""
+    """Calls, CPU seconds and seconds for publishing ``chains`` chains of two tasks."""
     with stand() as (server, ours):
         app = plain_celery() if stock else ours
-        app.send_task("tiny.nothing")  # connected, and its code loaded
+        app.send_task("tiny.nothing")  # so that it is connected, and its code is loaded
         server.reset()
         cpu, begun = time.process_time(), time.monotonic()
         with nullcontext() if stock else batched(app):
@@ -100,14 +99,14 @@ def publishing(chains: int, *, stock: bool) -> tuple[int, float, float]:
 
 
 def prefetch(task_s: float, tasks: int, prefetch_s: int) -> tuple[float, float]:
-    """Receives a task at backlog, and the longest that a message waited in the worker, in seconds."""
+    """Receives a task with a full queue, and the longest time that a message waited in the worker, in seconds."""
     with stand() as (server, app), tempfile.TemporaryDirectory() as folder:
         with batched(app):
             for _ in range(tasks):
                 app.send_task("tiny.nap", [task_s])
         server.latency(LATENCY_S)
         held = 0
-        # What is done is in flight until its delete is sent, a tenth of a second later: that is not waiting.
+        # A done message is in flight until its delete is sent, a tenth of a second later: that is not waiting.
         window: deque[int] = deque(maxlen=25)
         env = {"QUEUE_PREFIX": PREFIX, "PREFETCH_S": str(prefetch_s)}
         with Worker(server, Path(folder), "-c", "2", "--loglevel", "WARNING", env=env):

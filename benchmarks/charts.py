@@ -1,4 +1,4 @@
-"""The results as SVG, beside the results: ``python -m benchmarks.charts`` (needs matplotlib)."""
+"""Draws the results as SVG files next to them: ``python -m benchmarks.charts`` (needs matplotlib)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE = {
     "axes.axisbelow": True,
 }
 OURS, OTHERS = "#1f6f8b", "#b8bfc4"
-#: Work on pixels in blue, what surrounds it in warm colours.
+#: Blue for work on pixels, warm colours for everything else.
 COLOURS = {
     "S3": "#d98e04",
     "SQS": "#e8b84a",
@@ -44,7 +44,7 @@ def _grid(axis: Axes, which: Literal["x", "y"]) -> None:
 
 
 def end_to_end() -> None:
-    """CPU of an image, by contender, with the lowest and the highest round."""
+    """Draws the CPU of an image, by contender, with the lowest and the highest round."""
     facts = record.load("end_to_end")
     figure, axes = pyplot.subplots(1, len(facts["photos"]), figsize=(9.5, 2.8), sharey=True, layout="constrained")
     for axis, (photo, found) in zip(axes, facts["photos"].items(), strict=True):

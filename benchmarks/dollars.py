@@ -1,7 +1,7 @@
 """Dollars for a million 12 MP photos, from the measured CPU and requests: ``python -m benchmarks.dollars``.
 
-Nothing is measured here. ``PRICES`` is the one table; what no price list and no measurement says is in ``Assumed``,
-and marked † wherever it is shown.
+This module measures nothing. ``PRICES`` has all prices. Assumptions that come from neither a price list nor a
+measurement are in ``Assumed``, and marked † wherever they are shown.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FREE = ("DeleteObject", "DeleteObjects")
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What is neither measured nor on a price list."""
+    """Assumptions that are neither measured nor on a price list."""
 
     s3_wait_s: float = 0.15  # for one photo: reading 4 MB and writing two renditions, in the same region
     spot_discount: float = 0.7  # it changes with the hour
@@ -46,13 +46,13 @@ class Assumed:
     processes_per_vcpu: int = 2
     busiest: float = 0.95  # share of a vCPU that processes can use at most
     arm_cpu: float = 1.0  # CPU seconds of an image on ARM, per one on x86: not measured
-    lambda_mb: int = 512  # its cheapest size that holds the work; waiting costs less with less memory
+    lambda_mb: int = 512  # the smallest size that is enough for the work; waiting costs less with less memory
     lambda_mb_per_vcpu: int = 1769
     lambda_log_bytes: int = 450  # START, END, REPORT and one line of ours
 
 
 def requests(per_image: Mapping[str, float]) -> dict[str, float]:
-    """Dollars a million images, by service; ``per_image`` has keys that end in ``<action> <target>``."""
+    """Dollars a million images, by service. The keys of ``per_image`` end in ``<action> <target>``."""
     found = {"S3": 0.0, "SQS": 0.0, "SNS": 0.0}
     for name, number in per_image.items():
         action = name.split(" ")[-2]
@@ -64,12 +64,12 @@ def requests(per_image: Mapping[str, float]) -> dict[str, float]:
 
 
 def busy(cpu_s: float, assumed: Assumed) -> float:
-    """The share of a vCPU that its processes use, while each of them also waits for S3."""
+    """The share of a vCPU that a worker's processes use, since each of them also waits for S3."""
     return min(assumed.busiest, assumed.processes_per_vcpu * cpu_s / (cpu_s + assumed.s3_wait_s))
 
 
 def fargate(cpu_s: float, kind: str, assumed: Assumed, *, spot: bool = False) -> float:
-    """Dollars a million images that take so much CPU each; ``kind`` is x86 or ARM."""
+    """Dollars a million images that take ``cpu_s`` seconds of CPU each. ``kind``: x86 or ARM."""
     cpu_s *= assumed.arm_cpu if kind == "ARM" else 1.0
     vcpu_hour, gb_hour = (PRICES[f"Fargate {kind} {unit} hour"] for unit in ("vCPU", "GB"))
     worker_hour = assumed.worker_vcpu * vcpu_hour + assumed.worker_gb * gb_hour
@@ -78,7 +78,7 @@ def fargate(cpu_s: float, kind: str, assumed: Assumed, *, spot: bool = False) ->
 
 
 def in_lambda(cpu_s: float, kind: str, assumed: Assumed) -> float:
-    """Dollars a million images, one invocation each, straight from S3's event."""
+    """Dollars a million images, one invocation each, directly from S3's event."""
     cpu_s *= assumed.arm_cpu if kind == "ARM" else 1.0
     duration_s = cpu_s * assumed.lambda_mb_per_vcpu / assumed.lambda_mb + assumed.s3_wait_s
     each = duration_s * assumed.lambda_mb / 1024 * PRICES[f"Lambda {kind} GB s"] + PRICES["Lambda request"]
@@ -90,7 +90,7 @@ def logs(bytes_per_image: float) -> float:
 
 
 def rows(measured: Mapping[str, Any], photo: str, assumed: Assumed) -> dict[str, dict[str, float]]:
-    """By system: dollars a million, of each service, and of the computing alternatives."""
+    """For each system, dollars a million images: of each service, and of the alternatives for computing."""
     found = {}
     for name, facts in measured["photos"][photo].items():
         cpu_s = median(facts["cpu_s"])
@@ -122,7 +122,7 @@ def total(row: Mapping[str, float], computing: str) -> float:
 
 
 def idle_month(requests_per_hour: Mapping[str, float]) -> float:
-    """Dollars for the requests of a stack that has nothing to do, for 730 hours; its containers are not in it."""
+    """Dollars for the requests of an idle stack in 730 hours, without its containers."""
     return sum(requests(requests_per_hour).values()) / MILLION * 730
 
 

@@ -1,8 +1,8 @@
 """What an image costs from its event to its renditions, side by side: ``python -m benchmarks.end_to_end``.
 
-All contenders run at the same time on one server (``benchmarks/server.py``) and are given the same photos in turn,
-round by round. Counted are the CPU seconds of their processes, children included; server and harness are not.
-Meanwhile another copy of ours has nothing to do: that is the idle stack.
+All contenders run at the same time on one server (``benchmarks/server.py``) and get the same photos in turn, round by
+round. The benchmark counts the CPU seconds of their processes, including children, but not of the server and the
+harness. Meanwhile another copy of the pipeline has nothing to do: that is the idle stack.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from benchmarks.pictures import INPUTS, photo
 from benchmarks.spread import Spread, ratio
 from benchmarks.stand import Cost, Running, Stand, started
 
-#: How many of each photo a round has: so many that each process has its share, and what is gathered gets full.
+#: How many of each photo a round has: enough that each process gets its share, and batches get full.
 BATCHES = {"12 MP JPEG": 24, "24 MP JPEG": 8, "web JPEG 800x600": 60}
 QUICK = {"12 MP JPEG": 12, "web JPEG 800x600": 40}
 WARM_UP = "web JPEG 800x600"
-#: Uploads a round, one at a time, of the time from an upload to its thumbnail.
+#: Uploads a round, one at a time, to measure the time from an upload to its thumbnail.
 SINGLE_UPLOADS = 4
 
 
 @dataclass
 class Idle:
-    """A stack without work, and Flower that watches it."""
+    """A stack without work, with Flower."""
 
     running: Running
     since: float = field(default_factory=time.monotonic)
@@ -56,7 +56,7 @@ def idle(stand: Stand, exits: ExitStack) -> Idle:
     running = exits.enter_context(started(stand, ours(), [WARM_UP], "idle-"))
     options = ("--address=127.0.0.1", "--port=0", f"--db={running.folder}/flower.db")
     running.start("flower", (PYTHON, "-m", "celery", "-A", "pipeline", "flower", *options))
-    time.sleep(10)  # Flower asks the workers for everything once
+    time.sleep(10)  # Flower sends its first requests to the workers meanwhile
     return Idle(running)
 
 
@@ -121,7 +121,7 @@ def _facts(costs: list[Cost]) -> dict[str, Any]:
 
 
 def plain(calls: Counter[str]) -> Counter[str]:
-    """Without the numbers of processes, and what is random in the names of queues."""
+    """The calls without the numbers of processes, and without random parts of queue names."""
     found: Counter[str] = Counter()
     for name, number in calls.items():
         role, action, target = name.split(" ", 2)
@@ -131,7 +131,7 @@ def plain(calls: Counter[str]) -> Counter[str]:
 
 
 def _peaks(running: Running) -> dict[str, list[float]]:
-    """Megabytes, by role: of its first process, then of those that it started."""
+    """Peak megabytes by role: of its first process, then of the processes that it started."""
     return {
         role: [round(process.peak / 1e6, 1) for process in processes] for role, processes in running.memory().items()
     }

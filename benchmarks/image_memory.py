@@ -1,4 +1,4 @@
-"""The memory that the largest allowed image of each kind takes, above a warm process (Linux only)."""
+"""Measures the memory that the largest allowed image of each kind needs, above a warm process (Linux only)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image
 from benchmarks.pictures import encoded
 from tasks.images.render import Limits
 
-#: What the process may take for one image, by the documentation; the limit on pixels is made for it.
+#: The documented limit of memory for one image; the limit on pixels is chosen for it.
 BOUND_MB = 500
 
 
 def _plain(mode: str, side: int) -> Image.Image:
-    """A gradient: pixels that cost little to encode, and as much memory to decode as any others."""
+    """A gradient: cheap to encode, and decoding it needs as much memory as any other picture."""
     gradient = Image.linear_gradient("L").resize((side, side))
     return Image.merge(mode, [gradient] * len(Image.new(mode, (1, 1)).getbands()))
 
@@ -61,7 +61,7 @@ KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
 
 
 def _heic(side: int) -> bytes:
-    """Only where the encoder is installed, which the project neither needs nor wants (x265 is under the GPL)."""
+    """Needs an encoder, which the project itself neither needs nor wants (x265 is under the GPL)."""
     import pillow_heif
 
     out = io.BytesIO()

@@ -1,7 +1,7 @@
 """Bytes and SSIM of WebP and AVIF at several qualities, beside sharp's defaults: ``python -m benchmarks.image_ssim``.
 
-``NODE_PATH`` says where ``sharp`` is installed; needs numpy. The photos of ``samples/``, fitted in 800x600. SSIM is of
-the luma, over a Gaussian window of 11x11 with a deviation of 1.5 (Wang et al., 2004).
+``NODE_PATH`` must name the folder where ``sharp`` is installed; needs numpy. Uses the photos of ``samples/``, fitted in
+800x600. SSIM is of the luma, over a Gaussian window of 11x11 with a deviation of 1.5 (Wang et al., 2004).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _blurred(samples: np.ndarray) -> np.ndarray:
 
 
 def ssim(one: Image.Image, other: Image.Image) -> float:
-    """1 is the same picture."""
+    """The SSIM of two pictures of the same size; 1: they are the same."""
     a, b = (np.asarray(image.convert("L"), float) for image in (one, other))
     mean_a, mean_b = _blurred(a), _blurred(b)
     of_a, of_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2

@@ -1,8 +1,8 @@
 """The ways to make a rendition that the image benchmark compares; each runs in a process of its own.
 
-A process reads ``cpu`` or ``memory`` and the path of an input a line, makes the resized rendition and the
-thumbnail of it, leaves them in its folder, and answers with one line of JSON: the CPU seconds of all its threads,
-or the highest memory above what the warm process had. Not both at once: giving memory back costs time later.
+A process reads lines with ``cpu`` or ``memory`` and the path of an input. It makes the resized rendition and its
+thumbnail, leaves them in its folder, and answers with one line of JSON: the CPU seconds of all its threads, or the peak
+memory above that of the warm process. Not both at once, since giving memory back costs time later.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def ours(resampler: str = "pillow") -> Callable[[bytes], Made]:
 
 
 def full_decode(quality: int, *, draft: bool = False) -> Callable[[bytes], Made]:
-    """The plain way: decode everything once, resize that twice with LANCZOS, save both.
+    """The simple way: decode everything once, resize that twice with LANCZOS, save both.
 
-    With ``draft`` it is what ``Image.thumbnail`` did before Pillow 7: draft to the target, no margin.
+    With ``draft`` it does what ``Image.thumbnail`` did before Pillow 7: draft to the target, without a margin.
     """
     from PIL import Image
 
@@ -66,7 +66,7 @@ def full_decode(quality: int, *, draft: bool = False) -> Callable[[bytes], Made]
 
 
 def turbojpeg() -> Callable[[bytes], Made]:
-    """The floor: nothing but what libjpeg-turbo must do, decode at the scale that ours takes, and encode."""
+    """The floor: only what libjpeg-turbo must do: decode at the scale that our code uses, and encode."""
     name = ctypes.util.find_library("turbojpeg")
     if name is None:
         raise ImportError("libturbojpeg is not installed")
@@ -88,7 +88,7 @@ def turbojpeg() -> Callable[[bytes], Made]:
         if space.value >= 3:
             raise ValueError("CMYK is not encoded again by this one")
         size = width.value, height.value
-        turned = b"\1\x12\0\3\0\0\0\1\0\6" in data[:200]  # as the inputs here say it
+        turned = b"\1\x12\0\3\0\0\0\1\0\6" in data[:200]  # the EXIF orientation as in these inputs
         target = fit(size, box[::-1] if turned else box)
         scale = draft_scale(size, target)
         scaled = -(-size[0] // scale), -(-size[1] // scale)
@@ -101,7 +101,7 @@ def turbojpeg() -> Callable[[bytes], Made]:
         return (pixels, scaled[0]), target
 
     def encode(source: Any, size: tuple[int, int]) -> bytes:
-        pixels, row = source  # the top left of the decoded picture stands for the resized one
+        pixels, row = source  # encodes the top left of the decoded picture instead of a resized one
         out, length = ctypes.c_void_p(), ctypes.c_ulong()
         library.tjCompress2(
             compressor,
@@ -147,7 +147,7 @@ def pyvips() -> Callable[[bytes], Made]:
 
 
 def opencv() -> Callable[[bytes], Made]:
-    """Its own reduced decode and area average: JPEG only, and blind to profiles."""
+    """OpenCV's own reduced decode and area average: JPEG only, and ignores profiles."""
     import cv2
     import numpy as np
 
@@ -197,7 +197,7 @@ def _memory(field: str) -> int:
 
 
 def start_peak() -> int | None:
-    """Gives free memory back, lets the peak start again, and returns what is in use; None where not on Linux."""
+    """Gives free memory back, resets the peak, and returns the bytes in use; None if this is not Linux."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
@@ -214,7 +214,7 @@ def serve(make: Callable[[bytes], Made], folder: Path) -> None:
         started = time.process_time()
         try:
             made = make(data)
-        except Exception as exc:  # a row that is missing, and why
+        except Exception as exc:  # the table shows why this row is missing
             print(json.dumps({"error": f"{type(exc).__name__}: {exc}"}), flush=True)
             continue
         cpu_s = time.process_time() - started

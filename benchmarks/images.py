@@ -1,9 +1,9 @@
 """Measures the image step against other ways to do it, in CPU time: ``python -m benchmarks.images``.
 
-Every way runs in a process of its own and takes its turn in every round, so that whatever else the machine
-does is shared by all; the table shows medians and quartiles. Rows whose library is not installed are named as
-missing. ``--python LABEL=PATH`` adds ours under another interpreter (for example one with Pillow-SIMD);
-``NODE_PATH`` says where ``sharp`` is installed. Writes ``benchmarks/results/images.md``.
+Every way runs in a process of its own and takes its turn in every round, so that other work on the machine affects all
+alike. The table shows medians and quartiles, and lists rows whose library is not installed as missing.
+``--python LABEL=PATH`` adds our code with another interpreter (for example one with Pillow-SIMD); ``NODE_PATH`` must
+name the folder where ``sharp`` is installed. Writes ``benchmarks/results/images.md``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def measure(
 
 
 def _shown(data: bytes) -> Image.Image:
-    """Decoded in full, upright, RGB, on white."""
+    """The picture decoded in full, upright, as RGB on white."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
@@ -126,7 +126,7 @@ def _shown(data: bytes) -> Image.Image:
 
 
 def ideal(data: bytes) -> Image.Image:
-    """LANCZOS in floating point from the fully decoded picture, rounded once."""
+    """The resized picture by LANCZOS in floating point from the fully decoded picture, rounded once."""
     image = _shown(data)
     size = fit(image.size, BOX)
     bands = (band.convert("F").resize(size, Image.Resampling.LANCZOS) for band in image.split())
@@ -134,7 +134,7 @@ def ideal(data: bytes) -> Image.Image:
 
 
 def plain(data: bytes) -> bytes:
-    """What a full decode gives with the encoder settings that ours has: the mark for the loss by drafting."""
+    """A full decode's rendition with our encoder settings: the reference for the loss by drafting."""
     with Image.open(io.BytesIO(data)) as source:
         name = source.format or "JPEG"
         image = _shown(data) if source.mode != "RGBA" else source.copy()
@@ -142,7 +142,7 @@ def plain(data: bytes) -> bytes:
 
 
 def psnr(image: Image.Image, other: Image.Image) -> float | None:
-    """In dB over all samples; None where the sizes differ."""
+    """The PSNR in dB over all samples; None if the sizes differ."""
     if image.size != other.size:
         return None
     histogram = ImageChops.difference(image, other).histogram()
@@ -151,14 +151,14 @@ def psnr(image: Image.Image, other: Image.Image) -> float | None:
 
 
 def _ratio(row: Row, other: Row) -> float | None:
-    """The median of the ratios within the rounds: what disturbs a round disturbs both."""
+    """The median of the ratios within the rounds: a disturbance of a round affects both sides."""
     if not row.cpu_s or not other.cpu_s:
         return None
     return statistics.median(a / b for a, b in zip(row.cpu_s, other.cpu_s, strict=False))
 
 
 def _least(row: Row, other: Row) -> float:
-    """The ratio of the least times: other work on the machine only ever adds."""
+    """The ratio of the least times: other work on the machine can only add to a time."""
     return min(row.cpu_s) / min(other.cpu_s)
 
 

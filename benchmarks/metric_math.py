@@ -9,7 +9,7 @@ import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
-#: Values of a metric, a minute each, oldest first; ``None`` where nothing was published.
+#: Values of a metric, one a minute, oldest first; None: nothing was published.
 Series = Sequence[float | None]
 
 _OPERATORS: dict[type, Callable[[float, float], float]] = {
@@ -29,7 +29,7 @@ _COMPARISONS: dict[type, Callable[[float, float], bool]] = {
 
 
 class ExpressionError(ValueError):
-    """The expression is not of the part that is understood here; the message says where."""
+    """The expression uses a part of metric math that this module does not support; the message says which."""
 
 
 def names(expression: str) -> set[str]:
@@ -41,9 +41,9 @@ def names(expression: str) -> set[str]:
 
 
 def evaluate(expression: str, metrics: Mapping[str, Series]) -> list[float | None]:
-    """The expression minute by minute. Raises ``ExpressionError``.
+    """The values of the expression, minute by minute. Raises ``ExpressionError``.
 
-    A minute in which an operand is missing gives no value, as does a division by zero.
+    A minute has no value if an operand is missing, or for a division by zero.
     """
     length = max((len(series) for series in metrics.values()), default=0)
     return _value(_parse(expression), metrics, length)

@@ -1,9 +1,9 @@
 """What an outage costs: ``python -m benchmarks.outage [uploads] [seconds]``; its table is in docs/broker.md.
 
-A real bridge and a real worker of two processes, with the settings and back-offs that they are shipped with. Some
-images are done; then a service fails for everybody, ``uploads`` objects arrive, and after ``seconds`` it is there
-again. Nobody types a command. What is asked for, used and logged in the second half of that time, when all has come
-to rest, says what an hour costs.
+Runs a real bridge and a real worker of two processes, with their default settings and back-offs. After some images are
+done, a service fails for everybody, ``uploads`` objects arrive, and after ``seconds`` the service works again. Nobody
+types a command. The requests, CPU and log lines in the second half of the outage, when everything is steady, give the
+cost of an hour.
 """
 
 from __future__ import annotations
@@ -132,14 +132,14 @@ def measure(scenario: Scenario, uploads: int, seconds: float) -> dict[str, Any]:
 
 
 def warnings(made: Chain) -> Counter[str]:
-    """What bridge and worker have logged of trouble, by its action."""
+    """The number of warnings and errors in the logs of bridge and worker, by action."""
     text = made.log("worker") + made.log("bridge")
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return Counter(str(line.get("action")) for line in lines if line["level"] != "INFO")
 
 
 def done(made: Chain, images: int) -> bool:
-    """Asks first what costs nothing."""
+    """Whether all is done; makes the cheapest check first."""
     return made.idle() and len(made.outputs("thumbs")) + len(made.outputs("failed")) + made.dead() >= images
 
 
@@ -161,7 +161,7 @@ def shown(results: dict[str, Any]) -> list[str]:
 
 
 def renewed(page: str) -> str:
-    """The page with its table anew. Raises ``ValueError`` when it has none."""
+    """The page with a new table. Raises ``ValueError`` if it has none."""
     head = re.escape(f"| {' | '.join(HEADER)} |")
     text = "\n".join(shown(record.load(RESULT)))
     page, count = re.subn(rf"^{head}\n(?:\|.*\n)+", lambda _: f"{text}\n", page, flags=re.MULTILINE)

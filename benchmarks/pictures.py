@@ -1,4 +1,4 @@
-"""Inputs of the image benchmark: made from the bundled photos with seeded noise, so every run has the same bytes."""
+"""Inputs of the image benchmark, made from the bundled photos with seeded noise, so every run has the same bytes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image, ImageChops
 SAMPLES = Path(__file__).parents[1] / "samples"
 PHOTOS = ("astronaut.png", "cats & dogs/chelsea.webp", "coffee.tiff", "rocket.jpg", "hubble_deep_field.jpg")
 COLUMNS, ROWS = 4, 3
-#: Half the range of the noise: a standard deviation of 6, as a phone has in the shade.
+#: Half the range of the noise: its standard deviation is 6, as in a phone's photo in the shade.
 NOISE = 10
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """A wall of the bundled photos: detail everywhere, after any reduction."""
+    """The bundled photos side by side: full of detail, however much it is reduced."""
     wall = Image.new("RGB", (width, height))
     tile = -(-width // COLUMNS), -(-height // ROWS)
     for index in range(COLUMNS * ROWS):
@@ -57,7 +57,7 @@ def _with_alpha(image: Image.Image) -> Image.Image:
     return image
 
 
-#: Name, size in pixels, and how the file is made of a photo of that size.
+#: Name → size in pixels, and the function that makes the file from a photo of that size.
 INPUTS: dict[str, tuple[tuple[int, int], Callable[[Image.Image], bytes]]] = {
     "12 MP JPEG": ((4000, 3000), jpeg),
     "24 MP JPEG": ((6000, 4000), jpeg),

@@ -1,4 +1,4 @@
-"""What processes cost, read from ``/proc`` (Linux): CPU seconds and memory of all that belongs to one session."""
+"""The cost of processes, from ``/proc`` (Linux): CPU seconds and memory of all processes of a session."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one process, in bytes."""
+    """The memory of one process, in bytes."""
 
     peak: int  # highest resident size since the process began
-    proportional: int  # resident now; what is shared is divided among those that share it
+    proportional: int  # resident now; each shared page is divided among the processes that share it
 
 
 def members(sessions: Iterable[int]) -> Iterator[tuple[int, list[str]]]:
-    """Process ids, with the fields of ``stat`` that follow the command, of all that run in these sessions."""
+    """The processes of these sessions: ids, with the fields of ``stat`` after the command."""
     wanted = {str(session) for session in sessions}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -28,26 +28,26 @@ def members(sessions: Iterable[int]) -> Iterator[tuple[int, list[str]]]:
         try:
             text = (folder / "stat").read_text()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended meanwhile
         fields = text.rpartition(")")[2].split()
         if fields[3] in wanted:
             yield int(folder.name), fields
 
 
 def cpu_s(sessions: Iterable[int]) -> float:
-    """Seconds of CPU, user and system, that these sessions have used; with children that ended and were waited for."""
+    """Seconds of CPU, user and system, that these sessions have used, including ended children that were waited for."""
     return sum(sum(map(int, fields[11:15])) for _, fields in members(sessions)) / _TICKS_PER_S
 
 
 def memory(session: int) -> dict[int, Memory]:
-    """By process id."""
+    """The memory of a session's processes, by process id."""
     found = {}
     for pid, _ in members([session]):
         try:
             peak = _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM")
             proportional = _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
         except (OSError, StopIteration):
-            continue  # it has ended, or ends just now
+            continue  # the process has ended, or is ending
         found[pid] = Memory(peak, proportional)
     return found
 
@@ -58,7 +58,7 @@ def _kilobytes(path: Path, name: str) -> int:
 
 
 def restart_peaks(session: int) -> None:
-    """From now on ``Memory.peak`` is of what comes."""
+    """Resets ``Memory.peak`` of a session's processes to what they use now."""
     for pid, _ in members([session]):
         with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -10,7 +10,7 @@ from benchmarks import dollars, record
 from benchmarks.report import TWELVE
 
 PAGE = Path(__file__).parents[1] / "README.md"
-#: The columns: systems as the results call them. The last one was not run, only priced.
+#: The columns: the systems' names in the results. The last system was not run, only its price is computed.
 RUN = ("ours_simd", "sample_loop", "stock_celery")
 PRICED = "Lambda with our image code, as shipped"
 CPU = "CPU of a 12 MP photo"
@@ -37,7 +37,7 @@ def _row(title: str, cells: list[str]) -> str:
 
 
 def renewed(page: str) -> str:
-    """The page with its measured rows anew. Raises ``ValueError`` when it has none."""
+    """The page with new measured rows. Raises ``ValueError`` if it has none."""
     for title, row in rows().items():
         page, count = re.subn(rf"^\| \[{title}\].*$", row.replace("\\", r"\\"), page, flags=re.MULTILINE)
         if count != 1:

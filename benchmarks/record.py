@@ -1,4 +1,4 @@
-"""Results as JSON files in ``benchmarks/results/``, with the machine and the day that they are from."""
+"""Results as JSON files in ``benchmarks/results/``, with their machine and day."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def machine() -> str:
 def save(name: str, facts: dict[str, Any]) -> Path:
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    load = {"cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}  # of a quarter of an hour
+    load = {"cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}  # the average of a quarter of an hour
     whole = {"made": datetime.now(UTC).date().isoformat(), "machine": machine(), **load, **facts}
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def load(name: str) -> dict[str, Any]:
-    """Raises ``FileNotFoundError`` when that benchmark has not been run."""
+    """The results of a benchmark. Raises ``FileNotFoundError`` if it has not been run."""
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return found
 

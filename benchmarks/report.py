@@ -1,4 +1,4 @@
-"""Writes ``docs/performance.md`` from the results, and no number by hand: ``python -m benchmarks.report``."""
+"""Writes ``docs/performance.md``, with all numbers from the results: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.spread import Spread, ratio
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 RESULTS = "../benchmarks/results"
 TWELVE = "12 MP JPEG"
-#: Ours as its image ships it, and with Pillow alone; and the loops that have the same image code.
+#: The pipeline as its image ships it, and with Pillow alone; and the loops with the same image code.
 OURS = ("ours_simd", "ours")
 LOOPS = {"ours_simd": "our_loop_simd", "ours": "our_loop"}
 HOW = {"ours_simd": "as shipped", "ours": "with Pillow alone"}
@@ -30,7 +30,7 @@ OF_CPU = (
 )
 SHORT = {TWELVE: "a 12 MP photo", SMALL: "a web JPEG"}
 S3_PER_IMAGE, WITH_MONITORING, DOLLARS, LATENCY = 3.0, 0.8, 12.4, 1.5
-#: A long poll an hour: the least that a process can ask of one queue.
+#: Long polls an hour: the minimum of requests of one process on one queue.
 POLLS_PER_HOUR = 3600 / 20
 
 Row = Sequence[str]
@@ -61,11 +61,11 @@ class Results:
 
     @property
     def ours(self) -> list[str]:
-        """Which of ours were measured; the first is what is shipped, where that could be had."""
+        """Our variants that were measured; the shipped one comes first, if it was available."""
         return [name for name in OURS if self.cpu(TWELVE, name) is not None]
 
     def of(self, other: str, photo: str, mine: str) -> Spread | None:
-        """None where there is nothing to compare: a loop is held against ours with the same resampler only."""
+        """The ratio; None if there is nothing to compare. A loop is compared only with ours with the same resampler."""
         if other in LOOPS.values() and other != LOOPS[mine]:
             return None
         a, b = self.cpu(photo, mine), self.cpu(photo, other)
@@ -144,7 +144,7 @@ def busy(results: Results) -> str:
 
 
 def latency(results: Results) -> Iterator[str]:
-    """From an upload to its thumbnail, one at a time."""
+    """The table of times from an upload to its thumbnail, one upload at a time."""
     found = results.end_to_end["latency"]["s"]
     of_loop = LOOPS[results.ours[0]] if LOOPS[results.ours[0]] in found else None
     rows = [
@@ -169,7 +169,7 @@ def cold_start(results: Results) -> Iterator[str]:
 
 
 def losses(results: Results) -> Iterator[str]:
-    """Whatever is cheaper than ours, in words."""
+    """Sentences about whatever is cheaper than ours."""
     for photo, found in results.end_to_end["photos"].items():
         for name in found:
             ratios = {mine: results.of(name, photo, mine) for mine in results.ours if name not in OURS}

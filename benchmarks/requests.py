@@ -1,8 +1,8 @@
-"""SQS requests for one image at backlog, ours and stock Celery's: ``python -m benchmarks.requests [images]``.
+"""SQS requests for one image with a full queue, ours and stock Celery's: ``python -m benchmarks.requests [images]``.
 
-Everything is counted, at the server: bridge and worker, from their start until the last message is
-deleted. An image is one event and two tasks. ``benchmarks.stock`` is the same bridge and the same tasks on
-kombu's own transport, where each publish and each acknowledgement is a call.
+The server counts all requests of bridge and worker, from their start until the last message is deleted. An image is one
+event and two tasks. ``benchmarks.stock`` has the same bridge and the same tasks on kombu's own transport, where each
+publish and each acknowledgement is a call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STOCK = (("-m", "benchmarks.stock"), ("-m", "celery", "-A", "benchmarks.stock", 
 
 
 def measure(images: int, commands: tuple[tuple[str, ...], tuple[str, ...]]) -> Counter[str]:
-    """How often each action was called."""
+    """The number of calls of each action."""
     with tempfile.TemporaryDirectory() as folder, chain(Path(folder), POLL_WAIT_S="20", S3_CLIENT="auto") as (made, _):
         made.notify([made.upload(f"{n}.jpg", picture(n), n) for n in range(images)])
         made.server.reset()
@@ -43,7 +43,7 @@ def measure(images: int, commands: tuple[tuple[str, ...], tuple[str, ...]]) -> C
 
 
 def finished(made: Chain, images: int) -> bool:
-    """Asks the server as little as it can, and not in the name of the pipeline."""
+    """Whether all images are done. Sends few requests to the server, none of which is counted as the pipeline's."""
     return len(made.outputs("thumbs")) == images and made.idle()
 
 

@@ -1,9 +1,9 @@
-"""How the stack's scaling behaves, beside three that people use; it also chooses the template's defaults.
+"""Simulates the stack's scaling beside others that people use; the template's defaults were chosen with it.
 
     python -m benchmarks.scaling            the comparison and the sweeps, as text (a minute)
     python -m benchmarks.scaling --write    also into docs/scaling.md, with plots (needs matplotlib)
 
-Ours is read from cloudformation/batch.yaml: its expressions, targets, steps and cooldowns.
+The stack's expressions, targets, steps and cooldowns are read from cloudformation/batch.yaml.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.stack.template import Stack, load
 DOCS = Path(__file__).parents[1] / "docs"
 
 HOUR_S = 3600
-#: A load that neither grows nor ends: 60 images a second, the work of nine workers.
+#: A constant load: 60 images a second, the work of nine workers.
 STEADY = Burst("steady", 60 * 12 * HOUR_S, 12 * HOUR_S, 20, 4, 14 * HOUR_S, 2)
 #: Five thousand photos every half hour.
 WAVES = Burst("waves", 5_000, 60, 20, 4, 13 * HOUR_S, 2, waves=24, every_s=HOUR_S / 2)
@@ -50,7 +50,7 @@ BURSTS = (
 
 @dataclass(frozen=True)
 class Ours:
-    """The template's scaling, with what is varied here."""
+    """The template's scaling, with the values that are varied here."""
 
     backlog_per_worker: float | None = None
     scale_in: str | None = None
@@ -119,7 +119,7 @@ class Ours:
 
 
 def sample(burst: Burst, world: Assumptions) -> Result:
-    """The reference sample as its users set it up in the console: an alarm adds a task, another takes one away."""
+    """The reference sample as its users set it up in the console: one alarm adds a task, another removes one."""
     policies = [
         Steps(expression("visible"), lambda v: v >= 100, lambda _, n: n + 1, every_s=300, cooldown_s=300),
         Steps(expression("visible"), lambda v: v < 10, lambda _, n: n - 1, every_s=300, cooldown_s=300),
@@ -155,7 +155,7 @@ def cdk(burst: Burst, world: Assumptions) -> Result:
 
 
 def keda(burst: Burst, world: Assumptions, target: float) -> Result:
-    """KEDA with the same target a worker, in a cluster that has room for all of them and costs nothing."""
+    """KEDA with the same target for each worker, in a cluster that has room for all workers and costs nothing."""
     return simulate("KEDA", burst, world, [], [], live=Keda(target))
 
 
@@ -167,7 +167,7 @@ def _expression(queries: Sequence[dict[str, str]]) -> str:
 
 
 def compared(burst: Burst, world: Assumptions) -> list[Result]:
-    # The others have no bridge: their uploads go straight to the queue that the workers read.
+    # The others have no bridge: their uploads go directly to the queue that the workers read.
     direct = replace(world, events_per_bridge=1e9)
     return [
         Ours().run("ours", burst, world),
@@ -299,7 +299,7 @@ def _end_minutes(results: Sequence[Result]) -> float:
 
 
 def insert(path: Path, blocks: dict[str, str]) -> None:
-    """Replaces what stands between ``<!-- name -->`` and ``<!-- /name -->``."""
+    """Replaces the text between ``<!-- name -->`` and ``<!-- /name -->``."""
     text = path.read_text(encoding="utf-8")
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)

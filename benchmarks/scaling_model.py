@@ -1,7 +1,7 @@
 """A discrete-event model of the stack: uploads, bridge, queues, CloudWatch's delays, scaling, starts, stops, Spot.
 
-Work between two events is fluid (so many tasks a second), so a hundred million images take seconds to simulate.
-What AWS does not document exactly is marked †, and is a field of ``Assumptions``.
+Between two events, work is a continuous flow of tasks, so simulating a hundred million images takes seconds. Values
+that AWS does not document exactly are fields of ``Assumptions``, marked †.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from benchmarks.metric_math import evaluate
 from bridge.wake import WakePolicy
 
 MINUTE_S = 60
-#: Nothing happens before the first upload for so long, so that every metric has a history.
+#: Seconds before the first upload in which nothing happens, so that every metric has a history.
 QUIET_S = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What the world is like. Seconds unless the name says otherwise."""
+    """Assumptions about AWS and the work. In seconds unless the name says otherwise."""
 
     # A 12 MP photo, both renditions, one message: 0.08 s measured, a quarter more for Celery and S3, half again
     # for Fargate †.
@@ -34,7 +34,7 @@ class Assumptions:
     gib: float = 2.0
     prefetched: int = 8  # messages that a busy worker holds
     start_s: float = 45.0  # from the decision to the first receive: placement, network, image pull, start †
-    set_alarm_s: float = 3.0  # from SetAlarmState to another count of workers †
+    set_alarm_s: float = 3.0  # from SetAlarmState to the new count of workers †
     sqs_metric_delay_s: int = 60  # after the end of its minute †
     ecs_metric_delay_s: int = 120  # likewise †
     interruptions_per_hour: float = 0.03  # of each Spot worker †
@@ -46,7 +46,7 @@ class Assumptions:
 
 
 class Fifo:
-    """A queue as a fluid: amounts with the time at which they came."""
+    """A queue of fractional amounts, each with the time at which it came."""
 
     def __init__(self) -> None:
         self._cohorts: deque[list[float]] = deque()  # [time, amount]
@@ -62,7 +62,7 @@ class Fifo:
             self._cohorts.append([now, amount])
 
     def take(self, amount: float) -> float:
-        """Up to ``amount``, oldest first: how much there was."""
+        """Takes up to ``amount``, oldest first; returns how much there was."""
         taken = 0.0
         while amount - taken > 1e-9 and self._cohorts:
             cohort = self._cohorts[0]
@@ -83,7 +83,7 @@ class Fifo:
 
 @dataclass
 class Metrics:
-    """What CloudWatch has: a value a minute; a scaler sees only what has arrived by now."""
+    """CloudWatch's metrics, one value a minute. A scaler sees only values that have arrived by now."""
 
     delays_s: Mapping[str, int]
     series: dict[str, list[float | None]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Metrics:
             self.series.setdefault(name, []).append(value)
 
     def window(self, now: float, minutes: int) -> dict[str, list[float | None]]:
-        """The last ``minutes`` whole minutes that the fastest metric has; what is still under way is missing."""
+        """The last ``minutes`` whole minutes of the fastest metric; values that have not arrived yet are missing."""
         newest = int((now - min(self.delays_s.values())) // MINUTE_S)
         found: dict[str, list[float | None]] = {}
         for name, series in self.series.items():
@@ -105,7 +105,7 @@ class Metrics:
 
 @dataclass
 class Service:
-    """An ECS service: how many containers are wanted, starting, running, and protected while busy."""
+    """An ECS service: its desired count, and its starting and running containers, protected while busy."""
 
     world: Assumptions
     minimum: int
@@ -130,7 +130,7 @@ class Service:
         self.peak = max(self.peak, len(self.running))
 
     def converge(self, now: float, busy: int) -> int:
-        """Starts what is missing, stops what is too many; returns how many busy ones were stopped."""
+        """Starts missing containers, stops surplus ones; returns how many busy ones it stopped."""
         here = len(self.running) + len(self.starting)
         spots = sum(spot for _, spot in self.running) + sum(spot for *_, spot in self.starting)
         for place in range(here, self.desired):
@@ -158,7 +158,7 @@ class Service:
         return killed
 
     def interrupt(self, now: float, chance: float, dice: random.Random) -> None:
-        """Spot takes some away; ECS replaces them."""
+        """Spot interrupts some containers; ECS replaces them."""
         kept = []
         for since, spot in self.running:
             if spot and dice.random() < chance:
@@ -169,7 +169,7 @@ class Service:
         self.running = kept
 
     def settle(self, now: float) -> float:
-        """The bill up to now, with what still runs."""
+        """The bill up to now, including running containers."""
         running = [(now - since, spot) for since, spot in self.running]
         running += [(now - ordered, spot) for _, ordered, spot in self.starting]
         return self.dollars + sum(self._price(seconds, spot) for seconds, spot in running)
@@ -206,8 +206,8 @@ class TargetTracking:
         recent = values[-15:]
         if len(recent) >= 3 and all(value is not None and value > self._target for value in recent[-3:]):
             latest = recent[-1] or 0.0
-            # The metric counts the workers of some minutes ago, so new ones are taken for missing: the
-            # cooldown must outlast that delay †.
+            # The metric counts the workers of some minutes ago, so new workers look as if they were missing: the
+            # cooldown must be longer than that delay †.
             wanted = math.ceil(max(1, len(service.running)) * latest / self._target)
             if now - self._last_out >= self._out_cooldown_s and wanted > service.desired:
                 service.want(wanted)
@@ -250,7 +250,7 @@ class Steps:
             self.act(now, recent[-1] or 0.0, service)
 
     def act(self, now: float, value: float, service: Service) -> None:
-        """The alarm's action. Within the cooldown what was added counts as there, and nothing is taken away.
+        """The alarm's action. Within the cooldown, added workers count as running, and no worker is removed.
 
         https://docs.aws.amazon.com/autoscaling/application/APIReference/API_StepScalingPolicyConfiguration.html
         """
@@ -266,7 +266,7 @@ class Steps:
 
 
 class BridgeWakes:
-    """What the bridge does besides: looks at the queue, and sets the wake alarm."""
+    """The bridge's waking of workers: it reads the queue's depth, and sets the wake alarm."""
 
     def __init__(self, policy: WakePolicy, alarm: Steps, world: Assumptions) -> None:
         self._policy = policy
@@ -289,7 +289,7 @@ class BridgeWakes:
 
 
 class Keda:
-    """KEDA's SQS scaler: none to one by itself at a poll, more by Kubernetes' autoscaler, with the defaults of both.
+    """KEDA's SQS scaler: it starts the first worker at a poll, Kubernetes' autoscaler all others, both with defaults.
 
     https://keda.sh/docs/latest/scalers/aws-sqs/ (messages in flight count),
     https://keda.sh/docs/latest/reference/scaledobject-spec/ (polls every 30 s, to zero after 300 s),
@@ -329,7 +329,7 @@ class Keda:
 
 
 class Live(Protocol):
-    """What looks at the queue itself, at each step, and not at CloudWatch's metrics."""
+    """A scaler that reads the queue itself, at each step, and not CloudWatch's metrics."""
 
     def step(self, now: float, published: float, waiting: float, held: float, service: Service) -> None:
         """``published``: tasks since the last step; ``waiting`` and ``held``: tasks now."""
@@ -339,13 +339,13 @@ Policy = TargetTracking | Steps
 
 
 def expression(text: str) -> Callable[[Mapping[str, Sequence[float | None]]], list[float | None]]:
-    """A metric given by metric math, as it stands in the template."""
+    """A metric from an expression of metric math, as in the template."""
     return lambda window: evaluate(text, window)
 
 
 @dataclass(frozen=True)
 class Burst:
-    """So many images, uploaded evenly over a time; again and again if ``waves`` is more than one."""
+    """Images that are uploaded evenly over a time; repeatedly if ``waves`` is more than one."""
 
     name: str
     images: float  # of each wave
@@ -358,7 +358,7 @@ class Burst:
     every_s: float = 0.0
 
     def uploaded(self, elapsed_s: float) -> float:
-        """Images uploaded in the step that ends so long after the first upload."""
+        """Images uploaded in the step that ends ``elapsed_s`` after the first upload."""
         wave = min(self.waves - 1, int(elapsed_s / self.every_s)) if self.every_s else 0
         into = elapsed_s - wave * self.every_s
         span = max(self.upload_s, self.step_s)
@@ -367,7 +367,7 @@ class Burst:
 
 @dataclass
 class Result:
-    """What happened, and its course a minute apart."""
+    """The result of a simulation, with values for each minute."""
 
     name: str
     minutes: list[float] = field(default_factory=list)
@@ -377,7 +377,7 @@ class Result:
     dollars: list[float] = field(default_factory=list)
     first_done_s: float | None = None
     done_s: float | None = None
-    asleep_s: float | None = None  # when the last worker that is not always there has stopped
+    asleep_s: float | None = None  # when the last worker above the minimum has stopped
     peak: int = 0
     stopped_busy: int = 0
     interrupted: int = 0
@@ -385,7 +385,7 @@ class Result:
 
     @property
     def age_95_s(self) -> float:
-        """The age of the oldest, in 95 of 100 minutes at most, while there was work."""
+        """The 95th percentile of the oldest message's age, over the minutes with work."""
         ages = sorted(age for age in self.age_s if age > 0)
         return ages[int(0.95 * (len(ages) - 1))] if ages else 0.0
 
@@ -404,9 +404,9 @@ def simulate(
     live: Live | None = None,
     seed: int = 1,
 ) -> Result:
-    """Runs a burst until everything is done and the workers sleep again, or until its horizon.
+    """Runs a burst until everything is done and the workers have stopped again, or until its horizon.
 
-    ``lost_for_s``: how long the messages of a worker that was stopped while busy stay hidden.
+    ``lost_for_s``: how long messages stay hidden if their worker was stopped while busy.
     """
     workers = Service(world, minimum, burst.max_workers, spot_share, protected, desired=minimum)
     run = _Run(name, burst, world, workers, policies, bridge_policies, lost_for_s, live, random.Random(seed))
@@ -448,8 +448,8 @@ class _Run:
         self._bridges = Service(world, 1, burst.max_bridges, desired=1)
         self._bridges.running = [(0.0, False)]
         self._events, self._tasks = Fifo(), Fifo()
-        self._hidden: list[tuple[float, float]] = []  # until when, how many tasks
-        self._rate = world.vcpu / world.cpu_per_image_s  # images a second of one worker
+        self._hidden: list[tuple[float, float]] = []  # (until when, number of tasks)
+        self._rate = world.vcpu / world.cpu_per_image_s  # images a second for one worker
         self._left = burst.images * burst.waves
         self._taken = self._used = 0.0  # since the last minute
         self._result = Result(name)
@@ -483,7 +483,7 @@ class _Run:
             self._live.step(now, published, tasks.size - held, held, workers)
 
     def measure(self, now: float) -> None:
-        """What CloudWatch is sent at the end of a minute."""
+        """Publishes the metrics at the end of a minute."""
         count = len(self._workers.running)
         held = min(self._tasks.size, count * self._world.prefetched)
         busy = min(1.0, self._used * self._burst.step_s / MINUTE_S)
@@ -509,7 +509,7 @@ class _Run:
         self._workers.interrupt(now, self._world.interruptions_per_hour / 60, self._dice)
 
     def converge(self, now: float) -> None:
-        """ECS follows what is desired; a worker that is stopped while busy leaves its messages hidden."""
+        """ECS follows the desired count. A worker that is stopped while busy leaves its messages hidden."""
         workers, tasks = self._workers, self._tasks
         busy = min(len(workers.running), math.ceil(tasks.size / self._world.prefetched))
         killed = workers.converge(now, busy)

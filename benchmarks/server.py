@@ -1,9 +1,9 @@
-"""S3, SQS and SNS in the memory of one process, each request counted: ``python -m benchmarks.server``.
+"""S3, SQS and SNS in the memory of one process, which counts each request: ``python -m benchmarks.server``.
 
-SQS and SNS are those of the tests; the S3 here knows what an image pipeline asks of it: whole objects with
-metadata, checksums and write conditions, one delete or many, lists, in buckets that need not be made. Prints its
-address, then serves until its standard input ends. ``/_bench/…`` puts objects there by the thousand, with
-their events, and tells what was written; none of that is counted. Signatures are not checked.
+SQS and SNS are those of the tests. The S3 supports what an image pipeline needs: whole objects with metadata, checksums
+and write conditions, single and multiple deletes, and listings, in buckets that need not be created. It prints its
+address, then serves until its standard input ends. ``/_bench/…`` puts thousands of objects, with their events, and
+reports what was written; these requests are not counted. Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ import tornado.web
 
 from tests.support.aws_server import AwsHandler, State
 
-#: Objects above this are refused; the largest input of the benchmarks has 60 MB.
+#: Maximum bytes of an object; the largest input of the benchmarks has 60 MB.
 MAX_BYTES = 200_000_000
-#: Of one page of a list; S3's own.
+#: Keys in a page of a listing, as in S3.
 MAX_KEYS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What a photo and all its copies share."""
+    """The contents that all copies of a photo share."""
 
     data: bytes
     etag: str
@@ -50,12 +50,12 @@ class Blob:
 @dataclass(frozen=True, slots=True)
 class Stored:
     blob: Blob
-    headers: dict[str, str]  # what was put with it: content type, metadata, checksum
+    headers: dict[str, str]  # from the PUT: content type, metadata, checksum
     modified: datetime
 
 
 class Store(State):
-    """The state of SQS and SNS, and beside it objects by bucket and key."""
+    """The state of SQS and SNS, and the objects by bucket and key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Store(State):
         self.objects: defaultdict[str, dict[str, Stored]] = defaultdict(dict)
         self.last_put: dict[str, float] = {}  # time.monotonic(), by bucket
         self.first_receive: dict[str, float] = {}  # likewise, by caller and queue
-        self.unknown: Counter[str] = Counter()  # what was asked that nobody here understands
+        self.unknown: Counter[str] = Counter()  # requests that this server does not understand
         self.sequence = 0
 
     def put(self, bucket: str, key: str, stored: Stored) -> None:
@@ -71,7 +71,7 @@ class Store(State):
         self.last_put[bucket] = time.monotonic()
 
     def seed(self, bucket: str, queue: str, prefix: str, blobs: list[str], count: int) -> None:
-        """Puts ``count`` objects, of the blobs in turn, and sends S3's event of each."""
+        """Puts ``count`` objects, from the blobs in turn, and sends S3's event for each."""
         url = self.url(self.sqs.find(queue))
         now = datetime.now(UTC).replace(microsecond=0)
         for number in range(count):
@@ -85,7 +85,7 @@ class Store(State):
 
 
 def event(bucket: str, key: str, blob: Blob, sequence: int) -> str:
-    """What S3 sends to a queue when an object was put."""
+    """S3's event for a new object, as sent to a queue."""
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -115,7 +115,7 @@ def event(bucket: str, key: str, blob: Blob, sequence: int) -> str:
 
 
 class Handler(AwsHandler):
-    """SQS by its target header, SNS by its form, S3 by everything else."""
+    """Recognizes SQS by its target header, SNS by its form; everything else is S3."""
 
     _state: Store
 
@@ -276,7 +276,7 @@ def unchunked(body: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 class BenchHandler(tornado.web.RequestHandler):
-    """What the harness asks. Nothing of it is counted."""
+    """Answers the harness. These requests are not counted."""
 
     def initialize(self, state: Store) -> None:
         self._state = state
@@ -286,7 +286,7 @@ class BenchHandler(tornado.web.RequestHandler):
         self.finish(json.dumps(answers[what]()))
 
     def put(self, what: str) -> None:
-        """``PUT blob?name=…``: a photo that objects can be made of."""
+        """``PUT blob?name=…``: stores a photo, from which objects can be made."""
         assert what == "blob"
         self._state.blobs[self.get_query_argument("name")] = Blob.of(self.request.body)
         self.finish("{}")
@@ -309,7 +309,7 @@ class BenchHandler(tornado.web.RequestHandler):
         return {"now": time.monotonic(), "first": self._state.first_receive}
 
     def _progress(self) -> dict[str, Any]:
-        """How many objects each folder of a bucket has, when the last was put, and how deep some queues are."""
+        """The number of objects in each folder of a bucket, the time of the last PUT, and the depths of some queues."""
         bucket, queues = self.get_query_argument("bucket"), self.get_query_arguments("queue")
         folders = Counter(key.partition("/")[0] for key in self._state.objects[bucket])
         now, depths = time.monotonic(), {}

@@ -1,4 +1,4 @@
-"""Medians, and ratios within rounds: what disturbs a round disturbs both sides of a ratio."""
+"""Medians, and ratios within rounds: a disturbance of a round affects both sides of a ratio."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Raises ``ValueError`` when there are none."""
+        """The spread of these values. Raises ``ValueError`` if there are none."""
         if not values:
             raise ValueError("nothing was measured")
         return cls(median(values), min(values), max(values))
 
     def shown(self, factor: float = 1.0, digits: int = 1) -> str:
-        """``12.3 (11.9–12.8)``; one measurement has no spread."""
+        """Formats it as ``12.3 (11.9–12.8)``; a single measurement has no spread."""
         middle, low, high = (f"{value * factor:,.{digits}f}" for value in (self.middle, self.low, self.high))
         return middle if self.low == self.high else f"{middle} ({low}–{high})"
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-    """Of two sides of the same rounds. Raises ``ValueError`` when their numbers differ, or there are none."""
+    """The ratios of two sides of the same rounds. Raises ``ValueError`` if their numbers differ, or are 0."""
     return Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])

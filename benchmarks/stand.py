@@ -1,4 +1,4 @@
-"""The test stand: one server, the processes of each contender, and what a batch of images costs them."""
+"""The test stand: runs one server and the processes of each contender, and measures the cost of a batch of images."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from benchmarks.contenders import Contender
 from tests.support.sqs_model import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[1]
-#: Seconds between looks at what is done.
+#: Seconds between checks of the progress.
 LOOK_EVERY_S = 0.05
-#: Seconds after the last message was deleted for which costs still count: events go out once a second.
+#: Seconds after the last delete in which costs still count: events are sent once a second.
 SETTLE_S = 1.2
-#: What an image has cost by now, or the contender hangs.
+#: Maximum seconds for a batch; after it, the contender is considered to hang.
 DEADLINE_S = 900.0
 
 
 class BenchmarkError(Exception):
-    """A contender did not do its work, so what it costs means nothing."""
+    """A contender did not do its work, so its cost means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one batch of images. ``calls`` are ``"<role> <action> <bucket, queue or topic without its prefix>"``."""
+    """The cost of a batch of images. Keys of ``calls``: ``"<role> <action> <bucket, queue or topic, no prefix>"``."""
 
     images: int
     cpu_s: float
@@ -108,9 +108,9 @@ class Running:
         return child
 
     def feed(self, blobs: Sequence[str], count: int, deadline_s: float = DEADLINE_S) -> Cost:
-        """Puts so many images and waits until the last of their messages is deleted.
+        """Puts ``count`` images and waits until the last of their messages is deleted.
 
-        Raises ``BenchmarkError`` when a process ends, an image fails, or it takes too long.
+        Raises ``BenchmarkError`` if a process ends, an image fails, or it takes too long.
         """
         source, output = self.buckets
         self.batches += 1
@@ -125,7 +125,7 @@ class Running:
         return Cost(count, sum(by_role.values()), done - seeded["at"], self.calls() - calls, by_role)
 
     def _wait(self, count: int, deadline_s: float) -> float:
-        """When the last rendition was put, by the server's clock."""
+        """Waits for all renditions; returns when the last one was put, by the server's clock."""
         queues = [self.prefix + name for name in ("events", "tasks", "events-dlq", "tasks-dlq")]
         query = urlencode([("bucket", self.buckets[1]), *(("queue", queue) for queue in queues)])
         deadline = time.monotonic() + deadline_s
@@ -164,7 +164,7 @@ class Running:
             processes.restart_peaks(child.pid)
 
     def memory(self) -> dict[str, list[processes.Memory]]:
-        """By role: of its first process, then of those that it started."""
+        """The memory by role: of its first process, then of the processes that it started."""
         found = {}
         for role, child in self.children.items():
             by_pid = processes.memory(child.pid)
@@ -188,7 +188,7 @@ class Running:
 
 
 class Stand:
-    """A context manager; on leaving, all that was started is ended."""
+    """A server with contenders. A context manager, which ends everything that was started."""
 
     def __init__(self) -> None:
         self._exits = ExitStack()
@@ -196,7 +196,7 @@ class Stand:
         self.url = ""
 
     def __enter__(self) -> Self:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: nothing is left running
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: leaves nothing running
         with ExitStack() as exits:
             self._folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             server = subprocess.Popen(
@@ -221,7 +221,7 @@ class Stand:
         self._exits.close()
 
     def ask(self, method: str, what: str, body: dict[str, Any] | bytes | None = None) -> Any:
-        """Of the server itself; it does not count this."""
+        """Sends a request to the harness's part of the server, which does not count it."""
         sent = json.dumps(body).encode() if isinstance(body, dict) else body
         with closing(HTTPConnection(self.url.removeprefix("http://"), timeout=120)) as connection:
             connection.request(method, f"/_bench/{what}", sent)
@@ -245,7 +245,7 @@ class Stand:
         self.ask("PUT", f"blob?name={quote(name, safe='')}", data)
 
     def prepare(self, contender: Contender, prefix: str | None = None) -> Running:
-        """Its queues and topics; no process yet."""
+        """Creates a contender's queues and topics, without starting its processes."""
         prefix = f"{contender.name.replace('_', '-')}-" if prefix is None else prefix
         sqs, sns = self.client("sqs"), self.client("sns")
         for name in ("events", "tasks"):
@@ -262,7 +262,7 @@ class Stand:
         return running
 
     def start(self, contender: Contender, prefix: str | None = None) -> Running:
-        """All its processes; they are not ready yet, which a first batch makes sure of."""
+        """Starts all processes of a contender. They may not be ready yet: process a first batch to warm them up."""
         running = self.prepare(contender, prefix)
         for role, command in contender.processes.items():
             running.start(role, command)
@@ -271,7 +271,7 @@ class Stand:
 
 @contextlib.contextmanager
 def started(stand: Stand, contender: Contender, warm_up: Sequence[str], prefix: str | None = None) -> Iterator[Running]:
-    """A contender that is warm: it has made renditions of each of these blobs, a few times."""
+    """A warm contender: it has made renditions of each of these blobs a few times."""
     running = stand.start(contender, prefix)
     try:
         running.feed(warm_up, 6 * len(warm_up), 120)

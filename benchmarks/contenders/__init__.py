@@ -1,6 +1,6 @@
 """The systems that are compared: each is a set of processes that turns events of a queue into renditions.
 
-All are given the same variables: ``QUEUE_PREFIX``, ``INPUT_BUCKET``, ``OUTPUT_BUCKET``, and AWS's own. All read
+All get the same variables: ``QUEUE_PREFIX``, ``INPUT_BUCKET``, ``OUTPUT_BUCKET``, and AWS's own. All read
 ``<prefix>events`` and write ``resized/<key>`` (within 1024x768) and ``thumbs/<key>`` (within 192x192).
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
-#: How many images each contender works on at the same time: what a machine with two cores is given.
+#: How many images each contender works on at the same time: suits a machine with two cores.
 PARALLEL = 2
 SHIPPED = "this pipeline, as its image ships it"
 
@@ -25,7 +25,7 @@ SHIPPED = "this pipeline, as its image ships it"
 class Contender:
     name: str
     title: str
-    processes: Mapping[str, tuple[str, ...]]  # role: command; a role of several processes has a number at its end
+    processes: Mapping[str, tuple[str, ...]]  # role: command; the names of several processes of a role end in a number
     environ: Mapping[str, str] = field(default_factory=dict)
     missing: str | None = None  # why it can't run here
 
@@ -36,7 +36,7 @@ def _loop(name: str, title: str) -> Contender:
 
 
 def _simd(contender: Contender, title: str) -> Contender:
-    # Not above: what is run as a module of this package should not load what it does not use.
+    # Imported here, so that modules of this package that run as programs don't load what they don't use.
     from tasks.images.resample import simd_problem
 
     name = f"{contender.name}_simd"
@@ -46,7 +46,7 @@ def _simd(contender: Contender, title: str) -> Contender:
 
 
 def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
-    """As the stack runs it: events on, remote control on."""
+    """The pipeline as the stack runs it, with events and remote control."""
     worker = (
         *(PYTHON, "-m", "pipeline.worker", "-E", "--loglevel", "INFO"),
         *("--concurrency", str(concurrency)),
@@ -58,7 +58,7 @@ def ours(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
 
 
 def shipped(concurrency: int = PARALLEL, workers: int = 1) -> Contender:
-    """Ours as the container image has it; with Pillow alone where that can't be had."""
+    """The pipeline as in the container image; with Pillow alone if the SIMD resampler is not available."""
     plain = ours(concurrency, workers)
     simd = _simd(plain, SHIPPED)
     return simd if simd.missing is None else plain
@@ -94,7 +94,7 @@ def _sharp_worker() -> Contender:
 
 
 def contenders() -> dict[str, Contender]:
-    """In the order in which they are shown; the first two are ours."""
+    """The contenders in the order of the tables; the first two are this pipeline."""
     loop = _loop("our_loop", "its loop with our image code, Pillow alone")
     found = [
         _simd(ours(), SHIPPED),

@@ -1,6 +1,6 @@
-"""The loop of AWS's reference sample for batch processing on ECS, written anew: receive ten, work, delete one by one.
+"""The loop of AWS's reference sample for batch processing on ECS, rewritten: receive ten, work, delete one by one.
 
-It has neither retries nor dead letters, nor does it care for a second delivery or a newer upload.
+It has no retries and no dead letters, and handles neither repeated deliveries nor newer uploads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import boto3
 
 logger = logging.getLogger("sample")
 
-#: From the bytes of an image to those of the resized one and of the thumbnail, both JPEG.
+#: From an image's bytes to those of its resized picture and its thumbnail, both JPEG.
 MakeBoth = Callable[[bytes], tuple[bytes, bytes]]
 
 

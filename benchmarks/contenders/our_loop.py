@@ -1,4 +1,4 @@
-"""The loop with our image code: what any layer above it (Celery, retries, convergence) is measured against."""
+"""The loop with our image code: the baseline for every layer above it (Celery, retries, convergence)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The loop with the sample's image step: ``Image.thumbnail`` for both, quality 100, and one decode for the two.
+"""The loop with the sample's image step: ``Image.thumbnail`` for both renditions, quality 100, and only one decode.
 
-With today's Pillow that decodes a 12 MP photo in full: ``thumbnail`` lets libjpeg decode at a smaller scale only
-where twice the wanted size is left, and a turned photo is always decoded in full before it is turned.
+With current versions of Pillow that decodes a 12 MP photo in full: ``thumbnail`` lets libjpeg decode at a smaller scale
+only if the result still has twice the wanted size, and a turned photo is always decoded in full before it is turned.
 """
 
 from __future__ import annotations

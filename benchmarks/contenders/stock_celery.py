@@ -1,8 +1,7 @@
-"""Celery on SQS as its documentation sets it up: kombu's own transport, two independent tasks an image.
+"""Celery on SQS as in its documentation: kombu's own transport, two independent tasks an image.
 
-``celery -A benchmarks.contenders.stock_celery worker``, and as the bridge ``python -m
-benchmarks.contenders.stock_celery``. Each task reads the original. The image code is Pillow's
-``Image.thumbnail``, with the quality that ours has.
+``celery -A benchmarks.contenders.stock_celery worker`` is the worker, ``python -m benchmarks.contenders.stock_celery``
+the bridge. Each task reads the original. The image code is Pillow's ``Image.thumbnail``, with the pipeline's quality.
 """
 
 from __future__ import annotations

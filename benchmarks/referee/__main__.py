@@ -1,4 +1,4 @@
-"""``python -m benchmarks.referee FOLDER``; with ``--only TEXT`` just files whose names have it, and no table."""
+"""``python -m benchmarks.referee FOLDER``; ``--only TEXT``: only files with that text in their names, and no table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="for downloads, and the page to look through")
     parser.add_argument("--only", default="", metavar="TEXT")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the browser is to end with this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a normal exit also ends the browser
     accepted = read_accepted(ACCEPTED.read_text(encoding="utf-8"))
     cases: list[Case] = []
     with judges() as bench:
@@ -65,7 +65,7 @@ def main() -> int:
         print(table)
     listed = {name: why for name, why in accepted.items() if options.only in name}
     needed = {case.name for case in cases if case.needs_acceptance}
-    problems = ledger(listed, needed) if complete else []  # sharp agrees about some that the others differ about
+    problems = ledger(listed, needed) if complete else []  # for some files, only sharp agrees
     problems += [
         f"took {case.cpu_s:.1f} s of CPU time and {case.memory_mb:.0f} MB: {case.name}"
         for case in cases

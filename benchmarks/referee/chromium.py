@@ -1,4 +1,4 @@
-"""A headless Chromium that draws files: it fetches each from a server of this process, and sends back what it drew."""
+"""A headless Chromium that draws files: it gets each file from a server in this process, and sends the picture back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-#: Debian's package puts it in the PATH under the first of these names; other systems have it under the others.
+#: Chromium's names in the PATH: the first one is Debian's, the others are those of other systems.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--headless=new",
@@ -27,7 +27,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--force-color-profile=srgb",
-    "--remote-debugging-port=0",  # without it, the browser ends when the page is loaded
+    "--remote-debugging-port=0",  # without it, the browser ends after loading the page
 )
 #: Seconds for one file, and for the browser to start.
 PATIENCE_S = 30
@@ -65,10 +65,10 @@ async function draw(data) {
 
 
 class Chromium:
-    """``draw`` gives the picture as RGBA in sRGB, or raises ``ValueError`` with the reason."""
+    """``draw`` returns the picture as RGBA in sRGB, or raises ``ValueError`` with the reason."""
 
     def __init__(self) -> None:
-        #: Of this start of the browser: what an ended one has asked for last is not to get the next file.
+        #: New for each start of the browser, so that the last request of an ended browser can't get the next file.
         self._next: queue.Queue[bytes | None] = queue.Queue()
         self._starts = 0
         self._answers: queue.Queue[tuple[bool, bytes]] = queue.Queue()
@@ -115,14 +115,14 @@ class Chromium:
     def _stop(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: all of the browser
+                os.killpg(self._process.pid, signal.SIGKILL)  # all processes of the browser, which has its own session
             self._process.wait()
             self._process = None
         if self._profile is not None:
-            with suppress(OSError):  # a process of its is still writing
+            with suppress(OSError):  # a process of the browser may still be writing
                 self._profile.cleanup()
             self._profile = None
-        self._next.put(None)  # whoever waits for it gives up
+        self._next.put(None)  # so that a waiting request ends
         self._next, self._answers = queue.Queue(), queue.Queue()
 
     @staticmethod
@@ -155,7 +155,7 @@ class Chromium:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Nothing: what is asked for is known."""
+                """Logs nothing: the requests are known."""
 
         return Handler
 

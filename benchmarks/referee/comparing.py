@@ -1,4 +1,4 @@
-"""Whether two pictures look the same at the size of a thumbnail."""
+"""Compares two pictures: do they look the same at the size of a thumbnail?"""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from PIL import Image, ImageChops, ImageStat
 from tasks.images.decode import fit
 
 BOX = (192, 192)
-#: The mean difference of samples that nobody sees: other chroma upsampling, other rounding, another filter.
+#: The largest mean difference of samples that is invisible: other chroma upsampling, other rounding, another filter.
 SAME_MEAN = 6.0
-#: The same for the worst part of the picture, a square with sides of this many pixels.
+#: The same for the worst part of the picture, a square; and the pixels of its side.
 SAME_PART, PART_SIDE = 48.0, 16
-#: No judge returns a longer side; where the picture is longer, the judge has rounded its size once already.
+#: The longest side that a judge returns; for a longer picture, the judge has rounded the size once already.
 JUDGED_SIDE = 1024
 #: The colour behind transparent pixels: white would hide that they are transparent.
 _BEHIND = (255, 0, 255, 255)
 
 
 def compared(ours: Image.Image, theirs: Image.Image, mean: float = SAME_MEAN, part: float = SAME_PART) -> str | None:
-    """What differs between a rendition and a judge's picture, both RGBA; None where they look the same.
+    """The difference between a rendition and a judge's picture, both RGBA, in words; None if they look the same.
 
-    ``mean`` and ``part`` are the largest differences that count as the same, of 255.
+    ``mean`` and ``part``: the largest differences that count as the same, of 255.
     """
     size = fit(theirs.size, BOX)
     rounded_twice = max(theirs.size) >= JUDGED_SIDE and min(theirs.size) < 64

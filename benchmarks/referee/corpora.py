@@ -1,4 +1,4 @@
-"""The corpora, and where they are had: the package registries that pip and apt-get are set up for."""
+"""The corpora, and their sources: the package registries that pip and apt-get are configured for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PICTURE = re.compile(
     r"\.(jpe?g|jfif|mpo|a?png|webp|gif|tiff?|btf|bmp|dib|avifs?|heic|heif|hif|ico|jp2|jxl|psd|svg)$", re.I
 )
-#: Larger ones are mostly films and archives.
+#: Larger files are mostly films and archives.
 _MAX_BYTES = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     package: str
-    archive: str  # the name of the file
+    archive: str  # the file's name
     sha256: str
-    suite: str | None = None  # of Debian; None: PyPI, and the archive's name has the version
-    folder: str = ""  # of which every file is taken; "": files that are named like pictures
+    suite: str | None = None  # of Debian; None: from PyPI, with the version in the archive's name
+    folder: str = ""  # take every file of this folder; "": all files that are named like pictures
 
 
 CORPORA = (
@@ -139,9 +139,9 @@ CORPORA = (
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Corpus, name and contents of each picture, once, however many corpora have it; downloads what is missing.
+    """Corpus, name and contents of each picture, once even if several corpora have it; downloads missing archives.
 
-    Raises ``OSError`` where a corpus can't be had, and ``ValueError`` where it is not what was pinned.
+    Raises ``OSError`` if a corpus is not available, and ``ValueError`` if it is not the pinned file.
     """
     seen: set[bytes] = set()
     for corpus in CORPORA:
@@ -188,7 +188,7 @@ def _download(corpus: Corpus, folder: Path) -> None:
 
 
 def _apt(folder: Path) -> list[str]:
-    """A place of its own for apt-get, with the mirror that the machine is set up for: nothing of the system changes."""
+    """Options for apt-get with folders of its own and the machine's mirror, so that nothing on the system changes."""
     texts = [path.read_text(encoding="utf-8") for path in Path("/etc/apt").glob("sources.list*/*")]
     mirror = re.search(r"\S+/debian(?=/?\s)", "\n".join(texts))
     if mirror is None:

@@ -1,4 +1,4 @@
-"""One file: what is made of it here, what that costs, what each judge makes of it, and what follows."""
+"""Judges one file: our rendition and its cost, each judge's picture, and the verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHROMIUM = "Chromium"
 class Judge:
     name: str
     version: str
-    #: The picture of a file, as RGBA; with True, only of a file without any fault. Raises ``ValueError``.
+    #: The picture of a file, as RGBA. With True, raises ``ValueError`` for a file with any fault.
     draw: Callable[[bytes, bool], Image.Image]
 
 
@@ -33,8 +33,8 @@ class Judge:
 class Case:
     corpus: str
     name: str
-    verdict: str  # of `verdict_of`
-    reason: str = ""  # why it was refused: one of the five
+    verdict: str  # from `verdict_of`
+    reason: str = ""  # why it was refused: a reason of an error
     detail: str = ""
     cpu_s: float = 0.0
     memory_mb: float = 0.0
@@ -46,7 +46,7 @@ class Case:
 
 
 def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
-    apart.render(_WARM, Recipe(BOX, "PNG"))  # starts the process, if there is none, and warms it
+    apart.render(_WARM, Recipe(BOX, "PNG"))  # starts the process if there is none, and warms it up
     pid = apart._running._process.pid if apart._running is not None else 0
     before_s, before_mb = _cpu_s(pid), _memory_mb(pid, forget=True)
     ours: Image.Image | None = None
@@ -67,7 +67,7 @@ def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
             said.append(f"{each.name}: {(str(exc).strip().splitlines() or ['?'])[-1][:200]}")
     if ours is None:
         foreign = _is_foreign(data)
-        whole = reason != "too-large" and _shown_whole(judged)  # a limit is a setting, and the judges have others
+        whole = reason != "too-large" and _shown_whole(judged)  # limits are settings, and the judges have other limits
         verdict = "another format" if foreign else "refused, and shown whole" if whole else "refused"
     else:
         differences = {who: compared(ours, picture) for who, picture in judged.items()}
@@ -78,7 +78,7 @@ def judge(corpus: str, name: str, data: bytes, judges: Sequence[Judge]) -> Case:
 
 
 def _shown_whole(judged: Mapping[str, Image.Image]) -> bool:
-    """Whether Chromium and another judge show the same: libvips and sharp share their decoders."""
+    """Whether Chromium and another judge show the same picture. (libvips and sharp share their decoders.)"""
     browser = judged.get(CHROMIUM)
     return browser is not None and any(alike(browser, other) for who, other in judged.items() if who != CHROMIUM)
 
@@ -105,7 +105,7 @@ def _cpu_s(pid: int) -> float:
 
 
 def _memory_mb(pid: int, *, forget: bool = False) -> float:
-    """The most that the process has had; ``forget``: what it has now, and what it had before is forgotten."""
+    """The process's peak memory in MB; with ``forget``, resets the peak, and returns what it uses now."""
     try:
         if forget:
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")

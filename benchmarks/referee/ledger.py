@@ -1,11 +1,11 @@
-"""What follows from the judges, and the list of differences that are accepted, which may only shrink."""
+"""The verdict from the judges' pictures, and the list of accepted differences, which may only shrink."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
-#: As ``benchmarks/referee/accepted.txt`` has them.
+#: The verdicts that ``benchmarks/referee/accepted.txt`` must list.
 NEEDS_ACCEPTANCE = ("differs", "refused, and shown whole")
 
 
@@ -19,13 +19,13 @@ def verdict_of(agreeing: list[bool]) -> str:
 
 
 def ledger(listed: Mapping[str, str], needed: set[str]) -> list[str]:
-    """What is wrong with the list of accepted differences: it names just those that there are."""
+    """The problems of the list of accepted differences, which must name exactly the existing ones."""
     missing = [f"not right, and not accepted: {name}" for name in sorted(needed - set(listed))]
     return missing + [f"right now, take it out of accepted.txt: {name}" for name in sorted(set(listed) - needed)]
 
 
 def read_accepted(text: str) -> dict[str, str]:
-    """Name and why, of each line; the first one says how many follow. Raises ``ValueError``."""
+    """The name and the reason in each line; the first line has their number. Raises ``ValueError``."""
     head, *lines = text.splitlines()
     entries = [line.partition(": ") for line in lines]
     accepted = {name: why for name, _, why in entries if why}
@@ -35,5 +35,5 @@ def read_accepted(text: str) -> dict[str, str]:
 
 
 def reasons(accepted: Mapping[str, str]) -> list[str]:
-    """The rows of a table: each reason, and the number of files that it is accepted for."""
+    """The rows of a table: each reason, and the number of files accepted for it."""
     return [f"| {why} | {count} |" for why, count in Counter(accepted.values()).most_common()]

@@ -1,4 +1,4 @@
-"""What came of it: a page to look through, and the tables of docs/images.md."""
+"""The results of the referee: a page to look through, and the tables of docs/images.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.referee.judging import CPU_BOUND_S, MEMORY_BOUND_MB, Case, Judge
 from benchmarks.referee.ledger import reasons
 
-#: As they are shown: what a person should look at comes first.
+#: In the order of the page: what a person should look at comes first.
 VERDICTS = (
     "differs",
     "refused, and shown whole",

@@ -1,4 +1,4 @@
-"""sharp as a judge, where npm has installed it; without it the others judge alone."""
+"""sharp as a judge, if npm has installed it; otherwise only the others judge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.referee.comparing import JUDGED_SIDE
 
-#: Where `make referee` and `make bench` have npm install it.
+#: The folder where `make referee` and `make bench` install sharp with npm.
 FOLDER = Path(__file__).parents[1] / "contenders"
 
 
@@ -25,10 +25,7 @@ class Sharp:
         self.version: str = self._answer()["version"]
 
     def draw(self, data: bytes, *, strict: bool) -> Image.Image:
-        """The picture as RGBA. ``strict``: only a file that sharp finds no fault with.
-
-        Raises ``ValueError`` with what sharp says.
-        """
+        """The picture as RGBA. Raises ``ValueError`` with sharp's message; with ``strict``, also for any fault."""
         file, out = self._folder / "file", self._folder / "out.png"
         file.write_bytes(data)
         request = {"file": str(file), "out": str(out), "side": JUDGED_SIDE, "strict": strict}
@@ -49,7 +46,7 @@ class Sharp:
 
 @contextmanager
 def sharp() -> Iterator[Sharp | None]:
-    """None where sharp is not installed."""
+    """The judge; None if sharp is not installed."""
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules" / "sharp").is_dir():
         yield None

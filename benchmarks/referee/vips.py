@@ -1,7 +1,7 @@
 """libvips as a judge: the library in the wheel ``pyvips-binary``, called through ctypes.
 
-The wheel has libvips with its decoders for JPEG, PNG, WebP, GIF, TIFF and AVIF, none for BMP, and none for HEVC, which
-most HEICs are. Its companion ``pyvips`` is not a wheel, and two functions are all that is needed.
+The wheel has libvips with its decoders for JPEG, PNG, WebP, GIF, TIFF and AVIF, but not for BMP and not for HEVC, the
+codec of most HEICs. Its companion ``pyvips`` is not available as a wheel, and only two functions are needed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def vips_version() -> str:
 
 
 def by_vips(data: bytes, *, strict: bool = False) -> Image.Image:
-    """The picture upright, in sRGB, as RGBA. ``strict``: only a file that libvips finds no fault with.
+    """The picture upright, in sRGB, as RGBA.
 
-    Raises ``ValueError`` with what libvips says.
+    Raises ``ValueError`` with libvips' message; with ``strict``, for any fault that libvips finds.
     """
     vips = _library()
     picture, out, size = c_void_p(), c_void_p(), c_size_t()
@@ -61,12 +61,12 @@ def by_vips(data: bytes, *, strict: bool = False) -> Image.Image:
 
 @_Log
 def _silent(*_: object) -> None:
-    """What it warns of is in the error, or is of no interest."""
+    """Drops libvips' warnings: they are in the error, or of no interest."""
 
 
 @lru_cache
 def _library() -> ctypes.CDLL:
-    """Raises ``PackageNotFoundError`` where the wheel is not installed."""
+    """The loaded library. Raises ``PackageNotFoundError`` if the wheel is not installed."""
     found = [file for file in files(PACKAGE) or () if Path(file.name).name.startswith("libvips")]
     vips = ctypes.CDLL(str(found[0].locate()))
     vips.vips_thumbnail_buffer.argtypes = (c_char_p, c_size_t, POINTER(c_void_p), c_int)
