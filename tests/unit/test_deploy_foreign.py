@@ -83,7 +83,7 @@ def test_a_stranger_s_bucket_is_refused_and_the_way_for_a_known_one_shown(accoun
 def test_one_that_may_not_be_looked_at_yet_waits_for_its_owner(account: Account, template: Path) -> None:  # noqa: F811
     account.buckets["site"] = Bucket(owner=THEIRS)
     text = run(template, ExistingOutputBucket="site", BucketAccounts=THEIRS)
-    assert "bucket site can't be looked at" in text
+    assert "access to bucket site is denied" in text
     assert '"s3:DeleteObject"' in text
     assert account.stacks == {}
 
@@ -91,7 +91,7 @@ def test_one_that_may_not_be_looked_at_yet_waits_for_its_owner(account: Account,
 def test_one_of_neither_account_is_not_taken_for_theirs(account: Account, template: Path) -> None:  # noqa: F811
     """Though it lets everybody look: renditions would go to a stranger."""
     account.buckets["site"] = Bucket(owner="999999999999", is_open=True)
-    assert "bucket site can't be looked at" in run(template, ExistingOutputBucket="site", BucketAccounts=THEIRS)
+    assert "access to bucket site is denied" in run(template, ExistingOutputBucket="site", BucketAccounts=THEIRS)
     assert account.stacks == {}
 
 

@@ -169,7 +169,7 @@ def test_an_update_is_tried_again_too_and_deletes_nothing_for_that(account: Acco
     run(template, buckets=("mine",))
     account.failures = [TOO_EARLY]
     text = run(template, ExistingInputBuckets="")
-    assert "once more" in text
+    assert "trying again" in text
     assert "Done." in text
     assert not account.aws.made("cloudformation.DeleteStack")
 

@@ -26,7 +26,7 @@ def test_a_moment(text: str, wanted: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "3", "3w", "-1h", "2026-13-01"])
 def test_no_moment(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no time"):
+    with pytest.raises(ConfigError, match="is not a time"):
         parse_time(text, NOW)
 
 
