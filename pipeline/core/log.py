@@ -36,7 +36,7 @@ def quiet() -> None:
 
 
 def show_steps() -> None:
-    """Logs every step of each object, for LOG_LEVEL=DEBUG, while libraries stay at INFO."""
+    """Logs every step of each object, for LOG_LEVEL=DEBUG, even if the level of other loggers is INFO."""
     for name in _STEPS:
         logging.getLogger(name).setLevel(logging.DEBUG)
 

@@ -43,7 +43,7 @@ def describe(known: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a task's event, from the facts of its result."""
     fields = {name: value for name, value in known.items() if name == "outcome" or name in FACTS.numbers}
     if known["outcome"] != "done":
-        fields.pop("bytes_out", None)  # the rendition was stored before, so the metrics have counted its bytes
+        fields.pop("bytes_out", None)  # the rendition was stored before: metrics count only new ones
     return fields | {"result": _sentence(known)}
 
 

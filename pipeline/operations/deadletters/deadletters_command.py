@@ -30,7 +30,7 @@ NOT_ALL = 3
 
 @dataclass(slots=True)
 class LetterGroup:
-    """Dead letters with the same queue, task and kind of reason. ``example``: an object of the oldest one."""
+    """Dead letters with the same queue, task and kind of reason. ``example``: the object or message of the oldest."""
 
     queue: str
     task: str
