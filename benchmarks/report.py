@@ -30,7 +30,7 @@ OF_CPU = (
 )
 SHORT = {TWELVE: "a 12 MP photo", SMALL: "a web JPEG"}
 S3_PER_IMAGE, WITH_MONITORING, DOLLARS, LATENCY = 3.0, 0.8, 12.4, 1.5
-#: Long polls an hour: the minimum of requests of one process on one queue.
+#: Long polls an hour: the fewest requests that one process can make to one queue.
 POLLS_PER_HOUR = 3600 / 20
 
 Row = Sequence[str]
