@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from pipeline.aws.backoff import Backoff
 from pipeline.aws.batches import MAX_ENTRIES
 
-#: Maximum seconds that an item waits for others. It must be well below what is left of the shortest visibility time-out
-#: (2 s) when the work is done. With it, a worker on 12 MP photos sends three to eight deletes a call.
+#: Default of the maximum seconds that an item waits for others. It must be well below what is left of the shortest
+#: visibility time-out (2 s) when the work is done.
 LINGER_S = 0.5
 #: Tries of one item; with the back-off between them they take about half a minute.
 MAX_TRIES = 7
