@@ -27,8 +27,8 @@ from pipeline.sqs.transport.text import to_text
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-#: How long a done message waits for others before it is deleted: this part of its visibility time-out, with a maximum in
-#: seconds. With the default time-out that is 1.5 s, in which a worker on 12 MP photos finishes ten messages.
+#: How long a done message waits for others before it is deleted: this part of its visibility time-out, up to a maximum
+#: in seconds. With the default time-out that is 1.5 s, in which a worker on 12 MP photos finishes ten messages.
 LINGER_PART, MAX_LINGER_S = 1 / 60, 2.0
 #: Seconds until a message whose work failed or was lost is delivered again, by its number of deliveries.
 RETRY_BACKOFF = Backoff(2, 60)
