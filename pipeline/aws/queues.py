@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -21,6 +22,13 @@ _DEPTHS: tuple[QueueAttributeNameType, ...] = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
+
+
+def place() -> str:
+    """Where the queues are: the region, or the host of an endpoint that is not AWS's. Raises ``ConfigError``."""
+    meta = clients.sqs().meta
+    host = urlsplit(meta.endpoint_url).netloc
+    return meta.region_name if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
 
 
 def url_of(full_name: str) -> str:

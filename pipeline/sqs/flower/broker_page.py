@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 from flower.utils.broker import BrokerBase
@@ -20,6 +19,7 @@ from tornado.web import authenticated
 
 from pipeline.aws import clients
 from pipeline.aws.errors import describe_error, is_missing_queue
+from pipeline.aws.queues import place
 from pipeline.sqs.installation import Installation
 from pipeline.sqs.settings import DEAD_LETTERS
 
@@ -147,12 +147,9 @@ def _attribute_names() -> Any:
     return list(_COUNTS.values())
 
 
-def place_of(prefix: str) -> str:
-    """The queues that a page shows, and their region: ``photos-… in eu-central-1``."""
-    meta = clients.sqs().meta
-    host = urlsplit(meta.endpoint_url).netloc
-    where = meta.region_name if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
-    return f"{prefix}… in {where}" if prefix else f"all queues in {where}"
+def queues_of(prefix: str) -> str:
+    """Which queues a page shows, and where they are: ``photos-… in eu-central-1``."""
+    return f"{prefix}… in {place()}" if prefix else f"all queues in {place()}"
 
 
 class SqsBrokerView(BrokerView):
@@ -176,7 +173,7 @@ class SqsBrokerView(BrokerView):
             logger.warning("the queues could not be read: %s", error)
         self.render(
             str(TEMPLATE),
-            place=place_of(self._installed.settings.queue_prefix),
+            place=queues_of(self._installed.settings.queue_prefix),
             letters=self._letters,
             rows=rows,
             error=error,
