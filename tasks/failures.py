@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from celery import Task
 from celery.exceptions import Reject
 
-from pipeline.core.errors import PermanentError, PipelineError, TransientError
+from pipeline.core.errors import REFUSED, PermanentError, PipelineError, TransientError
 from pipeline.core.names import failure_key, key_metadata
 from pipeline.core.provenance import Provenance
 from pipeline.core.source import Source
@@ -100,5 +100,5 @@ def _explained(task: str, exc: BaseException, retryable: bool) -> tuple[str, str
     if retryable:
         return "unavailable", "The file may be fine: enqueue the object again when the service has recovered."
     if isinstance(exc, PipelineError):
-        return "refused", "The message says what to correct."
+        return REFUSED, "Correct what the message names, then enqueue the object again: `audit --repair` does."
     return "internal-error", f"This is a defect of the task {task}, not of the file: report it with this record."

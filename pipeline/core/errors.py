@@ -92,6 +92,10 @@ class NotReadable(PermanentError):
     advice = "Restore the object, then enqueue it again."
 
 
+#: The reason of failures by a setting or a permission: once that is corrected, the object can be processed.
+REFUSED = "refused"
+
+
 class ServiceUnavailable(TransientError):
     """A service failed, refused or did not answer, and may do so for every object, not only for this one.
 

@@ -74,5 +74,5 @@ def next_steps(stack: str, console: Console) -> None:
     named = account.outputs_of(found)
     if "UploadTo" in named:
         console.print("\nNext:", f"  aws s3 cp photo.jpg {named['UploadTo']}", sep="\n", soft_wrap=True)
-        console.print(f"  aws s3 ls --recursive {named['RenditionsIn']}   (after about three minutes, from zero)")
+        console.print(f"  aws s3 ls --recursive {named['RenditionsIn']}   (after about a minute, from zero)")
         console.print(f"  python -m pipeline live-check --stack {stack}   (scales out, back to zero, loses nothing)")

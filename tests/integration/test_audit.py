@@ -299,13 +299,13 @@ def test_a_record_of_an_old_version_does_not_count(world: Synthetic) -> None:
     assert audited()[1] == {Status.MISSING: {"a.jpg"}}
 
 
-def test_what_failed_with_a_service_is_worth_another_try(world: Synthetic) -> None:
-    for key, reason in (("file.jpg", "truncated"), ("service.jpg", "unavailable")):
+def test_what_failed_without_the_files_fault_is_worth_another_try(world: Synthetic) -> None:
+    for key, reason in (("file.jpg", "truncated"), ("permission.jpg", "refused"), ("service.jpg", "unavailable")):
         world.upload(key)
         world.fail(key, reason)
     with Audit(Routes.load(SETTINGS), INPUT) as run:
         assert run.run().is_complete
-        assert [source.key for source in run.repairs(Repair.ENQUEUE)] == ["service.jpg"]
+        assert [source.key for source in run.repairs(Repair.ENQUEUE)] == ["permission.jpg", "service.jpg"]
         assert list(run.repairs(Repair.REMOVE)) == []
 
 
@@ -548,7 +548,7 @@ def test_all_in_order_is_status_0() -> None:
     [
         (["nonsense"], "write s3://bucket or s3://bucket/prefix"),
         (["s3://nowhere"], "bucket nowhere does not exist"),
-        (["--older-than", "soon"], "'soon' is no time"),
+        (["--older-than", "soon"], "'soon' is not a time"),
     ],
 )
 def test_what_keeps_it_from_answering_is_status_2(arguments: list[str], says: str) -> None:

@@ -260,7 +260,7 @@ def test_an_interrupt_says_how_to_go_on() -> None:
     [
         (["uploads/2026"], 2, "write s3://bucket or s3://bucket/prefix"),
         (["s3://nowhere"], 1, "bucket nowhere does not exist"),
-        (["s3://local-input", "--newer-than", "x"], 1, "'x' is no time"),
+        (["s3://local-input", "--newer-than", "x"], 1, "'x' is not a time"),
     ],
 )
 def test_what_is_wrong_is_one_plain_line(arguments: list[str], exits: int, says: str) -> None:

@@ -145,7 +145,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, exc: Exception) -> dict[str, Any
     [
         (NotReadable("It is archived."), "archived", "Restore the object, then enqueue it again."),
         (TransientError("It is denied."), "unavailable", "enqueue the object again"),
-        (ValueError("a defect of the rule"), "refused", "The message says what to correct."),
+        (ValueError("a defect of the rule"), "refused", "Correct what the message names"),
     ],
 )
 def test_an_object_whose_route_can_t_be_found_ends_as_its_own_record(

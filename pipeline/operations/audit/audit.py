@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
-from pipeline.core.errors import PipelineError, TransientError
+from pipeline.core.errors import REFUSED, PipelineError, TransientError
 from pipeline.core.names import is_shortened
 from pipeline.core.routes import Route, Routes
 from pipeline.core.source import Source
@@ -39,10 +39,10 @@ class Repair(Enum):
 
 
 def repair_of(finding: Finding) -> Repair | None:
-    """The repair of a finding. Failures of a service are retried; failures of the file are not."""
+    """The repair of a finding. Failures for which the file may not be to blame are retried."""
     if finding.status in (Status.MISSING, Status.STALE):
         return Repair.ENQUEUE
-    if finding.status is Status.FAILED and finding.reason == TransientError.reason:
+    if finding.status is Status.FAILED and finding.reason in (TransientError.reason, REFUSED):
         return Repair.ENQUEUE
     return Repair.REMOVE if finding.status in (Status.ORPHANED, Status.LEFTOVER) else None
 
