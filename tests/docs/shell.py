@@ -19,8 +19,8 @@ from tests.support.warm_start import WarmStart
 
 #: Span between backticks that begin so are commands; whatever stands in a ``sh`` block is one.
 PROGRAMS = re.compile(r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export) \S")
-#: See ``tests.docs.one_server``.
-ONE_SERVER = '[ "$1 $2" = "-m pipeline" ] && shift 2 && set -- -m tests.docs.one_server "$@"'
+#: See ``tests.support.one_server``.
+ONE_SERVER = '[ "$1 $2" = "-m pipeline" ] && shift && set -- -m tests.support.one_server "$@"'
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Gate:
             if not self._allowed(who, call):
                 return _deny(service, who, call, start_response)
         if service == "s3":
-            if SLOW in path:
+            if SLOW in path and environ["REQUEST_METHOD"] == "GET":
                 time.sleep(SLOW_S)
             return self._s3(who, environ, start_response)
         return self._server(environ, start_response)
