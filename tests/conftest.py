@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from pipeline.aws import clients
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
+from tests.support.emulator import QuickEmulator
 from tests.support.order import dealt
 from tests.support.processes import owned_processes
 from tests.support.queues import take_all
@@ -69,7 +70,7 @@ def _processes() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """One server process for the whole run; tests keep apart by ``stack``, which empties it."""
-    with Emulator() as server:
+    with QuickEmulator() as server:
         yield server
 
 
