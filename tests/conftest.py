@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from pipeline.aws import clients
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
+from tests.support.emulator import QuickEmulator
+from tests.support.order import dealt
 from tests.support.processes import owned_processes
 from tests.support.queues import take_all
 from tests.support.warm_start import WarmStart
@@ -34,6 +36,14 @@ os.environ |= {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",  # the discard port: unreachable until a test asks for a server
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In one process alone the order is that of the files."""
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    if processes > 1:
+        items[:] = dealt(items, lambda item: item.nodeid, processes)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,7 +70,7 @@ def _processes() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """One server process for the whole run; tests keep apart by ``stack``, which empties it."""
-    with Emulator() as server:
+    with QuickEmulator() as server:
         yield server
 
 

@@ -46,9 +46,11 @@ def _session() -> Any:
 class Emulator:
     """An AWS emulator (moto's server) in a process of its own, on a free loopback port."""
 
+    SERVER = "pipeline.local.server"  # the module that is run
+
     def __init__(self, log: IO[bytes] | None = None) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.local.server"],
+            [sys.executable, "-m", self.SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if log is None else log,

@@ -29,7 +29,7 @@ class Operator:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [*self._warm.command, "-m", "pipeline", *arguments],
+            [*self._warm.command, "-m", "tests.support.one_server", "pipeline", *arguments],
             env=self._stack.environ(),
             cwd=ROOT,
             capture_output=True,

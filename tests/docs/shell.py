@@ -19,6 +19,8 @@ from tests.support.warm_start import WarmStart
 
 #: Span between backticks that begin so are commands; whatever stands in a ``sh`` block is one.
 PROGRAMS = re.compile(r"(\.venv/bin/\S+|python -m|celery|make|aws|docker|git|npm|pip|jq|export) \S")
+#: See ``tests.support.one_server``.
+ONE_SERVER = '[ "$1 $2" = "-m pipeline" ] && shift && set -- -m tests.support.one_server "$@"'
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Shell:
             each.mkdir()
             _write(each / "celery", 'exec python -m celery "$@"')
         _write(programs / "python", f'exec "{sys.executable}" "$@"')
-        _write(warm_programs / "python", warm.line)
+        _write(warm_programs / "python", f"{ONE_SERVER}\n{warm.line}")
         if shutil.which("jq") is None:  # the one foreign program: `jq -r .name` is all that the pages use
             code = "import json, sys; [print(json.loads(l)[sys.argv[2][1:]]) for l in sys.stdin]"
             _write(programs / "jq", f'exec "{sys.executable}" -c \'{code}\' "$@"')

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -139,16 +140,17 @@ def test_at_every_line(
 ) -> None:
     at, outcomes = 0, set()
     interrupt = Interrupt(kind, 0)
+    arrange(model)
+    enqueue_it(model)
+    (arranged,) = model.tasks
+    versions = {name: dict(bucket.versions) for name, bucket in model.s3.buckets.items()}
     while at <= interrupt.count:
         at += 1
-        model.tasks.clear()
-        model.events.bodies.clear()
-        for bucket in model.s3.buckets.values():
-            bucket.versions.clear()
+        message = deepcopy(arranged)
+        model.tasks[:] = [message]
+        for name, bucket in model.s3.buckets.items():
+            bucket.versions = {key: list(stored) for key, stored in versions[name].items()}
             bucket._sorted = None
-        arrange(model)
-        enqueue_it(model)
-        (message,) = model.tasks
         interrupt = Interrupt(kind, at)
         sys.settrace(interrupt)
         try:

@@ -100,7 +100,8 @@ class Cloud:
         """One of the containers: its command and environment are those of its task definition."""
         (container,) = self.stack.properties(task)["ContainerDefinitions"]
         command = [str(word) for word in container["Command"]]
-        program = {"python": [sys.executable], "celery": [sys.executable, "-m", "celery"]}[command[0]]
+        celery = [sys.executable, "-m", "tests.support.one_server", "celery"]
+        program = {"python": [sys.executable], "celery": celery}[command[0]]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environ |= {entry["Name"]: str(entry["Value"]) for entry in container["Environment"]}
         environ |= {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": who, "AWS_SECRET_ACCESS_KEY": "x"}

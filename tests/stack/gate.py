@@ -23,6 +23,7 @@ from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from pipeline.local.server import remember_services
 from tests.stack.iam import Call, Grant
 
 ACCOUNT = "123456789012"
@@ -66,7 +67,7 @@ class Gate:
             if not self._allowed(who, call):
                 return _deny(service, who, call, start_response)
         if service == "s3":
-            if SLOW in path:
+            if SLOW in path and environ["REQUEST_METHOD"] == "GET":
                 time.sleep(SLOW_S)
             return self._s3(who, environ, start_response)
         return self._server(environ, start_response)
@@ -206,6 +207,7 @@ def main() -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
+    remember_services()
     server = make_server("127.0.0.1", 0, Gate(DomainDispatcherApplication(create_backend_app)), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}", flush=True)

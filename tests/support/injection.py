@@ -7,7 +7,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from types import FrameType
+from functools import cache
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -51,11 +52,20 @@ class Injection:
         return self._local
 
 
+@cache
+def _without_positions(code: CodeType) -> Any:
+    """billiard's copy of a frame's code, without the columns of each instruction."""
+    made = einfo._Code(code)
+    made._co_positions = []
+    return made
+
+
 @pytest.fixture
 def terse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody reads what hundreds of interrupted runs say: no log, and no text of a traceback; both cost the most."""
     monkeypatch.setattr(traceback, "format_exception", lambda *_, **__: ["interrupted"])
     monkeypatch.setattr(einfo.Traceback.__init__, "__defaults__", (0, 0))  # frames that are kept
+    monkeypatch.setattr(einfo._Frame, "Code", staticmethod(_without_positions))
     before = logging.root.manager.disable
     logging.disable()
     yield

@@ -1,0 +1,26 @@
+"""Which tests each process begins with; the order changes, and no test is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.aws_process import ROOT
+from tests.support.order import SLOWEST, dealt
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("others", [0, 5, 100])
+def test_each_process_begins_with_its_share_of_the_slowest(processes: int, others: int) -> None:
+    names = [f"tests/unit/{number}" for number in range(others)] + [f"{entry}[x]" for entry in SLOWEST]
+    found = dealt(names, str, processes)
+    assert sorted(found) == sorted(names)
+    begins = 0
+    for process in range(processes if others == 100 else 0):
+        assert found[begins].removesuffix("[x]") == SLOWEST[process]
+        begins += (len(names) - begins) // (processes - process)  # as worksteal gives them
+
+
+@pytest.mark.parametrize("entry", SLOWEST)
+def test_each_of_them_is_there(entry: str) -> None:
+    path, _, name = entry.partition("::")
+    assert f"def {name}" in ROOT.joinpath(path).read_text(encoding="utf-8")
