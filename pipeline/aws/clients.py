@@ -1,5 +1,6 @@
-"""The only place that makes AWS clients: plain boto3, so the usual AWS variables configure them.
+"""Makes all clients of AWS: plain boto3, so the usual AWS variables configure them.
 
+``pipeline.s3.shortcut`` makes clients of another kind, and copies from these how they reach S3.
 AWS_REGION works too, as in the AWS CLI and other SDKs; boto3 itself reads only AWS_DEFAULT_REGION.
 """
 

@@ -180,6 +180,9 @@ def test_the_pipeline_and_flower(deployed: OtherServer, tmp_path: Path) -> None:
         an_upload_becomes_renditions(deployed)
         wait_until(lambda: "tasks.resize" in flower.get("/api/tasks").text, "Flower knows the tasks")
         remote_control_is_answered()
+        wait_until(
+            lambda: flower.get("/api/workers?refresh=1&workername=w@test").status == 200, "Flower knows its pool"
+        )
         answer = flower.post("/api/worker/pool/grow/w@test?n=1")
         assert answer.status == 200, answer.text
         worker.send_signal()

@@ -38,9 +38,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
-    (wheel,) = folder.glob("*.whl")
-    pip("install", "--no-deps", "--target", str(folder / "site"), str(wheel))
+    pip("install", "--no-deps", "--no-build-isolation", "--target", str(folder / "site"), str(source))  # by a wheel
     yield folder / "site"
     shutil.rmtree(folder)
 
