@@ -17,11 +17,13 @@ import os
 import re
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError
 
 from pipeline.aws.forks import unforked
 
@@ -73,8 +75,7 @@ def problem(environ: Mapping[str, str] = os.environ) -> str | None:
 class _Route:
     """How boto3 reached a bucket."""
 
-    endpoint: str
-    is_virtual: bool  # the endpoint's host name begins with the bucket
+    url: str  # of the bucket, without a slash at its end
     region: str
     user_agent: str
     provider: Any  # boto3's credentials, which renew themselves
@@ -91,6 +92,7 @@ class Shortcut:
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
         self._routes: dict[str, _Route] = {}  # by bucket
+        self._pid = os.getpid()  # that they are of
         self._rest_s = FIRST_REST_S
         self._rests_until = 0.0
 
@@ -121,8 +123,14 @@ class Shortcut:
         written: str | None = self._try(bucket, key, lambda store: _put(store, key, data, attributes, new))
         return written
 
+    def _own_routes(self) -> dict[str, _Route]:
+        if self._pid != os.getpid():  # in a forked child: the parent's credentials may have been locked at the fork
+            self._pid, self._routes = os.getpid(), {}
+        return self._routes
+
     def _try(self, bucket: str, key: str, request: Callable[[S3Store], Any]) -> Any:
-        route = self._routes.get(bucket)
+        routes = self._own_routes()
+        route = routes.get(bucket)
         if route is None or not PLAIN_KEY.match(key) or _used_in not in ([], [os.getpid()]):
             return None
         credentials = route.provider.get_frozen_credentials()
@@ -133,15 +141,15 @@ class Shortcut:
                 route = replace(
                     route, store=_opened(route, bucket, credentials, self._patience_s), credentials=credentials
                 )
-                self._routes[bucket] = route
+                routes[bucket] = route
             answer = request(route.store)  # type: ignore[arg-type]
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):
             return None
         except (BaseError, OSError, ValueError) as exc:
-            self._routes.pop(bucket, None)
+            routes.pop(bucket, None)
             self._rests_until = monotonic() + self._rest_s
             self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-            logger.info("boto3 takes over for s3://%s/%s: obstore says %s", bucket, key, str(exc).splitlines()[0])
+            logger.info("boto3 takes over for s3://%s/%s: obstore says %.200s", bucket, key, exc)
             return None
         self._rest_s = FIRST_REST_S
         return answer
@@ -149,7 +157,8 @@ class Shortcut:
     @contextmanager
     def watching(self, client: Any, bucket: str, key: str) -> Iterator[None]:
         """Around a request by boto3's ``client``: if it succeeds, its route to the bucket is used from then on."""
-        if bucket in self._routes or monotonic() < self._rests_until or not PLAIN_KEY.match(key):
+        routes = self._own_routes()
+        if bucket in routes or monotonic() < self._rests_until or not PLAIN_KEY.match(key):
             yield
             return
         sent: list[Any] = []
@@ -163,31 +172,27 @@ class Shortcut:
             yield
         finally:
             client.meta.events.unregister("before-send.s3", note)
-        route = _route_of(sent[-1], bucket, key) if sent else None
-        if route is not None:
-            self._routes[bucket] = route
+        with suppress(BotoCoreError):  # of credentials that can't be renewed: the request was answered
+            route = _route_of(sent[-1], key) if sent else None
+            if route is not None:
+                routes[bucket] = route
 
 
-def _route_of(request: Any, bucket: str, key: str) -> _Route | None:
+def _route_of(request: Any, key: str) -> _Route | None:
     """The route of a request that boto3 sent; None if obstore would not take the same."""
     import boto3
 
     session = boto3.DEFAULT_SESSION
     signature = SIGNATURE.match(_text(request.headers.get("Authorization", "")))
-    endpoint = request.url.removesuffix(f"/{key}")
-    is_virtual = endpoint.startswith((f"https://{bucket}.", f"http://{bucket}."))
-    if session is None or signature is None or endpoint == request.url:
+    url = request.url.removesuffix(f"/{key}")
+    if session is None or signature is None or url == request.url:
         return None
-    if not is_virtual and not endpoint.endswith(f"/{bucket}"):
-        return None
-    if endpoint.startswith("https:") and (os.environ.keys() & TRUST or _has_own_authority(session)):
+    if url.startswith("https:") and (os.environ.keys() & TRUST or _has_own_authority(session)):
         return None
     provider = session.get_credentials()
     if provider is None or provider.get_frozen_credentials().access_key != signature["id"]:
         return None
-    if not is_virtual:
-        endpoint = endpoint.removesuffix(f"/{bucket}")
-    return _Route(endpoint, is_virtual, signature["region"], _text(request.headers["User-Agent"]), provider)
+    return _Route(url, signature["region"], _text(request.headers["User-Agent"]), provider)
 
 
 def _has_own_authority(session: Any) -> bool:
@@ -208,8 +213,8 @@ def _opened(route: _Route, bucket: str, credentials: Any, patience_s: float) -> 
     with unforked():
         return S3Store(
             bucket,
-            aws_endpoint_url_s3=route.endpoint,  # the name that wins over all variables
-            virtual_hosted_style_request=route.is_virtual,
+            aws_endpoint_url_s3=route.url,  # the name that wins over all variables
+            virtual_hosted_style_request=True,  # the endpoint is the bucket's, wherever its name is in it
             region=route.region,
             access_key_id=credentials.access_key,
             secret_access_key=credentials.secret_key,
@@ -219,7 +224,7 @@ def _opened(route: _Route, bucket: str, credentials: Any, patience_s: float) -> 
             conditional_put="etag",
             checksum_algorithm="SHA256",  # boto3 sends a checksum with each object, too
             client_options={
-                "allow_http": route.endpoint.startswith("http://"),
+                "allow_http": route.url.startswith("http://"),
                 "connect_timeout": timeout,
                 "timeout": timeout,
                 "user_agent": route.user_agent,
