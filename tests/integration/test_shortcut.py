@@ -305,7 +305,7 @@ def test_a_forked_child_leaves_everything_to_boto3(door: Door) -> None:
 
 
 def test_a_route_is_that_of_its_process(door: Door) -> None:
-    """A child whose parent has not used obstore makes its own: at the fork, a lock of the parent's may have been held."""
+    """A child makes its own: at the fork, a lock of its parent's credentials may have been held."""
     made = Shortcut()
     written("some-bucket", "a.jpg", made)
     assert list(made._own_routes()) == ["some-bucket"]
