@@ -21,6 +21,7 @@ SLOWEST: tuple[str, ...] = (
     "tests/faults/test_chain.py::test_a_small_storm",
     "tests/docs/test_commands.py::test_commands_that_bring_their_own_stack",
     "tests/stack/test_roles.py",
+    "tests/stack/test_roles_existing.py",
     "tests/faults/test_outage.py::test_half_of_a_fleet",
     "tests/acceptance/test_shop.py::test_a_day_in_the_shop",
     "tests/stack/test_linters.py::test_checkov",
