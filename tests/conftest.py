@@ -15,7 +15,6 @@ from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emu
 from tests.support.emulator import QuickEmulator
 from tests.support.order import dealt
 from tests.support.processes import owned_processes
-from tests.support.queues import take_all
 from tests.support.warm_start import WarmStart
 
 # How long an example takes says nothing on a busy machine.
@@ -100,7 +99,8 @@ def stack(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
     }.items():
         monkeypatch.setenv(name, value)
     clients.forget_clients()
+    sqs = emulator.client("sqs")
     for queue in ("local-events", RESULTS_QUEUE):
-        take_all(queue)  # S3's test events
+        sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"])  # of S3's test events
     yield Settings.from_env()
     clients.forget_clients()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -24,7 +25,10 @@ from pipeline.__main__ import cli
 from pipeline.aws import clients
 from pipeline.celery import make_app
 from pipeline.core.settings import Settings
+from pipeline.core.source import Source
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, PREFIX, TOPIC_ARN_PREFIX, Emulator, make_resources
+from pipeline.s3 import storage
+from pipeline.s3.shortcut import Shortcut
 from pipeline.sqs.monitoring.process_queues import owned
 from tests.support.aws_process import ROOT
 from tests.support.flower import PASSWORD, Flower
@@ -150,6 +154,25 @@ def deployed(second: OtherServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
     clients.forget_clients()
 
 
+def test_obstore_reads_and_writes_as_boto3_does(deployed: OtherServer) -> None:
+    shortcut, data = Shortcut(), b"\x89PNG" * 1000
+    metadata = {"source-etag": "e", "recipe": "r.1"}
+
+    def written(key: str, shortcut: Shortcut | None) -> str:
+        headers: dict[str, Any] = {"content_type": "image/png", "metadata": metadata, "cache_control": "max-age=9"}
+        return storage.write(OUTPUT_BUCKET, key, data, new=True, **headers, shortcut=shortcut)
+
+    by_boto3, first = written("boto3.png", None), written("first.png", shortcut)
+    assert shortcut.get(OUTPUT_BUCKET, "first.png", etag=first, size=len(data)) is not None
+    assert written("obstore.png", shortcut) == by_boto3
+    with pytest.raises(storage.Conflict):
+        written("obstore.png", shortcut)
+    source = Source(OUTPUT_BUCKET, "obstore.png", etag=by_boto3, size=len(data))
+    read = storage.read(source, check_bytes=lambda _: None, shortcut=shortcut)
+    assert read == storage.read(source, check_bytes=lambda _: None)
+    assert shortcut.get(OUTPUT_BUCKET, "first.png", etag=first, size=len(data)) is not None  # it was used, to the end
+
+
 SETTINGS = {
     "INPUT_BUCKET": INPUT_BUCKET,
     "OUTPUT_BUCKET": OUTPUT_BUCKET,
@@ -157,6 +180,7 @@ SETTINGS = {
     "TOPIC_ARN_PREFIX": TOPIC_ARN_PREFIX,
     "POLL_WAIT_S": "1",
     "EVENTS_INTERVAL_S": "0.1",
+    "S3_CLIENT": "auto",
 }
 
 

@@ -40,6 +40,7 @@ def settings(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("ROUTES", own_route.NAMES)
     found = Settings.from_env()
     monkeypatch.setattr(app, "settings", found)
+    monkeypatch.setattr("pipeline.operations.deadletters.queue.POLL_S", 0)
     return found
 
 

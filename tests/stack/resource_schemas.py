@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import cfnlint
-
-_FOLDER = Path(cfnlint.__file__).parent / "data" / "schemas" / "resources"
+_SCHEMAS = "data/schemas/resources"
 _HANDLERS = ("create", "read", "update", "delete")
 
 #: Writes of what no template here has. All reads are needed: CloudFormation reads the whole of a resource.
@@ -32,7 +31,10 @@ _NOT_READ = {"iam:GetGroupPolicy", "iam:GetUserPolicy"}
 def _permissions() -> dict[str, frozenset[str]]:
     """By resource type."""
     found = {}
-    for path in _FOLDER.glob("*.json"):
+    spec = find_spec("cfnlint")  # found, and not imported: that takes a second
+    assert spec is not None
+    assert spec.origin is not None
+    for path in Path(spec.origin).parent.joinpath(_SCHEMAS).glob("*.json"):
         schema = json.loads(path.read_text(encoding="utf-8"))
         handlers = schema.get("handlers", {})
         actions = {action for name in _HANDLERS for action in handlers.get(name, {}).get("permissions", [])}

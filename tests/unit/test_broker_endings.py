@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,17 +30,25 @@ class Pool:
         self.accepted, self.timed_out = options["accept_callback"], options["timeout_callback"]
 
 
+@cache
+def app_and_task(acks_late: bool) -> tuple[Any, Any]:
+    """Made once, as an app costs more than all that is tried with it."""
+    app = Celery(set_as_current=False, broker="memory://")
+    app.conf.task_acks_on_failure = False
+
+    @app.task(name="t", acks_late=acks_late, shared=False)
+    def task() -> None:
+        """Never run."""
+
+    return app, task
+
+
 class Stand:
     """One message, whose task a process has begun, in the class that Celery makes for the task."""
 
     def __init__(self, channel: ScriptedChannel, receives: int = 1, *, acks_late: bool = True) -> None:
         self.channel, self.pool, self.events = channel, Pool(), []  # type: ignore[var-annotated]
-        app = Celery(set_as_current=False, broker="memory://")
-        app.conf.task_acks_on_failure = False
-
-        @app.task(name="t", acks_late=acks_late, shared=False)
-        def task() -> None:
-            """Never run."""
+        app, task = app_and_task(acks_late)
 
         def send(kind: str, **fields: Any) -> None:
             self.events.append(kind)

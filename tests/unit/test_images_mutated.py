@@ -44,7 +44,7 @@ def no_process_is_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_shown_or_refused(kind: str) -> None:
-    expected = apart.render(GOOD, BOX)
+    expected = apart.render(GOOD, BOX, LIMITS)  # another limit would be another process
     for seed in range(SEEDS):
         data = mutated(KINDS[kind], seed)
         refusal: PermanentError | None = None
@@ -60,4 +60,4 @@ def test_it_is_shown_or_refused(kind: str) -> None:
         image = opened(rendition.data)
         assert image.size == (rendition.width, rendition.height), f"seed {seed}"
         assert max(image.size) <= 40, f"seed {seed}"
-    assert apart.render(GOOD, BOX) == expected, "the next image is none the worse"
+    assert apart.render(GOOD, BOX, LIMITS) == expected, "the next image is none the worse"
