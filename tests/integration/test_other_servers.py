@@ -171,6 +171,8 @@ def test_obstore_reads_and_writes_as_boto3_does(deployed: OtherServer) -> None:
     read = storage.read(source, check_bytes=lambda _: None, shortcut=shortcut)
     assert read == storage.read(source, check_bytes=lambda _: None)
     assert shortcut.get(OUTPUT_BUCKET, "first.png", etag=first, size=len(data)) is not None  # it was used, to the end
+    for key in ("boto3.png", "first.png", "obstore.png"):
+        deployed.client("s3").delete_object(Bucket=OUTPUT_BUCKET, Key=key)
 
 
 SETTINGS = {
