@@ -145,7 +145,7 @@ def read_pixels(data: bytes, header: Header) -> Image.Image:
     else:
         image = _by_masks(header, pixels)
     if image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
-        return image.convert("RGB")  # a fully transparent picture is an encoder's mistake: browsers show it
+        return image.convert("RGB")  # a fully transparent picture is an encoder's mistake
     return image
 
 

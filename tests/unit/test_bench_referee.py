@@ -10,7 +10,7 @@ from benchmarks.referee.ledger import ledger, read_accepted, reasons, verdict_of
 
 ACCEPTED = Path(__file__).parents[2] / "benchmarks" / "referee" / "accepted.txt"
 #: Lower it when entries go; a list that grows is a decision, and is made here.
-MOST_ACCEPTED = 11
+MOST_ACCEPTED = 14
 
 
 @pytest.mark.parametrize(
