@@ -97,8 +97,8 @@ class Shortcut:
         self._rests_until = 0.0
 
     def get(self, bucket: str, key: str, *, etag: str | None, size: int | None) -> dict[str, Any] | None:
-        """Reads the object if it has this ETag and size (bytes). The answer is boto3's ``get_object``'s."""
-        if etag is None or size is None or size > MAX_BYTES:
+        """Reads the object if it has this ETag, and this size in bytes if given. The answer is boto3's ``get_object``'s."""
+        if etag is None or (size is not None and size > MAX_BYTES):
             return None
         answer: dict[str, Any] | None = self._try(bucket, key, lambda store: _get(store, key, etag, size))
         return answer
@@ -233,12 +233,13 @@ def _opened(route: _Route, bucket: str, credentials: Any, patience_s: float) -> 
         )
 
 
-def _get(store: S3Store, key: str, etag: str, size: int) -> dict[str, Any] | None:
+def _get(store: S3Store, key: str, etag: str, expected: int | None) -> dict[str, Any] | None:
     import obstore
 
     answer = obstore.get(store, key, options={"if_match": f'"{etag}"'})
     meta, attributes = answer.meta, answer.attributes
-    if meta["size"] != size or meta["e_tag"] is None:
+    size = meta["size"]
+    if size > MAX_BYTES or expected not in (None, size) or meta["e_tag"] is None:
         return None
     data = bytes(answer.bytes())
     if len(data) != size:
