@@ -97,7 +97,7 @@ class Shortcut:
         self._rests_until = 0.0
 
     def get(self, bucket: str, key: str, *, etag: str | None, size: int | None) -> dict[str, Any] | None:
-        """Reads the object if it has this ETag, and this size in bytes if given. The answer is boto3's ``get_object``'s."""
+        """Reads the object if it has this ETag, and this size in bytes if given. Answers as boto3's ``get_object``."""
         if etag is None or (size is not None and size > MAX_BYTES):
             return None
         answer: dict[str, Any] | None = self._try(bucket, key, lambda store: _get(store, key, etag, size))
