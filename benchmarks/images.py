@@ -174,13 +174,15 @@ def table(data: bytes, rows: dict[str, Row]) -> tuple[list[str], dict[str, Any]]
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     facts: dict[str, Any] = {}
+    alone = rows.get(FLOOR)  # where it is installed
     for label, row in rows.items():
         if row.error is not None:
             lines.append(f"| {label} | {row.error} | | | | | | |")
             continue
         low, middle, high = statistics.quantiles(row.cpu_s, n=4) if len(row.cpu_s) > 1 else row.cpu_s * 3
         times = "{:.1f}, {:.1f} ({:.1f}–{:.1f})".format(*(1e3 * t for t in (min(row.cpu_s), middle, low, high)))
-        of_reference, floor = _ratio(row, rows[REFERENCE]), _ratio(rows[FLOOR], row)
+        of_reference = _ratio(row, rows[REFERENCE])
+        floor = None if alone is None else _ratio(alone, row)
         quality = None if label == FLOOR else psnr(_shown(row.resized), perfect)
         peak = None if row.peak_bytes is None else row.peak_bytes / 1e6
         loss = None if quality is None or mark is None else quality - mark
@@ -195,7 +197,7 @@ def table(data: bytes, rows: dict[str, Row]) -> tuple[list[str], dict[str, Any]]
             "peak_mb": peak,
             "loss_db": loss,
             "least of_reference": _least(row, rows[REFERENCE]),
-            "least floor": _least(rows[FLOOR], row) if rows[FLOOR].cpu_s else None,
+            "least floor": _least(alone, row) if alone is not None and alone.cpu_s else None,
         }
     lines.append("")
     lines.append(f"A full decode with the same encoder settings as ours: {_number(mark)} dB.")
