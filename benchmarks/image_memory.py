@@ -69,8 +69,17 @@ def _heic(side: int) -> bytes:
     return out.getvalue()
 
 
+def _heic_of_10_bits(side: int) -> bytes:
+    import pillow_heif
+
+    out = io.BytesIO()
+    pillow_heif.from_bytes(mode="RGB;16", size=(side, side), data=bytes(6 * side * side)).save(out, quality=30)
+    return out.getvalue()
+
+
 if find_spec("pillow_heif") is not None:
     KINDS["HEIC"] = (7_070, _heic)
+    KINDS["HEIC, 10 bits"] = (5_720, _heic_of_10_bits)
 
 
 def _measured(path: Path) -> dict[str, Any]:
