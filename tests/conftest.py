@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from pipeline.aws import clients
 from pipeline.core.settings import Settings
 from pipeline.local.stack import INPUT_BUCKET, OUTPUT_BUCKET, RESULTS_QUEUE, Emulator, make_resources
+from tests.support.app_pools import forget_closed
 from tests.support.emulator import QuickEmulator
 from tests.support.order import dealt
 from tests.support.processes import owned_processes
@@ -64,6 +65,12 @@ def _processes() -> Iterator[None]:
     """What a test has started ends with it, in whatever session it is, and also when the test fails."""
     with owned_processes():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _pools() -> None:
+    """A test can publish, also with an app whose pool an earlier one has closed."""
+    forget_closed()
 
 
 @pytest.fixture(scope="session")

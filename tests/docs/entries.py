@@ -112,7 +112,7 @@ ENTRIES: tuple[Entry, ...] = (
     Run("celery -A pipeline control rate_limit .*", append=PATIENTLY, says="new rate limit set"),
     # The embedded run.
     Run("python -m pipeline local .* --out out", where=Where.MACHINE, says="2 done, 0 failed, 0 skipped"),
-    Stay("python -m pipeline local ~/Pictures --keep", where=Where.MACHINE, ready="Contact sheet, live: http"),
+    Stay("python -m pipeline local ~/Pictures --keep", where=Where.MACHINE, ready="Still running"),
     Stay("python -m pipeline local .* --watch", where=Where.MACHINE, ready="Watching for"),
     Stay("python -m pipeline local .* --keep --flower", where=Where.MACHINE, ready="Still running"),
     # A stack, from its making to its end.
