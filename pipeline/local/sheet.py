@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ def write(
     original = beside(out, {} if originals is None else originals)
     ordered = sorted(results, key=lambda result: result.key)
     path = out / NAME
-    # Replaced atomically: a browser may read it while the run writes it.
-    new = path.with_name(f".{NAME}.new")
+    # Replaced atomically: a browser may read it while the run writes it, and another run may write the same.
+    new = path.with_name(f".{NAME}.{os.getpid()}.new")
     new.write_text(
         _page(ordered, {"entries": [entry(result, original) for result in ordered]}, seconds=seconds),
         encoding="utf-8",

@@ -8,9 +8,10 @@ from kombu import pools
 
 def forget_closed() -> None:
     """Apps that are left with a closed pool get another one when they next publish."""
-    for group in (pools.connections, pools.producers):
-        for key in [key for key, pool in group.items() if pool._closed]:
-            del group[key]
+    groups = (pools.connections, pools.producers)  # a pool of producers has one of connections
+    if any(pool._closed for group in groups for pool in group.values()):
+        for group in groups:
+            group.clear()
     for app in _get_active_apps():
         if app._pool is not None and app._pool._closed:
             app._pool = None
