@@ -14,6 +14,4 @@ def forget_closed() -> None:
             group.clear()
     for app in _get_active_apps():
         if app._pool is not None and app._pool._closed:
-            app._pool = None
-            if "amqp" in vars(app):
-                app.amqp._producer_pool = None
+            app._after_fork()  # forgets them
