@@ -24,6 +24,7 @@ from pipeline.s3 import shortcut as module
 from pipeline.s3 import storage
 from pipeline.s3.shortcut import UNDERSTOOD, Shortcut, problem
 from pipeline.s3.storage import Stored
+from tests.support.serving import serving
 
 DATA = bytes(range(256)) * 40
 METADATA = {"source-etag": "abc", "recipe": "r.1", "source-key": "a%20b"}
@@ -194,17 +195,12 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
         def handle_error(self, *_: object) -> None:
             """A client that waits no longer hangs up."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
-    clients.forget_clients()
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    yield made
-    made.open.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Server(("127.0.0.1", 0), Handler)) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        clients.forget_clients()
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+        yield made
+        made.open.set()
     clients.forget_clients()
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
@@ -217,6 +213,11 @@ def signer(headers: dict[str, str]) -> str:
 
 def is_of_boto3(headers: dict[str, str]) -> bool:
     return "amz-sdk-invocation-id" in headers
+
+
+def callers(door: Door) -> str:
+    """Who asked, in order: b for boto3, o for obstore."""
+    return "".join("b" if is_of_boto3(headers) else "o" for _, headers in door.requests)
 
 
 def test_the_credentials_are_boto3_s_at_each_request(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,26 +249,25 @@ def test_boto3_takes_over_and_obstore_rests(door: Door, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
     made = Shortcut()
 
-    def callers(writes: int) -> str:
-        """Who asked: b for boto3, o for obstore."""
+    def callers_of(writes: int) -> str:
         del door.requests[:]
         for each in range(writes):
             written("some-bucket", f"{each}.jpg", made)
-        return "".join("b" if is_of_boto3(headers) else "o" for _, headers in door.requests)
+        return callers(door)
 
-    assert callers(3) == "boo"
+    assert callers_of(3) == "boo"
     door.obstore_status = 503
-    assert callers(3) == "obbb"
+    assert callers_of(3) == "obbb"
     for rest_s in (2.0, 4.0, 8.0):  # the first, of a second, is over
         now[0] += rest_s / 2
-        assert callers(3) == "bobb"
+        assert callers_of(3) == "bobb"
     door.obstore_status = 200
     now[0] += 8.0
-    assert callers(3) == "boo"
+    assert callers_of(3) == "boo"
     door.obstore_status = 403
-    callers(1)
+    callers_of(1)
     now[0] += module.FIRST_REST_S
-    assert callers(3) == "bobb"
+    assert callers_of(3) == "bobb"
 
 
 def test_a_signal_s_error_passes_through(door: Door) -> None:
@@ -304,7 +304,7 @@ def test_a_forked_child_leaves_everything_to_boto3(door: Door) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert "".join("b" if is_of_boto3(headers) else "o" for _, headers in door.requests) == "bobb"
+    assert callers(door) == "bobb"
 
 
 def test_a_route_is_that_of_its_process(door: Door) -> None:

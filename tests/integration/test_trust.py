@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.aws import clients
 from tests.support.scripted import scripted_channel
+from tests.support.serving import serving
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 
@@ -86,18 +86,6 @@ def tunnels() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
 
     with serving(Server(("127.0.0.1", 0), Handler)) as port:
         yield f"127.0.0.1:{port}", asked
-
-
-@contextmanager
-def serving(server: ThreadingHTTPServer) -> Iterator[int]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
