@@ -64,7 +64,7 @@ class LetterReader:
             for letter in queue.receive(self._limit):
                 self.count += 1
                 yield queue, letter
-            self.unseen[queue.full_name] = queue.unseen()
+            self.unseen[queue.full_name] = queue.unread
 
 
 def report_unseen(unseen: Mapping[str, int]) -> int:
@@ -72,8 +72,8 @@ def report_unseen(unseen: Mapping[str, int]) -> int:
     for queue, count in unseen.items():
         if count:
             console.echo_err(
-                f"About {console.pluralize(count, 'dead letter')} of queue {queue} were not read: beyond --limit, or "
-                "received by somebody else just now, or counted by SQS a minute late. Run it again to be sure."
+                f"About {console.pluralize(count, 'dead letter')} of queue {queue} were not read: beyond --limit, "
+                "received by somebody else just now, new, or counted by SQS a minute late. Run it again to be sure."
             )
     return NOT_ALL if any(unseen.values()) else 0
 
@@ -164,7 +164,7 @@ def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s:
         with DeadLetterQueue(settings, name) as dead:
             with console.progress(f"Sending back {name}", queues.depth(dead.url)) as bar:
                 moved = _redrive(dead, destination, only, limit, per_s, bar)
-            unseen[dead.full_name] = dead.unseen()
+            unseen[dead.full_name] = dead.unread
         if moved:
             console.echo_err(f"{console.pluralize(moved, 'dead letter')} sent back to queue {name}.")
         total += moved

@@ -43,6 +43,7 @@ class DeadLetterQueue:
         self.name = name
         self.url = own_queues.url_of(settings, name + DEAD_LETTERS)
         self.full_name = self.url.rsplit("/", 1)[-1]
+        self.unread = 0  # approximate number of messages that were not read, when they were last counted
         self._handles: dict[str, str] = {}  # in flight here: the newest receipt handles, by message id
 
     def __enter__(self) -> Self:
@@ -54,7 +55,8 @@ class DeadLetterQueue:
     def receive(self, limit: int | None = None) -> Iterator[DeadLetter]:
         """Up to ``limit`` messages (None: all), each once; they stay hidden for ``HIDDEN_S``.
 
-        Ends when SQS neither has nor counts any more, or when there was no new one for ``QUIET_S``: see ``unseen``.
+        Ends when SQS neither has nor counts any more, or when there was no new one for ``QUIET_S``. Its last count is
+        ``unread``: a message that comes later is not one that this reading has missed.
         """
         seen: set[str] = set()
         empty, deadline = 0, time.monotonic() + QUIET_S
@@ -67,8 +69,11 @@ class DeadLetterQueue:
                 yield DeadLetter.of(self.name, message)
             if fresh:
                 deadline = time.monotonic() + QUIET_S
-            elif time.monotonic() >= deadline or (empty >= EMPTY_POLLS and not self.unseen()):
+                continue
+            is_quiet = time.monotonic() >= deadline
+            if (is_quiet or empty >= EMPTY_POLLS) and (self.count_unread() == 0 or is_quiet):
                 return
+        self.count_unread()
 
     def _poll(self, most: int) -> Sequence[MessageTypeDef]:
         with queues.sqs_errors(self.full_name, "ReceiveMessage"):
@@ -84,9 +89,10 @@ class DeadLetterQueue:
         self._handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
         return messages
 
-    def unseen(self) -> int:
-        """The approximate number of messages that are not in flight here."""
-        return max(0, queues.depth(self.url) - len(self._handles))
+    def count_unread(self) -> int:
+        """Counts the messages that are not in flight here, approximately: the new ``unread``."""
+        self.unread = max(0, queues.depth(self.url) - len(self._handles))
+        return self.unread
 
     def release(self) -> None:
         """Makes the messages in flight here visible at once. If that fails, they are visible after ``HIDDEN_S``."""
