@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
-from tests.support.stage import Stage
+import pytest
+
+from tests.support.aws_process import AwsServer
+from tests.support.stage import Stage, made_stage
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
@@ -34,6 +38,23 @@ def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) 
         assert stage.depth() == (8, 0, 0)
         assert sum(worker.done().values()) == 4 + 2
         assert sum(worker.started().values()) == 2
+
+
+def test_stopping_again_and_again_makes_no_dead_letters(
+    aws_server: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker that puts a message back has used up a receive of it; here there is only one."""
+    with made_stage(aws_server, tmp_path, monkeypatch, max_receives=1) as stage:
+        with stage.worker("-c", "2", **PATIENT) as worker:
+            holding_ten(stage, worker)
+            worker.send_signal(signal.SIGTERM)
+            wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker")
+            (stage.folder / "release").touch()
+            assert worker.wait_exit() == 0
+        with stage.worker("-c", "2", name="next") as worker:
+            wait_until(stage.empty, "all are done")
+            assert stage.dead() == []
+            assert sum(worker.started().values()) == HELD
 
 
 def test_hands_on_what_does_not_end_within_the_budget(stage: Stage) -> None:

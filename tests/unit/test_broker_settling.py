@@ -21,7 +21,7 @@ from pipeline.sqs.transport.pool import requests_in_pool, waiting_requests
 from pipeline.sqs.transport.redrive_policy import RedrivePolicies, RedrivePolicy
 from pipeline.sqs.transport.settlement import Settlement, changed
 from pipeline.sqs.transport.transport import Transport
-from tests.support.scripted import URL, ScriptedChannel, scripted_channel, sqs_message
+from tests.support.scripted import MAX_RECEIVES, URL, ScriptedChannel, scripted_channel, sqs_message
 from tests.support.waiting import wait_until
 
 
@@ -137,6 +137,19 @@ def test_a_closing_channel_releases_what_no_process_has_begun(
     assert sorted(item.message.message_id for item in channel.releases) == ["m2", "m3"]
     messages[0].ack()  # done after the connection was lost: deleted all the same
     assert [message.message_id for message in channel.deletes] == ["m1"]
+
+
+@pytest.mark.parametrize("leave", ["basic_cancel", "stop", "close"])
+def test_what_nobody_began_is_sent_anew_after_its_last_receive(channel: ScriptedChannel, leave: str) -> None:
+    """SQS would move it to the dead-letter queue when it is next received, though its work was never tried."""
+    channel.consume()
+    if leave == "basic_cancel":
+        channel.basic_cancel("c")
+    else:
+        getattr(channel.poller if leave == "stop" else channel, leave)()
+    channel.answer(sqs_message(1, receives=MAX_RECEIVES - 1), sqs_message(2, receives=MAX_RECEIVES))
+    assert [item.message.message_id for item in channel.releases] == ["m1"]
+    assert [(move.message.message_id, move.delay_s) for move in channel.moves] == [("m2", 0)]
 
 
 def test_what_a_receive_brings_after_the_consumer_has_gone_is_released(channel: ScriptedChannel) -> None:

@@ -329,4 +329,4 @@ class Channel(SQS.Channel):
         if "parts" in self.__dict__:
             running = running_tags()
             for message in self.parts.in_flight.select(lambda message: message.handle not in running):
-                self.parts.settlement.release(message)
+                self.parts.settlement.put_back(message)

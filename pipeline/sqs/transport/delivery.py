@@ -154,7 +154,7 @@ class Delivery:
 
     def _release(self, queue: str, received: Received) -> None:
         found = [self._parts.in_flight.find(message["ReceiptHandle"]) for message in received.messages]
-        count = sum(self._parts.settlement.release(message) for message in found if message is not None)
+        count = sum(self._parts.settlement.put_back(message) for message in found if message is not None)
         if count:
             logger.info(
                 "No consumer for %s: released %d messages",

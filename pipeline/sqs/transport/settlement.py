@@ -97,6 +97,15 @@ class Settlement:
         """Releases the message: SQS delivers it again."""
         return self._settle(message, self.releases, Release(message, after_s))
 
+    def put_back(self, message: InFlightMessage) -> bool:
+        """Nothing has begun its work: releases it, or replaces it with a copy after its last receive.
+
+        A release uses up a receive, so the messages that several workers in turn have put back would be dead letters.
+        """
+        if self._redrive.is_last_receive(message.url, message.receives):
+            return self.defer(message, 0)
+        return self.release(message)
+
     def fail(
         self,
         message: InFlightMessage,

@@ -132,7 +132,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         count = 0
         for request in waiting:
             state.task_ready(request)
-            count += _release(request)
+            count += _release(request, has_begun=False)
         return count
 
     def _check(self) -> None:
@@ -161,14 +161,16 @@ class GracefulShutdown(bootsteps.StartStopStep):
                 request.cancel(self._worker.pool, signal="SIGKILL", emit_retry=False)
             except Exception:
                 logger.exception("Shutting down: the process of %s could not be ended", request.id)
-            _release(request)
+            _release(request, has_begun=True)
 
 
-def _release(request: Any) -> bool:
+def _release(request: Any, *, has_begun: bool) -> bool:
     """Releases the request's message; returns False if it was settled before."""
     parts: Parts = request.message.channel.parts
     message = parts.in_flight.find(request.message.delivery_tag)
-    return message is not None and parts.settlement.release(message)
+    if message is None:
+        return False
+    return parts.settlement.release(message) if has_begun else parts.settlement.put_back(message)
 
 
 @control_command()
