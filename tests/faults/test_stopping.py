@@ -28,13 +28,18 @@ def holding_ten(stage: Stage, worker: Worker) -> None:
     wait_until(lambda: stage.depth() == (0, HELD, 0), "eight more are prefetched")
 
 
+def hands_back_eight(stage: Stage, worker: Worker) -> None:
+    """A whole shutdown: what waits is visible again while the two tasks still run, and then they end."""
+    holding_ten(stage, worker)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker")
+    (stage.folder / "release").touch()
+    assert worker.wait_exit() == 0
+
+
 def test_hands_back_what_waits_finishes_what_runs_and_exits_clean(stage: Stage) -> None:
     with stage.worker("-c", "2", **PATIENT) as worker:
-        holding_ten(stage, worker)
-        worker.send_signal(signal.SIGTERM)
-        wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker")
-        (stage.folder / "release").touch()
-        assert worker.wait_exit() == 0
+        hands_back_eight(stage, worker)
         assert stage.depth() == (8, 0, 0)
         assert sum(worker.done().values()) == 4 + 2
         assert sum(worker.started().values()) == 2
@@ -46,11 +51,7 @@ def test_stopping_again_and_again_makes_no_dead_letters(
     """Each worker that puts a message back has used up a receive of it; here there is only one."""
     with made_stage(aws_server, tmp_path, monkeypatch, max_receives=1) as stage:
         with stage.worker("-c", "2", **PATIENT) as worker:
-            holding_ten(stage, worker)
-            worker.send_signal(signal.SIGTERM)
-            wait_until(lambda: stage.depth() == (8, 2, 0), "eight are free for another worker")
-            (stage.folder / "release").touch()
-            assert worker.wait_exit() == 0
+            hands_back_eight(stage, worker)
         with stage.worker("-c", "2", name="next") as worker:
             wait_until(stage.empty, "all are done")
             assert stage.dead() == []

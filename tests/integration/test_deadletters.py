@@ -202,7 +202,7 @@ def test_reading_ends_when_all_was_seen(
     with DeadLetterQueue(Settings.from_env({}), "tasks") as dead:
         assert "".join(letter.message_id for letter in dead.receive()) == found
         assert script.asked == asked
-        assert dead.unread == 0
+        assert dead.unseen == 0
     assert set(script.released) == set(found)
     if "b" in found and len(polls[0]) == 2:
         assert script.released["b"] == "b 3"  # the newest receipt handle: an older one may not count any more
@@ -216,7 +216,7 @@ def test_reading_ends_though_what_sqs_counts_never_comes(monkeypatch: pytest.Mon
     with DeadLetterQueue(Settings.from_env({}), "tasks") as dead:
         assert [letter.message_id for letter in dead.receive()] == ["a"]
         assert script.asked == 1 + queue.QUIET_S / 5
-        assert dead.unread == 8
+        assert dead.unseen == 8
 
 
 @pytest.mark.parametrize("command", ["list", "redrive --only x"])
@@ -225,8 +225,7 @@ def test_what_comes_after_the_reading_was_not_missed_by_it(command: str, monkeyp
     script = Script(count=0)
 
     def count(**_: Any) -> dict[str, Any]:
-        here = script.count if script.asked else 0
-        script.count = 1 if script.asked else 0
+        here, script.count = script.count, min(script.asked, 1)
         return {"Attributes": {"ApproximateNumberOfMessages": str(here)}}
 
     monkeypatch.setattr(script, "get_queue_attributes", count)

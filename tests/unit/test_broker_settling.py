@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,14 +139,17 @@ def test_a_closing_channel_releases_what_no_process_has_begun(
     assert [message.message_id for message in channel.deletes] == ["m1"]
 
 
-@pytest.mark.parametrize("leave", ["basic_cancel", "stop", "close"])
-def test_what_nobody_began_is_sent_anew_after_its_last_receive(channel: ScriptedChannel, leave: str) -> None:
+@pytest.mark.parametrize(
+    "leave",
+    [lambda channel: channel.basic_cancel("c"), lambda channel: channel.poller.stop(), ScriptedChannel.close],
+    ids=["cancelled", "stopped", "closed"],
+)
+def test_what_nobody_began_is_sent_anew_after_its_last_receive(
+    channel: ScriptedChannel, leave: Callable[[ScriptedChannel], None]
+) -> None:
     """SQS would move it to the dead-letter queue when it is next received, though its work was never tried."""
     channel.consume()
-    if leave == "basic_cancel":
-        channel.basic_cancel("c")
-    else:
-        getattr(channel.poller if leave == "stop" else channel, leave)()
+    leave(channel)
     channel.answer(sqs_message(1, receives=MAX_RECEIVES - 1), sqs_message(2, receives=MAX_RECEIVES))
     assert [item.message.message_id for item in channel.releases] == ["m1"]
     assert [(move.message.message_id, move.delay_s) for move in channel.moves] == [("m2", 0)]

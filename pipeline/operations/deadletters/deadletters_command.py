@@ -48,7 +48,6 @@ class LetterReader:
 
     def __init__(self, settings: Settings, names: Sequence[str], limit: int) -> None:
         self.count = 0
-        self.unseen: dict[str, int] = {}  # approximate number of unread letters, by the queue's full name
         self._limit = limit
         self._exits = ExitStack()
         self._queues = [self._exits.enter_context(DeadLetterQueue(settings, name)) for name in names]
@@ -59,12 +58,16 @@ class LetterReader:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
+    @property
+    def unseen(self) -> dict[str, int]:
+        """The approximate number of letters that were not read, by the queue's full name."""
+        return {queue.full_name: queue.unseen for queue in self._queues}
+
     def __iter__(self) -> Iterator[tuple[DeadLetterQueue, DeadLetter]]:
         for queue in self._queues:
             for letter in queue.receive(self._limit):
                 self.count += 1
                 yield queue, letter
-            self.unseen[queue.full_name] = queue.unread
 
 
 def report_unseen(unseen: Mapping[str, int]) -> int:
@@ -164,7 +167,7 @@ def redrive(names: Sequence[str], *, only: str | None, limit: int | None, per_s:
         with DeadLetterQueue(settings, name) as dead:
             with console.progress(f"Sending back {name}", queues.depth(dead.url)) as bar:
                 moved = _redrive(dead, destination, only, limit, per_s, bar)
-            unseen[dead.full_name] = dead.unread
+            unseen[dead.full_name] = dead.unseen
         if moved:
             console.echo_err(f"{console.pluralize(moved, 'dead letter')} sent back to queue {name}.")
         total += moved

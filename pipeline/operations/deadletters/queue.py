@@ -43,7 +43,7 @@ class DeadLetterQueue:
         self.name = name
         self.url = own_queues.url_of(settings, name + DEAD_LETTERS)
         self.full_name = self.url.rsplit("/", 1)[-1]
-        self.unread = 0  # approximate number of messages that were not read, when they were last counted
+        self.unseen = 0  # approximate number of messages that were not read, when they were last counted
         self._handles: dict[str, str] = {}  # in flight here: the newest receipt handles, by message id
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class DeadLetterQueue:
         """Up to ``limit`` messages (None: all), each once; they stay hidden for ``HIDDEN_S``.
 
         Ends when SQS neither has nor counts any more, or when there was no new one for ``QUIET_S``. Its last count is
-        ``unread``: a message that comes later is not one that this reading has missed.
+        ``unseen``: a message that comes later is not one that this reading has missed.
         """
         seen: set[str] = set()
         empty, deadline = 0, time.monotonic() + QUIET_S
@@ -69,11 +69,11 @@ class DeadLetterQueue:
                 yield DeadLetter.of(self.name, message)
             if fresh:
                 deadline = time.monotonic() + QUIET_S
-                continue
-            is_quiet = time.monotonic() >= deadline
-            if (is_quiet or empty >= EMPTY_POLLS) and (self.count_unread() == 0 or is_quiet):
+            elif time.monotonic() >= deadline:
+                break
+            elif empty >= EMPTY_POLLS and not self.count_unseen():
                 return
-        self.count_unread()
+        self.count_unseen()
 
     def _poll(self, most: int) -> Sequence[MessageTypeDef]:
         with queues.sqs_errors(self.full_name, "ReceiveMessage"):
@@ -89,10 +89,10 @@ class DeadLetterQueue:
         self._handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
         return messages
 
-    def count_unread(self) -> int:
-        """Counts the messages that are not in flight here, approximately: the new ``unread``."""
-        self.unread = max(0, queues.depth(self.url) - len(self._handles))
-        return self.unread
+    def count_unseen(self) -> int:
+        """Counts the messages that are not in flight here, approximately: the new ``unseen``."""
+        self.unseen = max(0, queues.depth(self.url) - len(self._handles))
+        return self.unseen
 
     def release(self) -> None:
         """Makes the messages in flight here visible at once. If that fails, they are visible after ``HIDDEN_S``."""

@@ -49,7 +49,7 @@ def move(dead: DeadLetterQueue, destination: str, per_s: float | None, on_progre
             clients.sqs().cancel_message_move_task(TaskHandle=handle)
             raise
     deadline = time.monotonic() + QUIET_S
-    while dead.count_unread() and time.monotonic() < deadline:
+    while dead.count_unseen() and time.monotonic() < deadline:
         time.sleep(LOOK_S)  # SQS may still count moved messages
     return moved
 
